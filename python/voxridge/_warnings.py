@@ -1,0 +1,23 @@
+"""Every warning voxridge gives has a class here, so that a user can filter or escalate it by name."""
+
+from __future__ import annotations
+
+
+class VoxridgeWarning(UserWarning):
+    """Base class of all warnings of this package."""
+
+
+class AlphaEdgeWarning(VoxridgeWarning):
+    """More than 1 % of the targets chose the smallest or the largest penalty of the grid."""
+
+
+class MaskedTargetsWarning(VoxridgeWarning):
+    """Some targets are constant or not finite; they were left out of the fit."""
+
+
+class LeakageWarning(VoxridgeWarning):
+    """The chosen folds let training and held-out samples share information."""
+
+
+class StimulusWarning(VoxridgeWarning):
+    """A stimulus file needed repair (overlapping intervals, an unusual format)."""
