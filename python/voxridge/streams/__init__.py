@@ -1,0 +1,20 @@
+"""Features and responses from memory and from disk, and the files that voxridge keeps them in."""
+
+from __future__ import annotations
+
+from voxridge.streams.atomic import atomic_path
+from voxridge.streams.checks import TargetScan, check_finite, locate_row, row_chunks, scan_targets
+from voxridge.streams.sources import RunSource, Source, as_source, match_runs
+
+__all__ = [
+    "RunSource",
+    "Source",
+    "TargetScan",
+    "as_source",
+    "atomic_path",
+    "check_finite",
+    "locate_row",
+    "match_runs",
+    "row_chunks",
+    "scan_targets",
+]

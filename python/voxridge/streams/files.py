@@ -1,0 +1,207 @@
+"""Opening HDF5, .npy and .npz files with errors that say what is wrong and what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+H5_SUFFIXES = (".h5", ".hf5", ".hdf5", ".hdf")
+_LISTED = 20
+
+
+def check_readable(path: str | os.PathLike[str]) -> Path:
+    """Return ``path`` as a Path if it is a file with content of its own.
+
+    Raises
+    ------
+    FileNotFoundError
+        Nothing is there, or only a link into a git-annex that was not fetched.
+    IsADirectoryError
+        A folder is there.
+    ValueError
+        The file is empty, or a git-annex or git-lfs pointer stands in for it.
+    """
+    path = Path(path)
+    if path.is_symlink() and not path.exists():
+        target = os.readlink(path)
+        if "annex/objects" in target:
+            raise FileNotFoundError(f"{path} is a git-annex link whose content is not here; run: git annex get {path.name}")
+        raise FileNotFoundError(f"{path} is a link to {target}, which does not exist")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give a file, or a list of files (one per run)")
+    if not path.exists():
+        folder = path.parent
+        where = "" if folder.is_dir() else f" (nor does the folder {folder})"
+        raise FileNotFoundError(f"{path} does not exist{where}")
+    with path.open("rb") as file:
+        head = file.read(256)
+    if not head:
+        raise ValueError(f"{path} is empty (0 bytes); copy or fetch it again")
+    if head.startswith(b"version https://git-lfs"):
+        raise ValueError(f"{path} is a git-lfs pointer, not the data; run: git lfs pull --include {path.name}")
+    if b"annex/objects/" in head and path.stat().st_size < 32768:
+        raise ValueError(f"{path} is a git-annex pointer, not the data; run: git annex get {path.name}")
+    return path
+
+
+@contextlib.contextmanager
+def open_h5(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """Open an HDF5 file for reading; see `check_readable` for the first checks.
+
+    Raises
+    ------
+    ValueError
+        The file is truncated, damaged, or no HDF5 file.
+    BlockingIOError
+        Another program is writing it.
+    """
+    path = check_readable(path)
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise _h5_error(path, error) from error
+    with file:
+        yield file
+
+
+def _h5_error(path: Path, error: OSError) -> Exception:
+    text = str(error)
+    if "unable to lock file" in text or "already open for write" in text:
+        return BlockingIOError(f"{path} is being written by another program; wait until it is finished")
+    if isinstance(error, PermissionError):
+        return PermissionError(f"{path} may not be read: permission denied")
+    size = path.stat().st_size
+    sizes = re.search(r"stored_eof = (\d+)", text)
+    if "truncated file" in text and sizes:
+        whole = int(sizes.group(1))
+        return ValueError(f"{path} is truncated: {size:,} of {whole:,} bytes are here; copy or fetch it again")
+    if "signature not found" in text:
+        return ValueError(f"{path} ({size:,} bytes) is not an HDF5 file, or its beginning is damaged")
+    return ValueError(f"{path} ({size:,} bytes) cannot be opened as HDF5, it is probably damaged: {text}")
+
+
+def get_dataset(file: Any, dataset: str, path: Path) -> Any:
+    """The dataset of that name in an open file.
+
+    Raises
+    ------
+    ValueError
+        No such dataset; the message lists the datasets that are there.
+    """
+    # Damage to the inner structure shows up here as a KeyError, a RuntimeError or an OSError.
+    try:
+        found = file.get(dataset)
+    except (KeyError, OSError, RuntimeError) as error:
+        raise ValueError(f"{path}: dataset {dataset!r} cannot be opened, the file is probably damaged: {error}") from error
+    if isinstance(found, h5py.Dataset):
+        return found
+    what = "is a group, not a dataset" if isinstance(found, h5py.Group) else "is not there"
+    raise ValueError(f"{path}: dataset {dataset!r} {what}; the file holds {list_datasets(file)}")
+
+
+def list_datasets(file: Any) -> str:
+    """The datasets of an open file with their shapes, at most twenty, for an error message."""
+    found: list[str] = []
+
+    def visit(name: str, item: Any) -> bool | None:
+        if isinstance(item, h5py.Dataset):
+            found.append(f"{name} {item.shape}")
+        return True if len(found) > _LISTED else None
+
+    try:
+        file.visititems(visit)
+    except (KeyError, OSError, RuntimeError):
+        return "a structure that cannot be read (damaged)"
+    if not found:
+        return "no dataset at all"
+    return ", ".join(found[:_LISTED]) + (", ..." if len(found) > _LISTED else "")
+
+
+def open_npy(path: str | os.PathLike[str]) -> np.ndarray[Any, Any]:
+    """Map an .npy file read-only.
+
+    Raises
+    ------
+    ValueError
+        Truncated, damaged, or no .npy file.
+    TypeError
+        The file holds Python objects.
+    """
+    path = check_readable(path)
+    try:
+        with path.open("rb") as file:
+            shape, _, dtype = _npy_header(file)
+            offset = file.tell()
+    except (ValueError, EOFError, SyntaxError) as error:
+        raise ValueError(f"{path} is not an .npy file, or its beginning is damaged: {error}") from error
+    if dtype.hasobject:
+        raise TypeError(f"{path} holds Python objects, not numbers; save it again as a float array")
+    whole = offset + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+    size = path.stat().st_size
+    if size < whole:
+        raise ValueError(f"{path} is truncated: {size:,} of {whole:,} bytes are here; copy or fetch it again")
+    if whole == offset:
+        return np.zeros(shape, dtype)  # an empty file section cannot be mapped
+    mapped: np.ndarray[Any, Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return mapped
+
+
+def _npy_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    else:
+        shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
+    return shape, fortran, dtype
+
+
+class NpzMember:
+    """One array of an .npz file, read by rows without unpacking the whole of it.
+
+    ``member`` None takes the only array, else one named data, features or arr_0.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], member: str | None = None) -> None:
+        self.path = check_readable(path)
+        with self._archive() as archive:
+            self.member = self._choose(archive, member)
+            with archive.open(self.member) as file:
+                self.shape, self.fortran, self.dtype = _npy_header(file)
+        if self.dtype.hasobject:
+            raise TypeError(f"{self.path}: {self.member} holds Python objects, not numbers; save it again as a float array")
+
+    @contextlib.contextmanager
+    def _archive(self) -> Iterator[zipfile.ZipFile]:
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                yield archive
+        except (zipfile.BadZipFile, EOFError) as error:
+            raise ValueError(f"{self.path} is truncated, damaged, or not an .npz file: {error}") from error
+
+    def _choose(self, archive: zipfile.ZipFile, member: str | None) -> str:
+        names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+        wanted = [member] if member is not None else ["data", "features", "arr_0", *(names if len(names) == 1 else [])]
+        for name in wanted:
+            if name in names:
+                return f"{name}.npy"
+        raise ValueError(f"{self.path}: none of the arrays {wanted} is there; the file holds {names}")
+
+    def rows(self, start: int, stop: int) -> np.ndarray[Any, Any]:
+        """Rows start to stop of a 2-D array, as stored."""
+        with self._archive() as archive, archive.open(self.member) as file:
+            _npy_header(file)
+            if self.fortran:
+                flat = np.frombuffer(file.read(), self.dtype)
+                return flat.reshape(self.shape, order="F")[start:stop]
+            row_bytes = self.dtype.itemsize * self.shape[1]
+            file.seek(start * row_bytes, os.SEEK_CUR)
+            flat = np.frombuffer(file.read((stop - start) * row_bytes), self.dtype)
+            return flat.reshape(stop - start, self.shape[1])

@@ -1,0 +1,369 @@
+"""One interface to features and responses, in memory or on disk: a matrix of rows in runs, read in parts."""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import h5py
+import numpy as np
+
+from voxridge.streams.files import H5_SUFFIXES, check_readable, open_h5, open_npy
+from voxridge.streams.segments import (
+    Array,
+    ArraySegment,
+    DatasetSegment,
+    FileSegment,
+    NpzSegment,
+    Segment,
+    read_dtype,
+)
+
+
+class Source(Protocol):
+    """A (n_samples, n_columns) matrix whose rows are grouped in runs, in memory or on disk."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n_samples, n_columns)."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float32 or float64: what ``read`` returns."""
+        ...
+
+    @property
+    def runs(self) -> tuple[int, ...]:
+        """Length of each run in rows; they add up to ``shape[0]``."""
+        ...
+
+    @property
+    def run_names(self) -> tuple[str, ...]:
+        """One name per run."""
+        ...
+
+    @property
+    def in_memory(self) -> bool:
+        """False if any part lives in a file."""
+        ...
+
+    def read(self, rows: slice = slice(None), columns: slice = slice(None)) -> Array:
+        """A C-contiguous 2-D array of ``dtype``; see `RunSource.read`."""
+        ...
+
+
+class RunSource:
+    """The source that `as_source` makes: blocks of rows, one after the other. Most callers want `as_source`."""
+
+    def __init__(
+        self, segments: Sequence[Segment], *, name: str, runs: Sequence[int] | None, run_names: Sequence[str] | None
+    ) -> None:
+        self.name = name
+        self._segments = list(segments)
+        names = run_names if run_names is not None and len(run_names) == len(segments) else None
+        _check_segments(self._segments, name, names)
+        lengths = [segment.shape[0] for segment in self._segments]
+        self._starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        self.shape: tuple[int, int] = (int(self._starts[-1]), int(self._segments[0].shape[1]))
+        self.dtype: np.dtype[Any] = np.result_type(*(read_dtype(s.dtype, name) for s in self._segments))
+        self.runs: tuple[int, ...] = _run_lengths(runs, lengths, name)
+        self.run_names: tuple[str, ...] = _run_names(run_names, len(self.runs), name)
+        self.in_memory: bool = all(segment.in_memory for segment in self._segments)
+        self.row_multiple: int = max(segment.row_multiple for segment in self._segments)
+
+    def __repr__(self) -> str:
+        where = "memory" if self.in_memory else "disk"
+        return f"<{self.name}: {self.shape[0]} x {self.shape[1]}, {len(self.runs)} runs, {self.dtype}, on {where}>"
+
+    def read(self, rows: slice = slice(None), columns: slice = slice(None)) -> Array:
+        """Read a block of rows and columns.
+
+        Parameters
+        ----------
+        rows, columns
+            Slices of step 1.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_columns), dtype ``self.dtype``, C-contiguous
+            Where the memory given to `as_source` already has this form, a **read-only view** of it; else a new
+            array that belongs to the caller. ``result.flags.writeable`` tells which.
+
+        Raises
+        ------
+        ValueError
+            A slice has a step, or a file is damaged.
+        """
+        start, stop = _bounds(rows, self.shape[0], "rows")
+        left, right = _bounds(columns, self.shape[1], "columns")
+        across = slice(left, right)
+        first = max(0, int(np.searchsorted(self._starts, start, side="right")) - 1)
+        if first < len(self._segments) and stop <= self._starts[first + 1]:
+            offset = int(self._starts[first])
+            ready = self._segments[first].view(slice(start - offset, stop - offset), across)
+            if ready is not None and self._fits(ready):
+                ready.flags.writeable = False
+                return ready
+        out = np.empty((stop - start, right - left), self.dtype)
+        for index in range(first, len(self._segments)):
+            low, high = int(self._starts[index]), int(self._starts[index + 1])
+            a, b = max(start, low), min(stop, high)
+            if a >= b:
+                break
+            self._segments[index].read_into(out[a - start : b - start], slice(a - low, b - low), across)
+        return out
+
+    def _fits(self, array: Array) -> bool:
+        return array.dtype == self.dtype and array.flags.c_contiguous and array.flags.aligned
+
+    def with_runs(self, runs: Sequence[int] | None, run_names: Sequence[str] | None) -> RunSource:
+        """The same numbers, a single run split as ``runs`` says, or under other names."""
+        if runs is None or tuple(runs) == self.runs:
+            split: Sequence[int] = self.runs
+            names = self.run_names if run_names is None else run_names
+        elif len(self.runs) == 1:
+            split, names = runs, run_names
+        else:
+            raise ValueError(f"runs is {tuple(runs)}, but {self.name} already has runs {self.runs}; leave runs out")
+        new = RunSource(self._segments, name=self.name, runs=None, run_names=None)
+        new.runs = _run_lengths(split, [self.shape[0]], self.name)
+        new.run_names = _run_names(names, len(new.runs), self.name)
+        return new
+
+
+def as_source(
+    data: Any, *, name: str, runs: Sequence[int] | None = None, run_names: Sequence[str] | None = None
+) -> Source:
+    """Make one source of features or responses from whatever they are stored in. Nothing is read or copied yet.
+
+    Parameters
+    ----------
+    data
+        * a 2-D array (n_samples, n_columns) of any real type and any memory order, a ``numpy.memmap``, or an
+          open ``h5py.Dataset``; 1-D responses are one column;
+        * a list or tuple with one of these per run;
+        * the path of a file, or a list of paths, one per run: ``.npy`` (mapped), ``.npz``, or HDF5 (``.h5 .hf5
+          .hdf5 .hdf``) with a dataset ``data``, or ``/responses/<run>/data``;
+        * a `Source`, returned as it is, or a store (a `FeatureStore` of one layer, a `ResponseStore`).
+    name
+        What the data is called in error messages: "features" or "responses".
+    runs
+        Run lengths in rows. By default each entry of a list is one run and a single matrix is one run.
+    run_names
+        One name per run; by default the file stems, or "run 0", "run 1", ...
+
+    Returns
+    -------
+    Source
+        ``read`` gives float32 (from float32, float16, bool, 8- and 16-bit integers) or float64 (from float64
+        and wider integers).
+
+    Raises
+    ------
+    ValueError
+        Not two-dimensional, no rows, no columns, an empty run, runs that do not add up or differ in width, a
+        dataset that is missing, a damaged or truncated file.
+    TypeError
+        Complex, text, object, masked or sparse data.
+    FileNotFoundError
+        A path that does not exist.
+
+    Examples
+    --------
+    >>> import numpy
+    >>> source = as_source([numpy.zeros((3, 2)), numpy.ones((4, 2), "int8")], name="features")
+    >>> source.shape, source.runs, source.dtype.name
+    ((7, 2), (3, 4), 'float64')
+    >>> source.read(slice(2, 4))
+    array([[0., 0.],
+           [1., 1.]])
+    """
+    if hasattr(data, "default_source"):
+        data = data.default_source()
+    if isinstance(data, RunSource):
+        return data if runs is None and run_names is None else data.with_runs(runs, run_names)
+    if _is_source(data):
+        return _foreign_source(data, runs, name)
+    if isinstance(data, (str, os.PathLike)) and Path(data).suffix.lower() in H5_SUFFIXES:
+        stored = _stored_responses(Path(data))
+        if stored is not None:
+            return as_source(stored, name=name, runs=runs, run_names=run_names)
+    parts = list(data) if isinstance(data, (list, tuple)) else [data]
+    if not parts:
+        raise ValueError(f"{name} is an empty list; give one array per run")
+    if run_names is None and all(isinstance(part, (str, os.PathLike)) for part in parts) and runs is None:
+        run_names = _path_names([Path(part) for part in parts])
+    labels = [f"{name}[{i}]" for i in range(len(parts))] if isinstance(data, (list, tuple)) else [name]
+    segments = [_segment(part, label, name) for part, label in zip(parts, labels, strict=True)]
+    return RunSource(segments, name=name, runs=runs, run_names=run_names)
+
+
+def match_runs(features: Source, responses: Source) -> None:
+    """Check that row i of the features and row i of the responses belong to the same moment.
+
+    The run lengths must be equal. The names must be equal where the two sides share any: the same stories in
+    another order are an error even if the lengths agree. Names with nothing in common are two conventions.
+
+    Raises
+    ------
+    ValueError
+        The runs differ; the message holds the lengths and names of both.
+    """
+    f_names, r_names = features.run_names, responses.run_names
+    if features.runs != responses.runs:
+        pairs = zip(features.runs, responses.runs, strict=False)
+        first = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(features.runs), len(responses.runs)))
+        raise ValueError(
+            f"features and responses differ in their runs, first at run {first}: features has "
+            f"{describe_runs(features)}, responses has {describe_runs(responses)}; both need one row per TR of the "
+            "same runs (trim or downsample the features to the TRs, or pass runs= to a single matrix)"
+        )
+    if f_names != r_names and set(f_names) & set(r_names):
+        raise ValueError(
+            f"the runs of features and responses have the same lengths but other names: features has {f_names}, "
+            f"responses has {r_names}; give both in the same order"
+        )
+
+
+def describe_runs(source: Source) -> str:
+    """Shape, lengths and names of the runs of a source, for an error message."""
+    listed = [f"{name!r}: {length}" for name, length in zip(source.run_names, source.runs, strict=True)]
+    text = ", ".join(listed if len(listed) <= 12 else [*listed[:12], "..."])
+    return f"shape {source.shape} in {len(listed)} runs ({text})"
+
+
+def means_responses(name: str) -> bool:
+    """Whether a name speaks of responses, which may be one-dimensional."""
+    return name.lower() in ("y", "y_true", "y_pred") or any(w in name.lower() for w in ("response", "target"))
+
+
+def _is_source(data: Any) -> bool:
+    return all(hasattr(data, attribute) for attribute in ("read", "runs", "run_names", "shape", "dtype"))
+
+
+def _foreign_source(data: Any, runs: Sequence[int] | None, name: str) -> Source:
+    source: Source = data
+    if runs is not None and tuple(runs) != source.runs:
+        raise ValueError(f"runs is {tuple(runs)}, but {name} already has runs {source.runs}; leave runs out")
+    return source
+
+
+def _stored_responses(path: Path) -> Source | None:
+    with open_h5(path) as file:
+        if "data" in file or "responses" not in file:
+            return None
+    from voxridge.streams.stores import ResponseStore  # stores are built on sources
+
+    return ResponseStore.open(path).source()
+
+
+def _segment(part: Any, label: str, name: str) -> Segment:
+    if isinstance(part, (str, os.PathLike)):
+        segment: Segment = _path_segment(Path(part))
+        label = f"{label} ({part})"
+    elif isinstance(part, h5py.Dataset):
+        _check_ndim(part.shape, label, name)
+        segment = DatasetSegment(part)
+    else:
+        array = _as_array(part, label)
+        _check_ndim(array.shape, label, name)
+        segment = ArraySegment(array)
+    _check_ndim(segment.shape, label, name)
+    read_dtype(segment.dtype, label)
+    return segment
+
+
+def _path_segment(path: Path) -> Segment:
+    suffix = path.suffix.lower()
+    if suffix in H5_SUFFIXES:
+        return FileSegment(path, "data")
+    if suffix == ".npy":
+        return ArraySegment(open_npy(path))
+    if suffix == ".npz":
+        return NpzSegment(path)
+    check_readable(path)
+    raise ValueError(f"{path}: the ending {suffix!r} is not known; give .npy, .npz or HDF5 ({', '.join(H5_SUFFIXES)})")
+
+
+def _as_array(part: Any, label: str) -> Array:
+    if isinstance(part, np.ma.MaskedArray):
+        raise TypeError(f"{label} is a masked array, whose mask would be lost; give .filled(numpy.nan)")
+    if hasattr(part, "toarray"):
+        raise TypeError(f"{label} is a sparse matrix ({type(part).__name__}); give .toarray()")
+    if isinstance(part, (list, tuple)) and part and np.ndim(part[0]) > 1:
+        raise ValueError(f"{label} is a list of matrices inside a list; give one 2-D array per run")
+    return np.asarray(part)
+
+
+def _check_ndim(shape: tuple[int, ...], label: str, name: str) -> None:
+    if len(shape) == 2 or (len(shape) == 1 and means_responses(name)):
+        return
+    if len(shape) == 1:
+        remedy = "give 2-D (n_samples, n_columns): .reshape(-1, 1) for one column"
+    elif len(shape) == 3:
+        remedy = "give 2-D (n_samples, n_columns): list(array) for one matrix per run"
+    else:
+        remedy = "give 2-D (n_samples, n_columns)"
+    raise ValueError(f"{label} has shape {tuple(shape)}; {remedy}")
+
+
+def _check_segments(segments: Sequence[Segment], name: str, run_names: Sequence[str] | None) -> None:
+    first = segments[0].shape
+    for index, segment in enumerate(segments):
+        which = name if len(segments) == 1 else f"{name}[{index}]"
+        which += f" ({run_names[index]!r})" if run_names is not None else ""
+        if segment.shape[0] == 0:
+            raise ValueError(f"{which} has shape {segment.shape}: a run without rows; leave this run out")
+        if segment.shape[1] == 0:
+            raise ValueError(f"{which} has shape {segment.shape}: no columns; give at least one")
+        if segment.shape[1] != first[1]:
+            raise ValueError(
+                f"{which} has shape {segment.shape}, but the first run of {name} has shape {first}; "
+                "all runs need the same columns"
+            )
+
+
+def _run_lengths(runs: Sequence[int] | None, lengths: Sequence[int], name: str) -> tuple[int, ...]:
+    n_rows = sum(lengths)
+    if runs is None:
+        return tuple(int(length) for length in lengths)
+    try:
+        asked = tuple(operator.index(length) for length in runs)
+    except TypeError as error:
+        raise TypeError(f"runs must be a sequence of whole numbers (run lengths in rows), got {runs!r}") from error
+    for index, length in enumerate(asked):
+        if length < 1:
+            raise ValueError(f"runs[{index}] is {length}: every run needs at least one row; leave empty runs out")
+    if sum(asked) != n_rows:
+        raise ValueError(f"runs {asked} add up to {sum(asked)} rows, but {name} has {n_rows} rows")
+    if len(lengths) > 1 and asked != tuple(lengths):
+        raise ValueError(f"runs is {asked}, but the {name} given per run have lengths {tuple(lengths)}; leave runs out")
+    return asked
+
+
+def _run_names(names: Sequence[str] | None, n_runs: int, name: str) -> tuple[str, ...]:
+    if names is None:
+        return tuple(f"run {i}" for i in range(n_runs))
+    found = tuple(str(n) for n in names)
+    if len(found) != n_runs:
+        raise ValueError(f"run_names has {len(found)} names {found}, but {name} has {n_runs} runs")
+    if len(set(found)) != n_runs:
+        twice = sorted({n for n in found if found.count(n) > 1})
+        raise ValueError(f"run_names must differ from each other; {twice} occur more than once")
+    return found
+
+
+def _path_names(paths: Sequence[Path]) -> tuple[str, ...]:
+    stems = tuple(path.stem for path in paths)
+    return stems if len(set(stems)) == len(stems) else tuple(str(path.with_suffix("")) for path in paths)
+
+
+def _bounds(part: slice, length: int, what: str) -> tuple[int, int]:
+    start, stop, step = part.indices(length)
+    if step != 1:
+        raise ValueError(f"{what} has step {step}; only slices of step 1 can be read")
+    return start, max(start, stop)
