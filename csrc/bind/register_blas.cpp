@@ -1,0 +1,66 @@
+#include "bind/views.hpp"
+#include "core/blas.hpp"
+
+namespace voxridge::bind {
+namespace {
+
+// scipy publishes its BLAS and LAPACK as capsules, one a routine (scipy.linalg.cython_blas and cython_lapack).
+void load_from_scipy() {
+    std::map<std::string, void*> routines;
+    for (const char* module : {"scipy.linalg.cython_blas", "scipy.linalg.cython_lapack"}) {
+        const py::dict table = py::module_::import(module).attr("__pyx_capi__");
+        for (const auto& [name, capsule] : table)
+            routines[py::cast<std::string>(name)] = PyCapsule_GetPointer(capsule.ptr(), PyCapsule_GetName(capsule.ptr()));
+    }
+    blas::load(routines);
+}
+
+template <class T>
+void register_precision(py::module_& m) {
+    m.def("gemm", [](const Array<T>& a, const Array<T>& b, Array<T>& c, bool trans_a, bool trans_b, T alpha, T beta) {
+        const auto va = in(a, "a"), vb = in(b, "b");
+        const auto vc = out(c, "out");
+        py::gil_scoped_release nogil;  // the views point into arrays that the caller holds
+        blas::gemm<T>(trans_a, trans_b, alpha, va, vb, beta, vc);
+    }, py::arg("a").noconvert(), py::arg("b").noconvert(), py::arg("out").noconvert(), py::arg("trans_a") = false,
+       py::arg("trans_b") = false, py::arg("alpha") = T{1}, py::arg("beta") = T{0});
+    m.def("syrk", [](const Array<T>& a, Array<T>& c, bool trans, T alpha, T beta) {
+        const auto va = in(a, "a");
+        const auto vc = out(c, "out");
+        py::gil_scoped_release nogil;  // as above
+        blas::syrk<T>(trans, alpha, va, beta, vc);
+        for (index_t i = 0; i < vc.rows; ++i)
+            for (index_t j = 0; j < i; ++j) vc.row(j)[i] = vc.row(i)[j];
+    }, py::arg("a").noconvert(), py::arg("out").noconvert(), py::arg("trans") = true, py::arg("alpha") = T{1}, py::arg("beta") = T{0});
+    m.def("cholesky", [](Array<T>& a) {
+        const auto va = out(a, "a");
+        py::gil_scoped_release nogil;  // as above
+        return blas::potrf<T>(va);
+    }, py::arg("a").noconvert());
+    m.def("cholesky_solve", [](const Array<T>& factor, Array<T>& b) {
+        const auto vf = in(factor, "factor");
+        const auto vb = out(b, "b");
+        py::gil_scoped_release nogil;  // as above
+        blas::potrs<T>(vf, vb);
+    }, py::arg("factor").noconvert(), py::arg("b").noconvert());
+}
+
+}  // namespace
+
+void register_blas(py::module_& m) {
+    load_from_scipy();
+    register_precision<float>(m);
+    register_precision<double>(m);
+    m.def("eigh_work", &blas::syevd_work, py::arg("n"));
+    m.def("eigh", [](Array<double>& a, Array<double>& w, Array<double>& work) {
+        const auto va = out(a, "a");
+        double* vw = vector_out(w, va.rows, "w");
+        double* buffer = vector_out(work, work.size(), "work");
+        const index_t size = work.size();
+        std::vector<int> iwork(static_cast<std::size_t>(3 + 5 * va.rows));
+        py::gil_scoped_release nogil;  // as above
+        blas::syevd(va, vw, buffer, size, iwork.data());
+    }, py::arg("a").noconvert(), py::arg("w").noconvert(), py::arg("work").noconvert());
+}
+
+}  // namespace voxridge::bind

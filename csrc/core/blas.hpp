@@ -1,0 +1,37 @@
+// BLAS and LAPACK with row-major arguments. The routines are the ones scipy carries (see csrc/README.md for why); their integers have
+// 32 bits, so every size is checked before a call. Row-major C is column-major C', which is why "lower" here is "upper" there.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "core/matrix.hpp"
+
+namespace voxridge::blas {
+
+// Once, before anything else: the addresses by Fortran name ("sgemm", "dsyevd", ...). Throws if one is missing.
+void load(const std::map<std::string, void*>& routines);
+
+// C = alpha op(A) op(B) + beta C with op(A) (m, k), op(B) (k, n), C (m, n).
+template <class T>
+void gemm(bool trans_a, bool trans_b, T alpha, Matrix<const T> a, Matrix<const T> b, T beta, Matrix<T> c);
+
+// Lower triangle of C = alpha A'A + beta C (trans) or alpha AA' + beta C. The strict upper triangle is left alone.
+template <class T>
+void syrk(bool trans, T alpha, Matrix<const T> a, T beta, Matrix<T> c);
+
+// a (n, n) symmetric, both triangles set -> row i of `a` is eigenvector i, w ascending.
+// work holds syevd_work(n) elements, iwork 3 + 5 n. Throws std::overflow_error where n is beyond 32-bit LAPACK, std::runtime_error
+// where the algorithm does not converge.
+index_t syevd_work(index_t n);
+void syevd(Matrix<double> a, double* w, double* work, index_t work_size, int* iwork);
+
+// Lower Cholesky factor in the lower triangle of `a`. Returns 0, or i > 0 where the leading minor of order i is not positive.
+template <class T>
+int potrf(Matrix<T> a);
+
+// B <- (L L')^-1 B for a factor from potrf, B (n, m).
+template <class T>
+void potrs(Matrix<const T> factor, Matrix<T> b);
+
+}  // namespace voxridge::blas

@@ -1,0 +1,189 @@
+#include "core/delayed_gram.hpp"
+
+#include <map>
+
+#include "core/blas.hpp"
+#include "cpu/chunks.hpp"
+#include "cpu/parallel.hpp"
+
+namespace voxridge {
+namespace {
+
+// Blocks on and above the diagonal whose lag |delays[i] - delays[k]| is the same; the first of them is formed in full.
+struct Pair {
+    std::size_t i, k;  // delays[i] - delays[k] = lag >= 0
+};
+using Lags = std::map<index_t, std::vector<Pair>>;
+
+Lags pairs_by_lag(const std::vector<index_t>& delays) {
+    Lags lags;
+    for (std::size_t i = 0; i < delays.size(); ++i)
+        for (std::size_t k = i; k < delays.size(); ++k) {
+            const index_t lag = delays[i] - delays[k];
+            lags[std::abs(lag)].push_back(lag >= 0 ? Pair{i, k} : Pair{k, i});
+        }
+    return lags;
+}
+
+template <class T>
+Matrix<T> block_of(Matrix<T> gram, Pair pair, index_t p0) {
+    return gram.block(static_cast<index_t>(pair.i) * p0, static_cast<index_t>(pair.k) * p0, p0, p0);
+}
+
+// block (pair) += sum over the rows of one segment, a chunk of rows at a time.
+template <class F, class T>
+void add_segment(Matrix<const F> features, const Segment& s, const std::vector<index_t>& delays, const Lags& lags, Matrix<T> gram,
+                 RowChunk<F, T>& chunk, const Poll& poll) {
+    const auto [lowest, highest] = std::minmax_element(delays.begin(), delays.end());
+    const index_t step = std::is_same_v<F, T> ? std::max<index_t>(s.size(), 1) : kChunkRows;
+    for (index_t begin = s.begin; begin < s.end; begin += step) {
+        const Segment piece{begin, std::min(begin + step, s.end), s.run_begin, s.run_end};
+        const index_t first = std::max(piece.begin - *highest, s.run_begin), last = std::min(piece.end - *lowest, s.run_end);
+        if (last <= first) continue;
+        const Matrix<const T> rows = chunk.rows(features, first, last);
+        for (const auto& [lag, pairs] : lags) {
+            const auto [i, k] = pairs.front();
+            const Range a = rows_with_delay(piece, delays[i]), b = rows_with_delay(piece, delays[k]);
+            const Range both{std::max(a.begin, b.begin), std::min(a.end, b.end)};
+            if (both.size() == 0) continue;
+            const auto left = rows.block(both.begin - delays[i] - first, 0, both.size(), features.cols);
+            const auto right = rows.block(both.begin - delays[k] - first, 0, both.size(), features.cols);
+            Matrix<T> block = block_of(gram, pairs.front(), features.cols);
+            if (lag == 0)
+                blas::syrk<T>(true, 1, left, 1, block);
+            else
+                blas::gemm<T>(true, false, 1, left, right, 1, block);
+        }
+        poll();
+    }
+}
+
+// Rows of left and right factors, multiplied into the block whenever the buffers are full.
+template <class F, class T>
+class EdgeProducts {
+public:
+    EdgeProducts(Matrix<const F> features, Matrix<T> block)
+        : features_(features), block_(block), left_(static_cast<std::size_t>(kChunkRows / 2 * features.cols)), right_(left_.size()) {}
+
+    void add(T sign, index_t u, index_t v) {
+        T* left = left_.data() + filled_ * features_.cols;
+        for (index_t j = 0; j < features_.cols; ++j) left[j] = sign * static_cast<T>(features_.row(u)[j]);
+        std::copy_n(features_.row(v), features_.cols, right_.data() + filled_ * features_.cols);
+        if (++filled_ == kChunkRows / 2) flush();
+    }
+
+    void flush() {
+        const Matrix<const T> left{left_.data(), filled_, features_.cols, features_.cols};
+        const Matrix<const T> right{right_.data(), filled_, features_.cols, features_.cols};
+        if (filled_ > 0) blas::gemm<T>(true, false, 1, left, right, 1, block_);
+        filled_ = 0;
+    }
+
+private:
+    Matrix<const F> features_;
+    Matrix<T> block_;
+    std::vector<T> left_, right_;
+    index_t filled_ = 0;
+};
+
+// block (pair) = block (first of its lag) + what enters and leaves when the window of feature rows moves from one pair's place to the
+// other's. Row u of the left factor meets row u + lag of the right one, over u in [begin - delays[i], end - delays[i]).
+template <class F, class T>
+void correct_block(const std::vector<Segment>& segments, index_t from, index_t to, index_t lag,
+                   EdgeProducts<F, T>& edges) {
+    const index_t move = from - to;  // > 0: the window moves towards later rows
+    for (const Segment& s : segments) {
+        const auto add = [&](T sign, index_t begin, index_t end) {
+            for (index_t u = std::max(begin, s.run_begin); u < std::min(end, s.run_end - lag); ++u) edges.add(sign, u, u + lag);
+        };
+        const T entering = move > 0 ? T{1} : T{-1};
+        add(entering, s.end - from + std::min<index_t>(move, 0), s.end - from + std::max<index_t>(move, 0));
+        add(-entering, s.begin - from + std::min<index_t>(move, 0), s.begin - from + std::max<index_t>(move, 0));
+    }
+    edges.flush();
+}
+
+template <class T>
+void copy_block(Matrix<T> from, Matrix<T> to) {
+    for (index_t i = 0; i < from.rows; ++i) std::copy_n(from.row(i), from.cols, to.row(i));
+}
+
+template <class T>
+void mirror_lower(Matrix<T> a) {
+    constexpr index_t tile = 32;
+    for (index_t i0 = 0; i0 < a.rows; i0 += tile)
+        for (index_t j0 = 0; j0 <= i0; j0 += tile)
+            for (index_t i = i0; i < std::min(i0 + tile, a.rows); ++i)
+                for (index_t j = j0; j < std::min(j0 + tile, i); ++j) a.row(j)[i] = a.row(i)[j];
+}
+
+// Blocks below the diagonal hold pairs (i, k) with i > k; a pair with i < k (delays not ascending) was formed above it.
+template <class T>
+void mirror_blocks(Matrix<T> gram, const Lags& lags, index_t p0) {
+    for (const auto& [lag, pairs] : lags)
+        for (const Pair& pair : pairs) {
+            if (pair.i == pair.k) continue;
+            const Matrix<T> from = block_of(gram, pair, p0), to = block_of(gram, Pair{pair.k, pair.i}, p0);
+            for (index_t i = 0; i < p0; ++i)
+                for (index_t j = 0; j < p0; ++j) to.row(j)[i] = from.row(i)[j];
+        }
+}
+
+template <class F, class T>
+void lagged_gram(Matrix<const F> features, const std::vector<Segment>& segments, const std::vector<index_t>& delays, Matrix<T> gram,
+                 const Poll& poll) {
+    const Lags lags = pairs_by_lag(delays);
+    {
+        RowChunk<F, T> chunk;
+        for (const Segment& s : segments) add_segment(features, s, delays, lags, gram, chunk, poll);
+    }
+    mirror_lower(block_of(gram, lags.at(0).front(), features.cols));
+    for (const auto& [lag, pairs] : lags)
+        for (std::size_t other = 1; other < pairs.size(); ++other) {
+            const Matrix<T> block = block_of(gram, pairs[other], features.cols);
+            copy_block(block_of(gram, pairs.front(), features.cols), block);
+            EdgeProducts<F, T> edges(features, block);
+            correct_block(segments, delays[pairs.front().i], delays[pairs[other].i], lag, edges);
+            poll();
+        }
+    mirror_blocks(gram, lags, features.cols);
+}
+
+template <class F, class T>
+void gathered_gram(Matrix<const F> features, const std::vector<Segment>& segments, const std::vector<index_t>& delays, Matrix<T> gram,
+                   const Poll& poll) {
+    const std::vector<Segment> rows = single_rows(segments);
+    const index_t n_rows = static_cast<index_t>(rows.size());
+    const index_t step = std::max<index_t>(1, kChunkRows / static_cast<index_t>(delays.size()));
+    std::vector<T> buffer(static_cast<std::size_t>(std::min(step, n_rows) * gram.cols));
+    for (index_t first = 0; first < n_rows; first += step) {
+        const Matrix<T> design{buffer.data(), std::min(step, n_rows - first), gram.cols, gram.cols};
+        gather_delayed(features, rows, first, delays, design);
+        blas::syrk<T>(true, 1, design, 1, gram);
+        poll();
+    }
+    mirror_lower(gram);
+}
+
+}  // namespace
+
+template <class F, class T>
+void delayed_gram(Matrix<const F> features, const std::vector<Segment>& segments, const std::vector<index_t>& delays, Matrix<T> gram,
+                  const Poll& poll) {
+    const index_t p = features.cols * static_cast<index_t>(delays.size());
+    require(gram.rows == p && gram.cols == p,
+            "delayed_gram: out is ", shape{gram.rows, gram.cols}, ", expected ", shape{p, p}, " (delays * features)");
+    for (index_t i = 0; i < p; ++i) std::fill_n(gram.row(i), p, T{0});
+    if (p == 0 || segments.empty()) return;
+    const auto [lowest, highest] = std::minmax_element(delays.begin(), delays.end());
+    if (worth_in_place(segments, 2 * (*highest - *lowest) + 32))
+        lagged_gram(features, segments, delays, gram, poll);
+    else
+        gathered_gram(features, segments, delays, gram, poll);
+}
+
+template void delayed_gram<float, float>(Matrix<const float>, const std::vector<Segment>&, const std::vector<index_t>&, Matrix<float>, const Poll&);
+template void delayed_gram<float, double>(Matrix<const float>, const std::vector<Segment>&, const std::vector<index_t>&, Matrix<double>, const Poll&);
+template void delayed_gram<double, double>(Matrix<const double>, const std::vector<Segment>&, const std::vector<index_t>&, Matrix<double>, const Poll&);
+
+}  // namespace voxridge
