@@ -5,8 +5,11 @@ from __future__ import annotations
 from voxridge.streams.atomic import atomic_path
 from voxridge.streams.checks import TargetScan, check_finite, locate_row, row_chunks, scan_targets
 from voxridge.streams.sources import RunSource, Source, as_source, match_runs
+from voxridge.streams.stores import FeatureStore, ResponseStore
 
 __all__ = [
+    "FeatureStore",
+    "ResponseStore",
     "RunSource",
     "Source",
     "TargetScan",

@@ -54,7 +54,7 @@ def atomic_path(path: str | os.PathLike[str], *, needed: int | None = None) -> I
     try:
         yield temporary
         if not temporary.exists():
-            raise FileNotFoundError(f"nothing was written for {asked}; write to the path that atomic_path gives")
+            raise FileNotFoundError(f"nothing was written for {asked}; write to the path that was given")
         fsync_path(temporary)
         os.replace(temporary, target)
     except BaseException as error:
@@ -71,7 +71,8 @@ def _check_target(asked: Path, target: Path, needed: int | None) -> None:
     if target.is_dir():
         raise IsADirectoryError(f"{asked} is a folder; give the name of a file")
     if not target.parent.is_dir():
-        raise FileNotFoundError(f"the folder {target.parent} does not exist, so {asked.name} cannot be written; create it")
+        text = f"{asked} cannot be written: the folder {target.parent} does not exist; create it"
+        raise FileNotFoundError(text)
     if needed is not None and shutil.disk_usage(target.parent).free < needed:
         raise disk_full(asked, 0, needed)
 
@@ -98,8 +99,8 @@ def disk_full(path: Path, written: int, needed: int | None) -> OSError:
     free = shutil.disk_usage(folder).free
     want = "" if needed is None else f"{needed:,} bytes are needed, "
     text = (
-        f"no space left while writing {path}: {want}{written:,} bytes had been written, {free:,} bytes are free; "
-        "nothing was kept of the unfinished file. Free some space or choose another folder"
+        f"no space left while writing {path}: {want}{written:,} bytes had been written, {free:,} bytes "
+        "are free; nothing was kept of the unfinished file. Free some space or choose another folder"
     )
     return OSError(errno.ENOSPC, text)
 

@@ -76,8 +76,8 @@ def check_finite(source: Source, *, name: str | None = None, chunk_rows: int | N
             run, inside = locate_row(source, rows.start + row)
             label = name or getattr(source, "name", "source")
             raise ValueError(
-                f"{label} has {chunk[row, column]} at run {run!r}, row {inside} of that run, column {column}; "
-                "remove or repair it"
+                f"{label} has {chunk[row, column]} at run {run!r}, row {inside} of that run, column {column}"
+                "; remove or repair it"
             )
 
 
@@ -85,8 +85,8 @@ def check_finite(source: Source, *, name: str | None = None, chunk_rows: int | N
 class TargetScan:
     """What `scan_targets` found; every mask has shape (n_targets,) and dtype bool.
 
-    ``valid`` is ``~(constant | nonfinite)``. ``first_bad`` is (run name, row inside the run, column) of the first
-    NaN or infinity in reading order. ``mean`` (n_targets,) float64 is NaN where a target is not finite.
+    ``valid`` is ``~(constant | nonfinite)``. ``first_bad`` is (run name, row inside the run, column) of the
+    first NaN or infinity in reading order. ``mean`` (n_targets,) float64 is NaN where a target is not finite.
     """
 
     valid: Array
@@ -112,7 +112,8 @@ class TargetScan:
         if self.first_bad is not None:
             run, row, column = self.first_bad
             count = int(np.count_nonzero(self.nonfinite))
-            parts.append(f"{count} with NaN or infinity (first: run {run!r}, row {row} of that run, column {column})")
+            where = f"run {run!r}, row {row} of that run, column {column}"
+            parts.append(f"{count} with NaN or infinity (first: {where})")
         return f"{self.n_masked} of {self.valid.size} targets of {name} are left out: {', '.join(parts)}"
 
     def require_valid(self, name: str = "responses") -> None:

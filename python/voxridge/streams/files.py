@@ -33,7 +33,8 @@ def check_readable(path: str | os.PathLike[str]) -> Path:
     if path.is_symlink() and not path.exists():
         target = os.readlink(path)
         if "annex/objects" in target:
-            raise FileNotFoundError(f"{path} is a git-annex link whose content is not here; run: git annex get {path.name}")
+            remedy = f"run: git annex get {path.name}"
+            raise FileNotFoundError(f"{path} is a git-annex link whose content is not here; {remedy}")
         raise FileNotFoundError(f"{path} is a link to {target}, which does not exist")
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; give a file, or a list of files (one per run)")
@@ -46,7 +47,7 @@ def check_readable(path: str | os.PathLike[str]) -> Path:
     if not head:
         raise ValueError(f"{path} is empty (0 bytes); copy or fetch it again")
     if head.startswith(b"version https://git-lfs"):
-        raise ValueError(f"{path} is a git-lfs pointer, not the data; run: git lfs pull --include {path.name}")
+        raise ValueError(f"{path} is a git-lfs pointer, not the data; run: git lfs pull -I {path.name}")
     if b"annex/objects/" in head and path.stat().st_size < 32768:
         raise ValueError(f"{path} is a git-annex pointer, not the data; run: git annex get {path.name}")
     return path
@@ -82,10 +83,14 @@ def _h5_error(path: Path, error: OSError) -> Exception:
     sizes = re.search(r"stored_eof = (\d+)", text)
     if "truncated file" in text and sizes:
         whole = int(sizes.group(1))
-        return ValueError(f"{path} is truncated: {size:,} of {whole:,} bytes are here; copy or fetch it again")
+        return _truncated(path, size, whole)
     if "signature not found" in text:
         return ValueError(f"{path} ({size:,} bytes) is not an HDF5 file, or its beginning is damaged")
     return ValueError(f"{path} ({size:,} bytes) cannot be opened as HDF5, it is probably damaged: {text}")
+
+
+def _truncated(path: Path, size: int, whole: int) -> ValueError:
+    return ValueError(f"{path} is truncated: {size:,} of {whole:,} bytes are here; copy or fetch it again")
 
 
 def get_dataset(file: Any, dataset: str, path: Path) -> Any:
@@ -100,7 +105,8 @@ def get_dataset(file: Any, dataset: str, path: Path) -> Any:
     try:
         found = file.get(dataset)
     except (KeyError, OSError, RuntimeError) as error:
-        raise ValueError(f"{path}: dataset {dataset!r} cannot be opened, the file is probably damaged: {error}") from error
+        text = f"{path}: dataset {dataset!r} cannot be opened, the file is probably damaged: {error}"
+        raise ValueError(text) from error
     if isinstance(found, h5py.Dataset):
         return found
     what = "is a group, not a dataset" if isinstance(found, h5py.Group) else "is not there"
@@ -147,7 +153,7 @@ def open_npy(path: str | os.PathLike[str]) -> np.ndarray[Any, Any]:
     whole = offset + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
     size = path.stat().st_size
     if size < whole:
-        raise ValueError(f"{path} is truncated: {size:,} of {whole:,} bytes are here; copy or fetch it again")
+        raise _truncated(path, size, whole)
     if whole == offset:
         return np.zeros(shape, dtype)  # an empty file section cannot be mapped
     mapped: np.ndarray[Any, Any] = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -176,7 +182,8 @@ class NpzMember:
             with archive.open(self.member) as file:
                 self.shape, self.fortran, self.dtype = _npy_header(file)
         if self.dtype.hasobject:
-            raise TypeError(f"{self.path}: {self.member} holds Python objects, not numbers; save it again as a float array")
+            what = f"{self.path}: {self.member} holds Python objects"
+            raise TypeError(f"{what}, not numbers; save it again as a float array")
 
     @contextlib.contextmanager
     def _archive(self) -> Iterator[zipfile.ZipFile]:
@@ -188,7 +195,8 @@ class NpzMember:
 
     def _choose(self, archive: zipfile.ZipFile, member: str | None) -> str:
         names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
-        wanted = [member] if member is not None else ["data", "features", "arr_0", *(names if len(names) == 1 else [])]
+        usual = ["data", "features", "arr_0", *(names if len(names) == 1 else [])]
+        wanted = usual if member is None else [member]
         for name in wanted:
             if name in names:
                 return f"{name}.npy"

@@ -1,4 +1,4 @@
-"""The pieces a source is made of: each is a 2-D block in memory or in a file that can be read by rows and columns."""
+"""The pieces a source is made of: 2-D blocks in memory or in a file, read by rows and columns."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class DatasetSegment:
 
     def read_into(self, out: Array, rows: slice, columns: slice) -> None:
         if not self.dataset:
-            raise ValueError("the HDF5 file of a dataset was closed before it was read; keep it open, or give the path")
+            raise ValueError("the file of an HDF5 dataset was closed too early; keep it open, or give its path")
         place = f"{self.dataset.file.filename}: dataset {self.dataset.name!r}"
         read_dataset(self.dataset, out, (), rows, columns, place)
 
@@ -192,7 +192,9 @@ def is_memory_map(array: Array) -> bool:
     return False
 
 
-def read_dataset(dataset: Any, out: Array, lead: tuple[int, ...], rows: slice, columns: slice, place: str) -> None:
+def read_dataset(
+    dataset: Any, out: Array, lead: tuple[int, ...], rows: slice, columns: slice, place: str
+) -> None:
     """Read rows and columns of an HDF5 dataset into ``out`` in the type of ``out``.
 
     Raises
@@ -219,5 +221,6 @@ def read_dataset(dataset: Any, out: Array, lead: tuple[int, ...], rows: slice, c
     except (OSError, RuntimeError) as error:
         where = f"{place}, rows {rows.start} to {rows.stop}"
         if "filter" in str(error):
-            raise ValueError(f"{where}: the compression is damaged, or its plugin is not installed: {error}") from error
+            text = f"{where}: the compression is damaged, or its plugin is not installed: {error}"
+            raise ValueError(text) from error
         raise ValueError(f"{where}: cannot be read, the file is probably damaged: {error}") from error

@@ -57,10 +57,15 @@ class Source(Protocol):
 
 
 class RunSource:
-    """The source that `as_source` makes: blocks of rows, one after the other. Most callers want `as_source`."""
+    """The source that `as_source` makes: blocks of rows, one after the other."""
 
     def __init__(
-        self, segments: Sequence[Segment], *, name: str, runs: Sequence[int] | None, run_names: Sequence[str] | None
+        self,
+        segments: Sequence[Segment],
+        *,
+        name: str,
+        runs: Sequence[int] | None = None,
+        run_names: Sequence[str] | None = None,
     ) -> None:
         self.name = name
         self._segments = list(segments)
@@ -70,6 +75,7 @@ class RunSource:
         self._starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
         self.shape: tuple[int, int] = (int(self._starts[-1]), int(self._segments[0].shape[1]))
         self.dtype: np.dtype[Any] = np.result_type(*(read_dtype(s.dtype, name) for s in self._segments))
+        self.stored_dtype: np.dtype[Any] = _stored_dtype(self._segments, self.dtype)
         self.runs: tuple[int, ...] = _run_lengths(runs, lengths, name)
         self.run_names: tuple[str, ...] = _run_names(run_names, len(self.runs), name)
         self.in_memory: bool = all(segment.in_memory for segment in self._segments)
@@ -77,7 +83,8 @@ class RunSource:
 
     def __repr__(self) -> str:
         where = "memory" if self.in_memory else "disk"
-        return f"<{self.name}: {self.shape[0]} x {self.shape[1]}, {len(self.runs)} runs, {self.dtype}, on {where}>"
+        rows, columns = self.shape
+        return f"<{self.name}: {rows} x {columns}, {len(self.runs)} runs, {self.dtype}, on {where}>"
 
     def read(self, rows: slice = slice(None), columns: slice = slice(None)) -> Array:
         """Read a block of rows and columns.
@@ -90,8 +97,8 @@ class RunSource:
         Returns
         -------
         ndarray of shape (n_rows, n_columns), dtype ``self.dtype``, C-contiguous
-            Where the memory given to `as_source` already has this form, a **read-only view** of it; else a new
-            array that belongs to the caller. ``result.flags.writeable`` tells which.
+            Where the memory given to `as_source` already has this form, a **read-only view** of it; else a
+            new array that belongs to the caller. ``result.flags.writeable`` tells which.
 
         Raises
         ------
@@ -124,12 +131,12 @@ class RunSource:
         """The same numbers, a single run split as ``runs`` says, or under other names."""
         if runs is None or tuple(runs) == self.runs:
             split: Sequence[int] = self.runs
-            names = self.run_names if run_names is None else run_names
+            names: Sequence[str] | None = self.run_names if run_names is None else run_names
         elif len(self.runs) == 1:
             split, names = runs, run_names
         else:
-            raise ValueError(f"runs is {tuple(runs)}, but {self.name} already has runs {self.runs}; leave runs out")
-        new = RunSource(self._segments, name=self.name, runs=None, run_names=None)
+            raise _other_runs(runs, self.runs, self.name)
+        new = RunSource(self._segments, name=self.name)
         new.runs = _run_lengths(split, [self.shape[0]], self.name)
         new.run_names = _run_names(names, len(new.runs), self.name)
         return new
@@ -138,7 +145,7 @@ class RunSource:
 def as_source(
     data: Any, *, name: str, runs: Sequence[int] | None = None, run_names: Sequence[str] | None = None
 ) -> Source:
-    """Make one source of features or responses from whatever they are stored in. Nothing is read or copied yet.
+    """Make one source of features or responses from whatever they are stored in; nothing is read yet.
 
     Parameters
     ----------
@@ -146,8 +153,8 @@ def as_source(
         * a 2-D array (n_samples, n_columns) of any real type and any memory order, a ``numpy.memmap``, or an
           open ``h5py.Dataset``; 1-D responses are one column;
         * a list or tuple with one of these per run;
-        * the path of a file, or a list of paths, one per run: ``.npy`` (mapped), ``.npz``, or HDF5 (``.h5 .hf5
-          .hdf5 .hdf``) with a dataset ``data``, or ``/responses/<run>/data``;
+        * the path of a file, or a list of paths, one per run: ``.npy`` (mapped), ``.npz``, or HDF5 (``.h5
+          .hf5 .hdf5 .hdf``) with a dataset ``data``; a single HDF5 file may also be one of the stores;
         * a `Source`, returned as it is, or a store (a `FeatureStore` of one layer, a `ResponseStore`).
     name
         What the data is called in error messages: "features" or "responses".
@@ -189,7 +196,7 @@ def as_source(
     if _is_source(data):
         return _foreign_source(data, runs, name)
     if isinstance(data, (str, os.PathLike)) and Path(data).suffix.lower() in H5_SUFFIXES:
-        stored = _stored_responses(Path(data))
+        stored = _stored_source(Path(data), name)
         if stored is not None:
             return as_source(stored, name=name, runs=runs, run_names=run_names)
     parts = list(data) if isinstance(data, (list, tuple)) else [data]
@@ -216,16 +223,17 @@ def match_runs(features: Source, responses: Source) -> None:
     f_names, r_names = features.run_names, responses.run_names
     if features.runs != responses.runs:
         pairs = zip(features.runs, responses.runs, strict=False)
-        first = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(features.runs), len(responses.runs)))
+        shorter = min(len(features.runs), len(responses.runs))
+        first = next((i for i, (a, b) in enumerate(pairs) if a != b), shorter)
         raise ValueError(
-            f"features and responses differ in their runs, first at run {first}: features has "
-            f"{describe_runs(features)}, responses has {describe_runs(responses)}; both need one row per TR of the "
-            "same runs (trim or downsample the features to the TRs, or pass runs= to a single matrix)"
+            f"features and responses differ in their runs, first at run {first}: "
+            f"features has {describe_runs(features)}, responses has {describe_runs(responses)}; both need one row "
+            "per TR of the same runs (trim or downsample the features, or pass runs= to a single matrix)"
         )
     if f_names != r_names and set(f_names) & set(r_names):
         raise ValueError(
-            f"the runs of features and responses have the same lengths but other names: features has {f_names}, "
-            f"responses has {r_names}; give both in the same order"
+            "the runs of features and responses have the same lengths but other names: features has "
+            f"{f_names}, responses has {r_names}; give both in the same order"
         )
 
 
@@ -248,17 +256,24 @@ def _is_source(data: Any) -> bool:
 def _foreign_source(data: Any, runs: Sequence[int] | None, name: str) -> Source:
     source: Source = data
     if runs is not None and tuple(runs) != source.runs:
-        raise ValueError(f"runs is {tuple(runs)}, but {name} already has runs {source.runs}; leave runs out")
+        raise _other_runs(runs, source.runs, name)
     return source
 
 
-def _stored_responses(path: Path) -> Source | None:
-    with open_h5(path) as file:
-        if "data" in file or "responses" not in file:
-            return None
-    from voxridge.streams.stores import ResponseStore  # stores are built on sources
+def _other_runs(asked: Sequence[int], present: Sequence[int], name: str) -> ValueError:
+    return ValueError(f"runs is {tuple(asked)}, but {name} already has runs {tuple(present)}; leave runs out")
 
-    return ResponseStore.open(path).source()
+
+def _stored_source(path: Path, name: str) -> Source | None:
+    with open_h5(path) as file:
+        groups = set() if "data" in file else {"features", "responses"} & set(file)
+    from voxridge.streams.stores import FeatureStore, ResponseStore  # stores are built on sources
+
+    if "responses" in groups and means_responses(name):
+        return ResponseStore.open(path).default_source()
+    if "features" in groups and not means_responses(name):
+        return FeatureStore.open(path).default_source()
+    return None
 
 
 def _segment(part: Any, label: str, name: str) -> Segment:
@@ -286,7 +301,8 @@ def _path_segment(path: Path) -> Segment:
     if suffix == ".npz":
         return NpzSegment(path)
     check_readable(path)
-    raise ValueError(f"{path}: the ending {suffix!r} is not known; give .npy, .npz or HDF5 ({', '.join(H5_SUFFIXES)})")
+    known = ", ".join((".npy", ".npz", *H5_SUFFIXES))
+    raise ValueError(f"{path}: the ending {suffix!r} is not known; give one of {known}")
 
 
 def _as_array(part: Any, label: str) -> Array:
@@ -334,14 +350,14 @@ def _run_lengths(runs: Sequence[int] | None, lengths: Sequence[int], name: str) 
     try:
         asked = tuple(operator.index(length) for length in runs)
     except TypeError as error:
-        raise TypeError(f"runs must be a sequence of whole numbers (run lengths in rows), got {runs!r}") from error
+        raise TypeError(f"runs must be whole numbers, the run lengths in rows; got {runs!r}") from error
     for index, length in enumerate(asked):
         if length < 1:
-            raise ValueError(f"runs[{index}] is {length}: every run needs at least one row; leave empty runs out")
+            raise ValueError(f"runs[{index}] is {length}; every run needs at least one row, leave it out")
     if sum(asked) != n_rows:
         raise ValueError(f"runs {asked} add up to {sum(asked)} rows, but {name} has {n_rows} rows")
     if len(lengths) > 1 and asked != tuple(lengths):
-        raise ValueError(f"runs is {asked}, but the {name} given per run have lengths {tuple(lengths)}; leave runs out")
+        raise _other_runs(asked, lengths, name)
     return asked
 
 
@@ -360,6 +376,12 @@ def _run_names(names: Sequence[str] | None, n_runs: int, name: str) -> tuple[str
 def _path_names(paths: Sequence[Path]) -> tuple[str, ...]:
     stems = tuple(path.stem for path in paths)
     return stems if len(set(stems)) == len(stems) else tuple(str(path.with_suffix("")) for path in paths)
+
+
+def _stored_dtype(segments: Sequence[Segment], read: np.dtype[Any]) -> np.dtype[Any]:
+    """The float type that holds all of it without loss: float16 stays float16."""
+    halves = all(segment.dtype.newbyteorder("=") == np.float16 for segment in segments)
+    return np.dtype(np.float16) if halves else read
 
 
 def _bounds(part: slice, length: int, what: str) -> tuple[int, int]:
