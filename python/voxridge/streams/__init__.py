@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from voxridge.streams.atomic import atomic_path
 from voxridge.streams.checks import TargetScan, check_finite, locate_row, row_chunks, scan_targets
+from voxridge.streams.layouts import h5_dataset, repeats, story_files, tutorial_test, tutorial_train
 from voxridge.streams.sources import RunSource, Source, as_source, match_runs
 from voxridge.streams.stores import FeatureStore, ResponseStore
 
@@ -16,8 +17,13 @@ __all__ = [
     "as_source",
     "atomic_path",
     "check_finite",
+    "h5_dataset",
     "locate_row",
     "match_runs",
+    "repeats",
     "row_chunks",
     "scan_targets",
+    "story_files",
+    "tutorial_test",
+    "tutorial_train",
 ]

@@ -99,7 +99,7 @@ class DatasetSegment:
 
     def read_into(self, out: Array, rows: slice, columns: slice) -> None:
         if not self.dataset:
-            raise ValueError("the file of an HDF5 dataset was closed too early; keep it open, or give its path")
+            raise ValueError("the file of an HDF5 dataset was closed; keep it open, or give its path")
         place = f"{self.dataset.file.filename}: dataset {self.dataset.name!r}"
         read_dataset(self.dataset, out, (), rows, columns, place)
 

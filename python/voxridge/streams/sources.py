@@ -227,8 +227,8 @@ def match_runs(features: Source, responses: Source) -> None:
         first = next((i for i, (a, b) in enumerate(pairs) if a != b), shorter)
         raise ValueError(
             f"features and responses differ in their runs, first at run {first}: "
-            f"features has {describe_runs(features)}, responses has {describe_runs(responses)}; both need one row "
-            "per TR of the same runs (trim or downsample the features, or pass runs= to a single matrix)"
+            f"features has {describe_runs(features)}, responses has {describe_runs(responses)}; both need one "
+            "row per TR of the same runs (trim or downsample the features, or pass runs= to a single matrix)"
         )
     if f_names != r_names and set(f_names) & set(r_names):
         raise ValueError(

@@ -22,8 +22,8 @@ from voxridge.streams.sources import RunSource, Source
 class RunStore:
     """What both stores share: one group per run below ``_group``, provenance on the root.
 
-    No handle stays open between calls, so a reader never blocks a writer for long, stores can be pickled, and
-    a process that dies while it computes holds nothing. `voxridge.streams.journal` makes each run appear whole.
+    No handle stays open between calls: a reader never blocks a writer for long, stores can be pickled, and a
+    process that dies while it computes holds nothing. `voxridge.streams.journal` makes each run appear whole.
     """
 
     _group = ""

@@ -155,7 +155,7 @@ class FeatureStore(RunStore):
 
 
 class ResponseStore(RunStore):
-    """Brain responses of one subject: ``/responses/<run>/data`` (n_TR, n_targets), attributes ``tr`` ``units``.
+    """Brain responses of one subject: ``/responses/<run>/data`` (n_TR, n_targets), with ``tr`` and ``units``.
 
     NaN is allowed: voxels without data are masked when a model is fitted. See `FeatureStore` for what happens
     when a process is killed while it writes.
