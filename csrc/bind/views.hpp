@@ -21,12 +21,12 @@ void check_layout(const Array<T>& a, const char* name) {
     require(a.ndim() == 2, name, " has ", a.ndim(), " dimensions, expected 2");
     const bool rows_in_order = a.shape(0) <= 1 || a.strides(0) >= static_cast<py::ssize_t>(sizeof(T)) * a.shape(1);
     const bool dense_rows = a.shape(1) <= 1 || a.strides(1) == static_cast<py::ssize_t>(sizeof(T));
-    require(rows_in_order && dense_rows, name, " must be C-ordered (rows may be strided)");
+    require(a.size() == 0 || (rows_in_order && dense_rows), name, " must be C-ordered (rows may be strided)");
 }
 
 template <class T>
 index_t row_stride(const Array<T>& a) {
-    return a.shape(0) <= 1 ? std::max<index_t>(a.shape(1), 1) : a.strides(0) / static_cast<index_t>(sizeof(T));
+    return a.shape(0) <= 1 || a.size() == 0 ? std::max<index_t>(a.shape(1), 1) : a.strides(0) / static_cast<index_t>(sizeof(T));
 }
 
 template <class T>

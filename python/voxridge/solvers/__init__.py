@@ -1,0 +1,26 @@
+"""Pure solver functions over arrays and streams. They know nothing of language models, brains or scikit-learn."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "DelayedDesign": "design",
+    "Fold": "folds",
+    "RidgeCVResult": "ridge_cv",
+    "Targets": "ridge_cv",
+    "delayed_gram": "gram",
+    "delayed_kernel": "gram",
+    "make_folds": "folds",
+    "solve_ridge": "solve_ridge",
+    "solve_ridge_cv": "ridge_cv",
+}
+
+__all__ = sorted(_HOME)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"voxridge.solvers.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'voxridge.solvers' has no attribute {name!r}")

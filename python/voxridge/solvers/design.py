@@ -1,0 +1,96 @@
+"""The delayed design matrix that is never formed: features, runs and delays, and the products that solvers need of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxridge import _cpu
+from voxridge._threads import n_threads
+from voxridge.solvers.rows import Ranges, check_delays, n_rows, run_offsets
+
+Floating = NDArray[Any]
+
+
+class DelayedDesign:
+    """``X[t, (i, j)] = features[t - delays[i], j]`` inside the run of t, else 0. Columns are delay-major.
+
+    Parameters
+    ----------
+    features : ndarray (n_samples, n_features), float32 or float64, C-ordered
+    delays : sequence of int, in samples
+    runs : sequence of int or None
+        Run lengths; None is one run.
+
+    Notes
+    -----
+    Products and Grams come from shifted views of ``features``; block (i, j) of the Gram depends on ``delays[i] - delays[j]`` but for
+    the ends of the runs, and the kernel is a sum of shifted copies of ``features @ features.T``.
+    """
+
+    def __init__(self, features: Floating, delays: Sequence[int] = (0,), runs: Sequence[int] | None = None) -> None:
+        if features.ndim != 2:
+            raise ValueError(f"features must be 2-D (n_samples, n_features), got shape {features.shape}")
+        if features.dtype not in (np.float32, np.float64):
+            raise TypeError(f"features must be float32 or float64, got {features.dtype}")
+        self.features = np.ascontiguousarray(features)
+        self.offsets = run_offsets(runs, features.shape[0])
+        self.delays = check_delays(delays, np.diff(self.offsets).tolist())
+
+    @property
+    def n_samples(self) -> int:
+        return int(self.features.shape[0])
+
+    @property
+    def n_columns(self) -> int:
+        return int(self.features.shape[1]) * len(self.delays)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.features.dtype
+
+    def everything(self) -> Ranges:
+        return [(0, self.n_samples)]
+
+    def gram(self, ranges: Ranges, dtype: Any = np.float64) -> Floating:
+        """``X[rows]' X[rows]`` (p, p), formed and summed in ``dtype``."""
+        out = np.empty((self.n_columns, self.n_columns), dtype=dtype)
+        _cpu.delayed_gram(self.features, self.offsets, ranges, self.delays, out)
+        return out
+
+    def kernel(self, dtype: Any = np.float64) -> Floating:
+        """``X X'`` (n, n), formed and summed in ``dtype``."""
+        out = np.empty((self.n_samples, self.n_samples), dtype=dtype)
+        _cpu.base_kernel(self.features, out)
+        _cpu.shift_kernel(out, self.offsets, self.offsets, self.delays, True, n_threads())
+        return out
+
+    def cross_kernel(self, other: DelayedDesign, dtype: Any = np.float64) -> Floating:
+        """``X_self X_other'`` (n_self, n_other); the delays must be the same."""
+        out = np.empty((self.n_samples, other.n_samples), dtype=dtype)
+        _cpu.base_cross_kernel(self.features, other.features, out)
+        _cpu.shift_kernel(out, self.offsets, other.offsets, self.delays, False, n_threads())
+        return out
+
+    def sums(self, ranges: Ranges) -> Floating:
+        """Column sums of ``X[rows]`` (p,), float64."""
+        out = np.empty(self.n_columns)
+        _cpu.delayed_sums(self.features, self.offsets, ranges, self.delays, out)
+        return out
+
+    def xty(self, y: Floating, ranges: Ranges, out: Floating | None = None) -> Floating:
+        """``X[rows]' y[rows]`` (p, n_targets) in the dtype of ``y``; ``y`` has all n_samples rows."""
+        if out is None:
+            out = np.empty((self.n_columns, y.shape[1]), dtype=y.dtype)
+        _cpu.delayed_xty(self.features, y, self.offsets, ranges, self.delays, out)
+        return out
+
+    def xw(self, w: Floating, ranges: Ranges | None = None) -> Floating:
+        """``X[rows] w`` (n_rows, k) in the dtype of ``w``."""
+        rows = self.everything() if ranges is None else ranges
+        out = np.empty((n_rows(rows), w.shape[1]), dtype=w.dtype)
+        _cpu.delayed_xw(self.features, w, self.offsets, rows, self.delays, out)
+        return out

@@ -1,0 +1,163 @@
+"""What a cross-validated fit will do before it does it: route, tiles, flops and memory, from a written cost model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from voxridge.solvers.folds import Fold
+
+_EIGH = 9.0  # float64 flops per k^3, with vectors
+_FLOAT64_COST = 2.0  # a float64 flop in units of a float32 flop
+_TILE_TARGET_BYTES = 96 * 2**20  # buffers of one tile: past this, wider tiles no longer make the products faster
+_LEAST_TILE = 64
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Route and tiles of a fit, with what they cost. ``flops`` counts the irreducible products; ``peak_bytes`` is on top of the inputs."""
+
+    route: Literal["primal", "dual"]
+    n_targets_batch: int
+    folds_per_pass: int
+    flops: float
+    factor_bytes: int
+    tile_bytes: int
+    result_bytes: int
+    peak_bytes: int
+    reason: str
+
+    def __str__(self) -> str:
+        rows = [
+            ("route", f"{self.route} spectral ({self.reason})"),
+            ("targets in a tile", f"{self.n_targets_batch}"),
+            ("folds in a pass", f"{self.folds_per_pass}"),
+            ("flops", f"{self.flops:.3g}"),
+            ("fold factors", _megabytes(self.factor_bytes)),
+            ("tile buffers", _megabytes(self.tile_bytes)),
+            ("results", _megabytes(self.result_bytes)),
+            ("peak beside the inputs", _megabytes(self.peak_bytes)),
+        ]
+        return "\n".join(f"{name:<24}{value}" for name, value in rows)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Sizes that decide a plan."""
+
+    n: int
+    p: int
+    n_targets: int
+    n_alphas: int
+    folds: Sequence[Fold]
+    itemsize: int
+
+    @property
+    def longest_train(self) -> int:
+        return max(fold.train.size for fold in self.folds)
+
+
+def make_plan(problem: Problem, *, solver: str, memory_limit: int | None, n_targets_batch: int | None = None) -> Plan:
+    """Choose the cheaper route (or the one asked for) and tiles that fit the limit.
+
+    Raises
+    ------
+    ValueError
+        If ``solver`` is not "auto", "primal" or "dual".
+    MemoryError
+        If no tiling fits ``memory_limit``; the message says the least that would do.
+    """
+    if solver not in ("auto", "primal", "dual"):
+        raise ValueError(f'solver={solver!r} is not known; use "auto", "primal" or "dual"')
+    routes: list[Literal["primal", "dual"]] = ["primal", "dual"]
+    candidates = [_plan_route(problem, route, memory_limit, n_targets_batch) for route in routes if solver in ("auto", route)]
+    fitting = [plan for plan in candidates if memory_limit is None or plan.peak_bytes <= memory_limit]
+    if not fitting:
+        least = min(plan.peak_bytes for plan in candidates)
+        raise MemoryError(
+            f"memory_limit={memory_limit} bytes is too small: the fit needs at least {least} bytes ({_megabytes(least)}) beside its inputs"
+        )
+    return min(fitting, key=lambda plan: plan.flops)
+
+
+def _plan_route(problem: Problem, route: Literal["primal", "dual"], memory_limit: int | None, asked_tile: int | None) -> Plan:
+    n, p, v, item = problem.n, problem.p, problem.n_targets, problem.itemsize
+    k = min(p, problem.longest_train) if route == "primal" else problem.longest_train
+    order = p if route == "primal" else problem.longest_train
+    full = p if route == "primal" else n
+    factor_bytes = sum(_factor_bytes(problem, route, fold) for fold in problem.folds)
+    one_factor = max(_factor_bytes(problem, route, fold) for fold in problem.folds)
+    # While a factor is made: the total Gram, its own Gram and eigenvectors, LAPACK's workspace of 2 k^2, M and the held-out design.
+    making = 8 * (full**2 + 5 * order**2) + full * full * item
+    result_bytes = (full + 1) * v * item + (problem.n_alphas + 3) * v * 8
+    row_bytes = item * (n + (len(problem.folds) + 2 if route == "primal" else 1) * order + 5 * k) + 8 * 4 * problem.n_alphas
+    least = making + result_bytes + one_factor + row_bytes * min(_LEAST_TILE, max(v, 1))
+    budget = _TILE_TARGET_BYTES if memory_limit is None else min(_TILE_TARGET_BYTES, memory_limit - least)
+    tile = asked_tile or int(np.clip(budget // row_bytes, _LEAST_TILE, 8192))
+    tile = max(1, min(tile, v))
+    fixed = making + result_bytes + tile * row_bytes
+    together = len(problem.folds)
+    if memory_limit is not None and fixed + factor_bytes > memory_limit:
+        together = max(1, int((memory_limit - fixed) // max(one_factor, 1)))
+    held = min(factor_bytes, together * one_factor)
+    return Plan(
+        route=route,
+        n_targets_batch=tile,
+        folds_per_pass=together,
+        flops=_flops(problem, route),
+        factor_bytes=int(held),
+        tile_bytes=int(tile * row_bytes),
+        result_bytes=int(result_bytes),
+        peak_bytes=int(fixed + held),
+        reason=f"n = {n}, p = {p}",
+    )
+
+
+def _factor_bytes(problem: Problem, route: str, fold: Fold) -> int:
+    order = problem.p if route == "primal" else fold.train.size
+    k = min(order, fold.train.size)
+    return problem.itemsize * (k * order + k * k + fold.validation.size * k)
+
+
+def _flops(problem: Problem, route: str) -> float:
+    """In units of one flop of the working precision."""
+    n, p, v = problem.n, problem.p, problem.n_targets
+    wide = 0.0
+    square = float(n * p * (p if route == "primal" else n)) * _FLOAT64_COST
+    orders = [(p if route == "primal" else fold.train.size, min(p, fold.train.size), fold.validation.size) for fold in problem.folds]
+    for order, k, scored in orders:
+        square += _FLOAT64_COST * (_EIGH * order**3 + 2.0 * scored * order * k + scored * k * k)
+        wide += 2.0 * v * (order * k + k * k + k * min(scored, order) + 1.5 * problem.n_alphas * k)
+    full = p if route == "primal" else n
+    square += _FLOAT64_COST * _EIGH * full**3
+    wide += 4.0 * v * full * min(n, p) + (2.0 * v * n * p if route == "primal" else 0.0)
+    return square + wide
+
+
+def _megabytes(n_bytes: float) -> str:
+    return f"{n_bytes / 2**20:.0f} MiB" if n_bytes < 2**33 else f"{n_bytes / 2**30:.1f} GiB"
+
+
+def parse_memory(limit: Any) -> int | None:
+    """Bytes from a number or text such as "8GB" or "512MiB"; None is no limit.
+
+    Raises
+    ------
+    ValueError
+        If the text is not a positive amount of memory.
+    """
+    if limit is None:
+        return None
+    units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+    text = str(limit).strip().upper().replace(" ", "")
+    number = text.rstrip("KMGTIB")
+    try:
+        amount = float(number) * units[text[len(number) :]]
+    except (KeyError, ValueError):
+        raise ValueError(f'memory_limit={limit!r} is not an amount of memory; give bytes or text such as "8GB"') from None
+    if not np.isfinite(amount) or amount <= 0:
+        raise ValueError(f"memory_limit={limit!r} must be positive")
+    return int(amount)

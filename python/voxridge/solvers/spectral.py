@@ -1,0 +1,198 @@
+"""The spectral route: one eigendecomposition a fold, every penalty for every target from one product.
+
+For one fold let the centred training Gram be ``Q diag(l) Q'`` (primal: of the features; dual: of the samples). With ``z = Q' C_train``, the held-out
+design in the eigenbasis ``A = X_val Q``, ``M = A'A``, ``c = A' Y_val`` and ``d_i(alpha) = 1 / (l_i + alpha)``
+
+    pred . y   = sum_i d_i c_i z_i
+    |pred|^2   = sum_ij M_ij z_i z_j d_i d_j
+
+and since ``d_i d_j = (d_i - d_j) / (l_j - l_i)``, the second needs one k x k x n_targets product whatever the number of penalties
+(csrc/core/spectral_scores.hpp states the op). Eigenvalues below ``k eps l_max`` are dropped: they carry rounding only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxridge import _cpu
+from voxridge._threads import n_threads
+from voxridge.solvers.design import DelayedDesign
+from voxridge.solvers.folds import Fold
+from voxridge.solvers.linalg import EighWorkspace, eigh_inplace, gram, matmul
+from voxridge.solvers.rows import Ranges, n_rows, ranges_of
+
+Floating = NDArray[Any]
+Scoring = Literal["correlation", "r2"]
+Route = Literal["primal", "dual"]
+
+
+@dataclass
+class Spectrum:
+    """Eigenvectors (rows of ``q_t``, in the working dtype) and eigenvalues of a centred training Gram, ascending."""
+
+    l: Floating
+    q_t: Floating
+
+    @property
+    def rank(self) -> int:
+        return int(self.l.size)
+
+
+@dataclass
+class FoldFactor:
+    """All that scoring a tile of targets on one fold needs."""
+
+    spectrum: Spectrum
+    train: Ranges
+    validation: Ranges
+    a: Floating  # (T_f, k) held-out design in the eigenbasis, centred as the score asks
+    shift: Floating  # (k,) what was subtracted from every row of X_val Q
+    x_mean: Floating  # (p,) training means; empty in the dual
+    form: Any
+    mean_l: float
+    purged: Ranges  # neither trained on nor scored
+
+
+def decompose(a: Floating, dtype: Any, workspace: EighWorkspace) -> tuple[Spectrum, Floating]:
+    """Spectrum of symmetric ``a`` (overwritten), in ``dtype`` and, for exact products, in float64."""
+    values = eigh_inplace(a, workspace)
+    floor = max(values[-1], 0.0) * values.size * np.finfo(np.float64).eps if values.size else 0.0
+    first = int(np.searchsorted(values, floor, side="right"))
+    kept = a[first:]
+    return Spectrum(np.ascontiguousarray(values[first:]), kept.astype(dtype, copy=False)), kept
+
+
+class PrimalFolds:
+    """Fold factors from the p x p Gram: training Gram = total - held out, centred by the training means."""
+
+    route: Route = "primal"
+
+    def __init__(self, design: DelayedDesign, *, fit_intercept: bool, dtype: Any) -> None:
+        self.design, self.fit_intercept, self.dtype = design, fit_intercept, dtype
+        self.workspace = EighWorkspace()
+        self.total_gram = design.gram(design.everything())
+        self.total_sums = design.sums(design.everything())
+
+    def centred_gram(self, fold: Fold | None) -> tuple[Floating, Floating]:
+        """Training Gram about the training means, and the means; None: of all samples."""
+        n = self.design.n_samples
+        if fold is None:
+            g, sums, count = self.total_gram.copy(), self.total_sums, n
+        else:
+            excluded, count = ranges_of(fold.excluded(n)), fold.train.size
+            if n_rows(excluded) < count:
+                g = self.design.gram(excluded)
+                np.subtract(self.total_gram, g, out=g)
+                sums = self.total_sums - self.design.sums(excluded)
+            else:
+                g, sums = self.design.gram(fold.train_ranges()), self.design.sums(fold.train_ranges())
+        if not self.fit_intercept:
+            return g, np.zeros_like(sums)
+        mean = sums / count
+        matmul(mean[:, None], mean[None] * -count, out=g, beta=1.0)
+        return g, mean
+
+    def factor(self, fold: Fold, alpha_min: float, scoring: Scoring) -> FoldFactor:
+        g, mean = self.centred_gram(fold)
+        spectrum, exact = decompose(g, self.dtype, self.workspace)
+        validation = fold.validation_ranges()
+        a = self.design.xw(np.ascontiguousarray(exact.T), validation)
+        shift = a.mean(axis=0) if scoring == "correlation" else exact @ mean
+        return _finish(spectrum, fold, a, shift, mean, alpha_min, self.dtype, self.design.n_samples)
+
+    def full(self) -> tuple[Spectrum, Floating]:
+        """Spectrum and feature means for the refit on all samples."""
+        g, mean = self.centred_gram(None)
+        return decompose(g, self.dtype, self.workspace)[0], mean
+
+
+class DualFolds:
+    """Fold factors from the n x n kernel: a fold is a sub-matrix, centred by the training means."""
+
+    route: Route = "dual"
+
+    def __init__(self, design: DelayedDesign, *, fit_intercept: bool, dtype: Any) -> None:
+        self.design, self.fit_intercept, self.dtype = design, fit_intercept, dtype
+        self.workspace = EighWorkspace()
+        self.kernel = design.kernel()
+
+    def factor(self, fold: Fold, alpha_min: float, scoring: Scoring) -> FoldFactor:
+        train = self.kernel[np.ix_(fold.train, fold.train)]
+        cross = self.kernel[np.ix_(fold.validation, fold.train)]
+        if self.fit_intercept:
+            column_mean = train.mean(axis=0)
+            cross -= column_mean
+            cross -= cross.mean(axis=1, keepdims=True)
+            _centre(train, column_mean)
+        spectrum, exact = decompose(train, self.dtype, self.workspace)
+        a = matmul(cross, exact, trans_b=True)
+        shift = a.mean(axis=0) if scoring == "correlation" else np.zeros(a.shape[1])
+        return _finish(spectrum, fold, a, shift, np.empty(0), alpha_min, self.dtype, self.design.n_samples)
+
+    def full(self) -> tuple[Spectrum, Floating]:
+        """Spectrum for the refit on all samples; the kernel is overwritten, so this comes last."""
+        if self.fit_intercept:
+            _centre(self.kernel, self.kernel.mean(axis=0))
+        return decompose(self.kernel, self.dtype, self.workspace)[0], np.empty(0)
+
+
+def _centre(kernel: Floating, column_mean: Floating) -> None:
+    """``(I - 11'/n) K (I - 11'/n)`` in place."""
+    kernel -= column_mean
+    kernel -= (column_mean - column_mean.mean())[:, None]
+
+
+def _finish(
+    spectrum: Spectrum, fold: Fold, a: Floating, shift: Floating, x_mean: Floating, alpha_min: float, dtype: Any, n_samples: int
+) -> FoldFactor:
+    a -= shift
+    m = gram(a)
+    weight = float(np.trace(m))
+    mean_l = float(spectrum.l @ np.diag(m)) / weight if weight > 0 else 1.0
+    form_type = _cpu.QuadraticForm32 if dtype == np.float32 else _cpu.QuadraticForm64
+    purged = np.setdiff1d(fold.excluded(n_samples), fold.validation, assume_unique=True)
+    return FoldFactor(
+        spectrum=spectrum,
+        train=fold.train_ranges(),
+        validation=fold.validation_ranges(),
+        a=a.astype(dtype, copy=False),
+        shift=shift,
+        x_mean=x_mean,
+        form=form_type(m, spectrum.l, alpha_min),
+        mean_l=mean_l,
+        purged=ranges_of(purged),
+    )
+
+
+def heldout_scores(
+    factor: FoldFactor,
+    z: Floating,
+    c: Floating,
+    y_sums: Floating,
+    y_squares: Floating,
+    train_mean: Floating,
+    alphas: Floating,
+    scoring: Scoring,
+    work: tuple[Floating, Floating],
+) -> Floating:
+    """Scores (n_alphas, n_targets) of one fold, from z and c (k, n_targets) and the moments of y over the scored rows.
+
+    A constant target or a constant prediction has correlation 0; a target that is constant over the scored rows has R2 0.
+    """
+    lz, nz = work
+    factor.form.apply(z, lz, nz)
+    products = np.empty((alphas.size, z.shape[1]))
+    norms = np.empty_like(products)
+    _cpu.reduce_scores(z, c, lz, nz, factor.spectrum.l, alphas, factor.mean_l, products, norms, n_threads())
+    count = n_rows(factor.validation)
+    variation = np.maximum(y_squares - y_sums**2 / count, 0.0)
+    if scoring == "correlation":
+        scale = np.sqrt(np.maximum(norms, 0.0) * variation)
+        return np.divide(products, scale, out=np.zeros_like(products), where=scale > 0)
+    about_train = y_squares - 2.0 * train_mean * y_sums + count * train_mean**2
+    residual = about_train - 2.0 * products + norms
+    return 1.0 - np.divide(residual, variation, out=np.ones_like(products), where=variation > 0)
