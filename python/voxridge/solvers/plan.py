@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -161,3 +162,27 @@ def parse_memory(limit: Any) -> int | None:
     if not np.isfinite(amount) or amount <= 0:
         raise ValueError(f"memory_limit={limit!r} must be positive")
     return int(amount)
+
+
+def available_memory() -> int:
+    """Bytes this process may still take: free memory, or what is left of a container's limit where that is less."""
+    free = _meminfo("MemAvailable")
+    for limit, used in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        try:
+            free = min(free, max(0, int(Path(limit).read_text()) - int(Path(used).read_text())))
+        except (OSError, ValueError):  # no such controller, or "max": no limit
+            continue
+    return free
+
+
+def _meminfo(name: str) -> int:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith(name + ":"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 8 * 2**30  # not Linux: assume a small machine rather than none

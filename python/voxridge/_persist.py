@@ -1,0 +1,87 @@
+"""EncodingRidge on disk: one HDF5 file with the parameters, the folds and the arrays of a fit."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from voxridge.solvers.design import DelayedDesign
+from voxridge.solvers.folds import Fold
+from voxridge.solvers.plan import Plan
+from voxridge.streams import atomic_path
+from voxridge.streams.files import open_h5
+
+if TYPE_CHECKING:
+    from voxridge.encoding import EncodingRidge
+
+_FORMAT = "voxridge-encoding-ridge-1"
+_ARRAYS = ("alphas_", "alpha_", "cv_scores_", "best_cv_scores_", "intercept_", "valid_targets_")
+
+
+def save_encoding(model: EncodingRidge, path: str | os.PathLike[str]) -> None:
+    """Write ``model`` to ``path`` under a temporary name and rename it."""
+    import h5py
+
+    from voxridge import __version__
+
+    parameters = model.get_params()
+    parameters["alphas"] = model.alphas_.tolist()
+    parameters["delays"] = [int(delay) for delay in model.delays]
+    if not isinstance(parameters["cv"], str | int):
+        parameters["cv"] = None  # the folds below stand for it
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["format"] = _FORMAT
+        file.attrs["voxridge_version"] = __version__
+        file.attrs["parameters"] = json.dumps(parameters)
+        file.attrs["plan"] = json.dumps(dataclasses.asdict(model.plan_))
+        for name in _ARRAYS:
+            file[name] = getattr(model, name)
+        for number, fold in enumerate(model.folds_):
+            file[f"folds/{number:04d}/train"] = fold.train
+            file[f"folds/{number:04d}/validation"] = fold.validation
+        if model._dual_coef is None:
+            file["coef"] = model._coef
+        else:
+            file["dual_coef"] = model._dual_coef
+            file["train_features"] = model._design.features
+            file["train_run_offsets"] = model._design.offsets
+
+
+def load_encoding(path: str | os.PathLike[str]) -> EncodingRidge:
+    """Read what :func:`save_encoding` wrote.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no such file, it is damaged, or it is not a saved EncodingRidge.
+    """
+    from voxridge.encoding import EncodingRidge
+
+    with open_h5(path) as file:
+        if file.attrs.get("format") != _FORMAT:
+            raise ValueError(f"{path} is not a saved EncodingRidge (format {file.attrs.get('format')!r}, expected {_FORMAT!r})")
+        parameters: dict[str, Any] = json.loads(file.attrs["parameters"])
+        folds = [Fold(group["train"][()], group["validation"][()]) for _, group in sorted(file["folds"].items())]
+        if parameters["cv"] is None:
+            parameters["cv"] = [(fold.train, fold.validation) for fold in folds]
+        parameters["delays"] = tuple(parameters["delays"])
+        parameters["alphas"] = np.asarray(parameters["alphas"])
+        model = EncodingRidge(**parameters)
+        for name in _ARRAYS:
+            setattr(model, name, file[name][()])
+        model.folds_ = folds
+        model.plan_ = Plan(**json.loads(file.attrs["plan"]))
+        model.n_targets_ = int(model.alpha_.size)
+        model._coef = file["coef"][()] if "coef" in file else None
+        model._dual_coef = file["dual_coef"][()] if "dual_coef" in file else None
+        model._design = None
+        if model._dual_coef is not None:
+            runs = np.diff(file["train_run_offsets"][()]).tolist()
+            model._design = DelayedDesign(file["train_features"][()], model.delays, runs)
+        width = model._coef.shape[0] // len(model.delays) if model._coef is not None else model._design.features.shape[1]
+        model.n_features_in_ = int(width)
+    return model
