@@ -100,7 +100,7 @@ def disk_full(path: Path, written: int, needed: int | None) -> OSError:
     want = "" if needed is None else f"{needed:,} bytes are needed, "
     text = (
         f"no space left while writing {path}: {want}{written:,} bytes had been written, {free:,} bytes "
-        "are free; nothing was kept of the unfinished file. Free some space or choose another folder"
+        "are free now that the unfinished part is removed. Free some space or choose another folder"
     )
     return OSError(errno.ENOSPC, text)
 

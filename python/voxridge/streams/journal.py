@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import io
 import json
 import os
@@ -34,11 +35,6 @@ import h5py
 
 from voxridge.streams.atomic import disk_full, is_disk_full
 from voxridge.streams.files import check_readable
-
-try:
-    import fcntl
-except ImportError:  # no advisory locks on this system: one writer at a time is then the caller's duty
-    fcntl = None  # type: ignore[assignment]
 
 _PAGE = 4096
 _MAGIC = b"voxridge journal 1\n"
@@ -67,7 +63,7 @@ def append_h5(path: Path) -> Iterator[Any]:
         _finish(path, journal)
         with path.open("r+b", buffering=0) as main:
             base = os.fstat(main.fileno()).st_size
-            _start(journal, base)
+            _start(journal, main, base)
             held = _HeldWrites(main, base)
             try:
                 with _closing(held) as file:
@@ -195,7 +191,8 @@ class _HeldWrites(io.RawIOBase):
             page = self.pages.get(number)
             if page is not None:
                 start = number * _PAGE
-                low, high = max(start, self._at), min(start + len(page), end)
+                high = min(start + len(page), end)
+                low = min(max(start, self._at), high)  # the last page may end before the part that is read
                 into[low - self._at : high - self._at] = page[low - start : high - start]
 
     def write(self, data: Any) -> int:
@@ -259,8 +256,6 @@ def _locked_journal(path: Path) -> Iterator[Any]:
 
 
 def _lock(journal: BinaryIO, path: Path) -> None:
-    if fcntl is None:
-        return
     try:
         fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -270,8 +265,27 @@ def _lock(journal: BinaryIO, path: Path) -> None:
         # Some network file systems have no locks at all: go on without.
 
 
-def _start(journal: Any, base: int) -> None:
-    _append(journal, _MAGIC + _packed(json.dumps({"length": base}).encode()))
+def discard_journal(path: Path) -> None:
+    """Remove the journal that a dead writer left beside a file that is about to be replaced.
+
+    Raises
+    ------
+    BlockingIOError
+        The writer is alive.
+    """
+    path = Path(os.path.realpath(path))
+    if journal_path(path).exists():
+        with _locked_journal(path) as journal:
+            _clear(journal)
+
+
+def _start(journal: Any, main: Any, base: int) -> None:
+    note = {"length": base, "first": _first_page(main, base)}
+    _append(journal, _MAGIC + _packed(json.dumps(note).encode()))
+
+
+def _first_page(main: Any, base: int) -> int:
+    return zlib.crc32(os.pread(main.fileno(), min(base, _PAGE), 0))
 
 
 def _commit(held: _HeldWrites, journal: Any, base: int) -> None:
@@ -313,17 +327,24 @@ def _finish(path: Path, journal: Any) -> bool:
     records = _records(journal)
     if records:
         with path.open("r+b", buffering=0) as main:
+            size, note = os.fstat(main.fileno()).st_size, json.loads(records[0])
             if len(records) < _WHOLE:
-                _cut(main, json.loads(records[0])["length"])
-            else:
-                head, body, at = json.loads(records[1]), records[2], 0
-                pages: dict[int, bytearray] = {}
-                for number, length in head["pages"]:
-                    pages[number] = bytearray(body[at : at + length])
-                    at += length
-                _put_in_place(main, pages, head["length"])
+                # A file that was put here since is not the one that the journal speaks of.
+                if size >= note["length"] and _first_page(main, note["length"]) == note["first"]:
+                    _cut(main, note["length"])
+            elif size >= (head := json.loads(records[1]))["length"]:
+                _put_in_place(main, _unpack_pages(head["pages"], records[2]), head["length"])
     _clear(journal)
     return bool(records)
+
+
+def _unpack_pages(index: list[list[int]], body: bytes) -> dict[int, bytearray]:
+    pages: dict[int, bytearray] = {}
+    at = 0
+    for number, length in index:
+        pages[number] = bytearray(body[at : at + length])
+        at += length
+    return pages
 
 
 def _put_in_place(main: Any, pages: dict[int, bytearray], length: int) -> None:

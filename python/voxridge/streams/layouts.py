@@ -150,9 +150,8 @@ def repeats(path: str | os.PathLike[str]) -> list[RunSource]:
     if len(shape) != 3 or not shape[0]:
         raise ValueError(f"{path}: {key!r} has shape {shape}; repetitions are (n_repeats, n_TR, n_voxels)")
     parts = _repeat_segments(path, key, shape[0])
-    return [
-        RunSource([part], name="responses", run_names=(f"repeat {index}",)) for index, part in enumerate(parts)
-    ]
+    names = [f"repeat {index}" for index in range(len(parts))]
+    return [RunSource([p], name="responses", run_names=(n,)) for p, n in zip(parts, names, strict=True)]
 
 
 def _repeat_segments(path: Path, key: str, n_repeats: int) -> list[Segment]:

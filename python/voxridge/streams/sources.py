@@ -225,10 +225,11 @@ def match_runs(features: Source, responses: Source) -> None:
         pairs = zip(features.runs, responses.runs, strict=False)
         shorter = min(len(features.runs), len(responses.runs))
         first = next((i for i, (a, b) in enumerate(pairs) if a != b), shorter)
+        f_text, r_text = describe_runs(features), describe_runs(responses)
         raise ValueError(
             f"features and responses differ in their runs, first at run {first}: "
-            f"features has {describe_runs(features)}, responses has {describe_runs(responses)}; both need one "
-            "row per TR of the same runs (trim or downsample the features, or pass runs= to a single matrix)"
+            f"features has {f_text}, responses has {r_text}; both need one row per TR "
+            "of the same runs (trim or downsample the features, or pass runs= to a single matrix)"
         )
     if f_names != r_names and set(f_names) & set(r_names):
         raise ValueError(

@@ -14,7 +14,7 @@ import numpy as np
 from voxridge.streams.atomic import atomic_path
 from voxridge.streams.checks import row_chunks
 from voxridge.streams.files import check_readable, get_dataset, open_h5
-from voxridge.streams.journal import append_h5, recover
+from voxridge.streams.journal import append_h5, discard_journal, recover
 from voxridge.streams.segments import Array, FileSegment
 from voxridge.streams.sources import RunSource, Source
 
@@ -63,8 +63,7 @@ class RunStore:
             text = json.dumps(dict(provenance or {}), allow_nan=False)
         except (TypeError, ValueError) as error:
             raise TypeError(f"provenance must hold only what JSON can: {error}") from error
-        if path.exists():
-            recover(path)  # an old journal must not be applied to the new file
+        discard_journal(path)
         with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
             file.attrs["format"] = f"voxridge-{cls._group}"
             file.attrs["format_version"] = 1
