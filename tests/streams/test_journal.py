@@ -139,8 +139,10 @@ class Counting:
         if name not in ("pwrite", "ftruncate", "fsync"):
             return real
         def step(*args):
-            half = (lambda: real(args[0], args[1][: len(args[1]) // 2], args[2])) if name == "pwrite" else None
-            self.step(half or (lambda: None))
+            def half():
+                if name == "pwrite":
+                    real(args[0], args[1][: len(args[1]) // 2], args[2])
+            self.step(half)
             return real(*args)
         return step
     def step(self, half):
