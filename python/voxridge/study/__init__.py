@@ -1,0 +1,18 @@
+"""Studies: stimulus, language model and responses in; nested scores, tables, figures and a report out."""
+
+from __future__ import annotations
+
+from voxridge.study.config import StudyConfig, load_config
+from voxridge.study.nested import Block, FoldPlan, Model, ModelScores, Ridge, plan_folds, score_model
+
+__all__ = [
+    "Block",
+    "FoldPlan",
+    "Model",
+    "ModelScores",
+    "Ridge",
+    "StudyConfig",
+    "load_config",
+    "plan_folds",
+    "score_model",
+]

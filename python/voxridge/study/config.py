@@ -1,0 +1,230 @@
+"""Study files: what they may say, and clear errors where they say something else.
+
+A study file is TOML. Relative paths are taken from the folder of the file. Every table and key is
+described in :class:`StudyConfig` and its parts; a key that is not known is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """``[model]``: the language model. ``name`` is a hub name, a folder, or "smollm2" for the packaged
+    one."""
+
+    name: str = "smollm2"
+    gguf_file: str | None = None
+    revision: str | None = None
+    layers: Literal["all"] | tuple[int, ...] = "all"
+    pooling: Literal["last", "mean"] = "last"
+    context_reset: int = 256
+    context_limit: int = 512
+    context_unit: Literal["word", "token"] = "word"
+    device: str = "cpu"
+    untrained: bool = False
+    seed: int = 0
+    dtype: Literal["float16", "float32"] = "float16"
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """``[[runs]]``: one stimulus with its responses.
+
+    ``words``: .TextGrid, .csv or .tsv; ``responses``: .npy, .npz, .h5, .hf5, .hdf5, or a table in .txt or
+    .csv;
+    ``first_row``: stimulus time, in seconds, of the middle of the first response row (default: half a TR).
+    """
+
+    name: str
+    words: Path
+    responses: Path
+    first_row: float | None = None
+
+
+@dataclass(frozen=True)
+class ResponsesConfig:
+    """``[responses]``: ``tr`` in seconds; ``high_pass`` the longest period kept, in seconds (0: only the
+    mean goes);
+    ``trim`` rows dropped at the start and end of every run; ``names`` one name per column; ``tier`` of a
+    TextGrid."""
+
+    tr: float
+    high_pass: float = 0.0
+    trim: tuple[int, int] = (0, 0)
+    names: tuple[str, ...] = ()
+    tier: str | None = None
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """``[fit]``: delays in rows, penalties, folds.
+
+    ``folds``: "leave-one-run-out", or the number of contiguous chunks a single run is cut into; ``gap``
+    rows beside a left-out chunk that are not trained on ("auto": the longest delay); ``components``:
+    principal components of a layer (0: all its units); ``beside_word_rate``: put the word rate beside each
+    layer.
+    """
+
+    delays: tuple[int, ...] = (1, 2, 3, 4)
+    alpha_low: float = 1.0
+    alpha_high: float = 1e8
+    alpha_count: int = 17
+    folds: Literal["leave-one-run-out"] | int = "leave-one-run-out"
+    gap: Literal["auto"] | int = "auto"
+    components: int = 0
+    beside_word_rate: bool = False
+
+    @property
+    def alphas(self) -> NDArray[np.float64]:
+        """The penalties tried, evenly spaced on a logarithmic scale."""
+        return np.logspace(np.log10(self.alpha_low), np.log10(self.alpha_high), self.alpha_count)
+
+    @property
+    def gap_rows(self) -> int:
+        return max(0, *(abs(delay) for delay in self.delays)) if self.gap == "auto" else self.gap
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """A whole study file: ``title``, ``[model]``, ``[responses]``, ``[fit]`` and one ``[[runs]]`` per run."""
+
+    title: str
+    responses: ResponsesConfig
+    runs: tuple[RunConfig, ...]
+    model: ModelConfig = field(default_factory=ModelConfig)
+    fit: FitConfig = field(default_factory=FitConfig)
+
+
+def load_config(path: str | Path) -> StudyConfig:
+    """Read and check a study file.
+
+    Raises
+    ------
+    FileNotFoundError
+        When the study file, or a file it names, does not exist.
+    ValueError
+        For text that is not TOML, an unknown or missing key, a value of the wrong type or out of range;
+        the message names the key, what was given and what is allowed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no study file at {path}")
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid TOML: {error}") from error
+    config: StudyConfig = _read(StudyConfig, table, "", path.parent)
+    _check(config)
+    return config
+
+
+def _check(config: StudyConfig) -> None:
+    fit, model, responses = config.fit, config.model, config.responses
+    _require(len(config.runs) > 0, "runs", "nothing", "one [[runs]] table per run")
+    names = [run.name for run in config.runs]
+    _require(len(set(names)) == len(names), "runs.name", names, "a different name for every run")
+    _require(all(name and "/" not in name for name in names), "runs.name", names, "names without '/'")
+    _require(responses.tr > 0, "responses.tr", responses.tr, "a positive number of seconds")
+    _require(responses.high_pass >= 0, "responses.high_pass", responses.high_pass, "seconds, or 0 for none")
+    _require(
+        min(responses.trim) >= 0, "responses.trim", list(responses.trim), "two numbers of rows, 0 or more"
+    )
+    _require(len(fit.delays) > 0, "fit.delays", [], "at least one delay in rows, such as [1, 2, 3, 4]")
+    _require(len(set(fit.delays)) == len(fit.delays), "fit.delays", list(fit.delays), "each delay once")
+    _require(fit.alpha_low > 0, "fit.alpha_low", fit.alpha_low, "a positive penalty")
+    _require(fit.alpha_high >= fit.alpha_low, "fit.alpha_high", fit.alpha_high, "at least alpha_low")
+    _require(fit.alpha_count >= 1, "fit.alpha_count", fit.alpha_count, "1 or more")
+    _require(fit.components >= 0, "fit.components", fit.components, "0 (all units) or a number of components")
+    _require(fit.gap == "auto" or fit.gap >= 0, "fit.gap", fit.gap, '"auto" or a number of rows')
+    reset, limit = model.context_reset, model.context_limit
+    _require(
+        0 < reset < limit, "model.context_reset", reset, f"between 1 and context_limit - 1 = {limit - 1}"
+    )
+    for run in config.runs:
+        for key, file in (("words", run.words), ("responses", run.responses)):
+            if not file.is_file():
+                raise FileNotFoundError(f"runs.{key} of run {run.name!r}: no file at {file}")
+
+
+def _require(holds: bool, key: str, given: Any, allowed: str) -> None:
+    if not holds:
+        raise ValueError(f"{key} is {given!r}; allowed: {allowed}")
+
+
+def _read(kind: Any, table: Any, where: str, folder: Path) -> Any:
+    """Build one of the dataclasses from a TOML table."""
+    if not isinstance(table, dict):
+        raise ValueError(f"{where or 'the study'} is {table!r}; allowed: a table")
+    hints = typing.get_type_hints(kind)
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    prefix = f"{where}." if where else ""
+    for key in table:
+        if key not in fields:
+            raise ValueError(f"{prefix}{key} is not a key of a study file; allowed: {', '.join(fields)}")
+    values = {}
+    for name, spec in fields.items():
+        if name in table:
+            values[name] = _convert(hints[name], table[name], prefix + name, folder)
+        elif spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING:
+            raise ValueError(f"{prefix}{name} is missing; it must be given")
+    return kind(**values)
+
+
+def _convert(hint: Any, value: Any, where: str, folder: Path) -> Any:
+    """A TOML value as the annotated type, or an error that says what is allowed."""
+    if dataclasses.is_dataclass(hint):
+        return _read(hint, value, where, folder)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        for option in arguments:
+            try:
+                return _convert(option, value, where, folder)
+            except ValueError:
+                continue
+    elif origin is Literal:
+        if any(value == option and type(value) is type(option) for option in arguments):
+            return value
+    elif origin is tuple:
+        variable = len(arguments) == 2 and arguments[1] is Ellipsis
+        if isinstance(value, list) and (variable or len(value) == len(arguments)):
+            kinds = [arguments[0]] * len(value) if variable else list(arguments)
+            return tuple(
+                _convert(kind, entry, f"{where}[{i}]", folder)
+                for i, (kind, entry) in enumerate(zip(kinds, value, strict=True))
+            )
+    elif hint is Path and isinstance(value, str):
+        return folder / value
+    elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        if np.isfinite(value):
+            return float(value)
+    elif hint in (str, int, bool) and type(value) is hint:
+        return value
+    raise ValueError(f"{where} is {value!r}; allowed: {_describe(hint)}")
+
+
+def _describe(hint: Any) -> str:
+    """What a type annotation allows, in words."""
+    if dataclasses.is_dataclass(hint):
+        return "a table"
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_describe(option) for option in arguments if option is not type(None))
+    if origin is Literal:
+        return " or ".join(repr(option) for option in arguments)
+    if origin is tuple:
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            return f"a list, each entry {_describe(arguments[0])}"
+        return f"a list of {len(arguments)} entries, each {_describe(arguments[0])}"
+    words = {float: "a number", int: "a whole number", str: "text", bool: "true or false", Path: "a path"}
+    return words[hint]

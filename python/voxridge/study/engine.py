@@ -1,0 +1,124 @@
+"""Scores a list of models one after the other; finished ones are kept on disk, so an interrupted study
+goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxridge.streams.atomic import atomic_path
+from voxridge.study.nested import FoldPlan, Model, ModelScores, Ridge, score_model
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class ModelRecipe:
+    """A model by name, built only when it is its turn (a layer is read from disk then)."""
+
+    name: str
+    layer: int | None
+    build: Callable[[], Model]
+
+
+def score_models(
+    recipes: Sequence[ModelRecipe],
+    responses: Sequence[Array],
+    plan: FoldPlan,
+    ridge: Ridge,
+    *,
+    folder: Path,
+    identity: dict[str, Any],
+    progress: bool = True,
+) -> list[ModelScores]:
+    """Nested scores of every model.
+
+    Parameters
+    ----------
+    recipes : list of ModelRecipe
+    responses, plan, ridge
+        See :func:`voxridge.study.nested.score_model`.
+    folder : Path
+        Where finished models are kept (made if needed).
+    identity : dict
+        Whatever decides the result (hashes of the inputs, settings): a kept model is used again only when
+        this is the same.
+    progress : bool
+        Show fits done and time left on standard error.
+    """
+    from tqdm import tqdm
+
+    folder.mkdir(parents=True, exist_ok=True)
+    key = identity_key(identity, responses, plan, ridge)
+    results = []
+    with tqdm(total=len(recipes) * len(plan.parts), desc="fits", unit="fit", disable=not progress) as bar:
+        for position, recipe in enumerate(recipes):
+            path = folder / f"{position:03d}-{key[:16]}.npz"
+            kept = _load(path, recipe, key)
+            if kept is None:
+                bar.set_postfix_str(recipe.name)
+                kept = score_model(recipe.build(), responses, plan, ridge, after_fold=bar.update)
+                _save(path, kept, key)
+            else:
+                # Not counted as work done, or the time left would be far too short.
+                bar.total -= len(plan.parts)
+                bar.refresh()
+            results.append(kept)
+    return results
+
+
+def identity_key(identity: dict[str, Any], responses: Iterable[Array], plan: FoldPlan, ridge: Ridge) -> str:
+    """SHA-256 over settings, folds and the responses themselves."""
+    digest = hashlib.sha256()
+    settings = {
+        "identity": identity,
+        "alphas": [float(alpha) for alpha in ridge.alphas],
+        "delays": list(ridge.delays),
+        "tr": ridge.tr,
+        "high_pass": ridge.high_pass,
+        "scoring": ridge.scoring,
+        "gap": plan.gap,
+        "parts": [[part.name, part.run, part.start, part.stop] for part in plan.parts],
+    }
+    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
+    for run in responses:
+        digest.update(np.ascontiguousarray(run).tobytes())
+    return digest.hexdigest()
+
+
+def _save(path: Path, scores: ModelScores, key: str) -> None:
+    arrays = {"scores": scores.scores, "inner": scores.inner, "alphas": scores.alphas}
+    notes = json.dumps(
+        {"key": key, "name": scores.name, "seconds": scores.seconds, "warnings": scores.warnings}
+    )
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, notes=np.array(notes), **arrays)  # type: ignore[arg-type]
+
+
+def _load(path: Path, recipe: ModelRecipe, key: str) -> ModelScores | None:
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            notes = json.loads(str(file["notes"]))
+            if notes["key"] != key or notes["name"] != recipe.name:
+                return None
+            return ModelScores(
+                recipe.name,
+                recipe.layer,
+                file["scores"],
+                file["inner"],
+                file["alphas"],
+                float(notes["seconds"]),
+                list(notes["warnings"]),
+            )
+    except (OSError, ValueError, KeyError):
+        # A damaged file is no reason to stop: the model is fitted again and the file replaced.
+        return None

@@ -1,0 +1,310 @@
+"""Nested scores: every penalty is chosen without the part of the data that the reported score comes from.
+
+For each outer fold one run (or one contiguous chunk of a single run) is left out. Everything that is
+learned, from feature scaling and principal components to the penalty of each target, is learned on the
+other parts; the penalty by an inner cross-validation over them. The prediction of the left-out part is
+then correlated with its responses.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxridge.features.design import Standardizer
+from voxridge.science.scores import correlation_score
+from voxridge.study.prepare import ScaledComponents, delayed, high_pass, zscore
+
+Array = NDArray[Any]
+Float64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows ``start:stop`` of a run, left out together."""
+
+    name: str
+    run: int
+    start: int
+    stop: int
+
+    @property
+    def rows(self) -> slice:
+        return slice(self.start, self.stop)
+
+
+@dataclass(frozen=True)
+class FoldPlan:
+    """The parts left out one at a time; ``gap`` rows next to a left-out chunk of the same run are not
+    trained on."""
+
+    parts: tuple[Part, ...]
+    gap: int
+
+    @property
+    def inside_runs(self) -> bool:
+        return len({part.run for part in self.parts}) < len(self.parts)
+
+    def kept(self, part: Part, left_out: Part) -> slice:
+        """Rows of ``part`` that may be trained on while ``left_out`` is held out."""
+        if part.run != left_out.run:
+            return part.rows
+        start, stop = part.start, part.stop
+        if part.start >= left_out.stop:
+            start = max(start, left_out.stop + self.gap)
+        else:
+            stop = min(stop, left_out.start - self.gap)
+        return slice(start, max(start, stop))
+
+
+def plan_folds(
+    run_names: Sequence[str], run_lengths: Sequence[int], *, chunks: int | None, gap: int
+) -> FoldPlan:
+    """Leave one run out, or cut a single run into contiguous chunks and leave out one at a time.
+
+    Parameters
+    ----------
+    run_names, run_lengths : sequences of equal length
+    chunks : int or None
+        None: every run is a fold (at least two are needed; at least three for the inner choice). A number:
+        the one given run is cut into so many contiguous chunks.
+    gap : int
+        Rows on each side of a left-out chunk that are not trained on; the longest delay is the least safe
+        value.
+
+    Raises
+    ------
+    ValueError
+        For too few runs, several runs with chunks, or chunks too short for their gaps.
+    """
+    lengths = [int(length) for length in run_lengths]
+    if chunks is None:
+        if len(lengths) < 3:
+            raise ValueError(
+                f"folds: leave-one-run-out with an inner choice of the penalty needs at least 3 runs, got "
+                f"{len(lengths)}; give folds = 5 to cut a single run into 5 contiguous chunks"
+            )
+        parts = [Part(name, i, 0, n) for i, (name, n) in enumerate(zip(run_names, lengths, strict=True))]
+        return FoldPlan(tuple(parts), gap)
+    if len(lengths) != 1:
+        raise ValueError(
+            f"folds: {chunks} contiguous chunks need a single run, got {len(lengths)} runs; "
+            "use leave-one-run-out"
+        )
+    if chunks < 3:
+        raise ValueError(
+            f"folds: {chunks} chunks are too few, an inner choice of the penalty needs at least 3"
+        )
+    edges = [round(i * lengths[0] / chunks) for i in range(chunks + 1)]
+    shortest = min(b - a for a, b in itertools.pairwise(edges))
+    if shortest < 2 * gap + 10:
+        raise ValueError(
+            f"folds: {chunks} chunks of {lengths[0]} rows are {shortest} rows long, too short for gaps of "
+            f"{gap} rows on both sides; use fewer chunks"
+        )
+    return FoldPlan(tuple(Part(f"chunk-{i + 1}", 0, edges[i], edges[i + 1]) for i in range(chunks)), gap)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Base features of one kind: one array (n_rows, n_features) per run.
+
+    ``components``: None standardises each column with training statistics; a number keeps so many principal
+    components of the training rows.
+    """
+
+    runs: tuple[Array, ...]
+    components: int | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """A named set of blocks set side by side."""
+
+    name: str
+    blocks: tuple[Block, ...]
+    layer: int | None = None
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """Settings of every fit; ``estimator`` makes an object with EncodingRidge's interface."""
+
+    alphas: Float64
+    delays: tuple[int, ...]
+    tr: float
+    high_pass: float = 0.0
+    scoring: str = "correlation"
+    estimator: Callable[..., Any] | None = None
+
+    def make(self, **settings: Any) -> Any:
+        if self.estimator is not None:
+            return self.estimator(**settings)
+        from voxridge.encoding import EncodingRidge
+
+        return EncodingRidge(**settings)
+
+
+@dataclass
+class ModelScores:
+    """What one model reached in each outer fold; every array is (n_folds, n_targets)."""
+
+    name: str
+    layer: int | None
+    scores: Float64
+    inner: Float64
+    alphas: Float64
+    seconds: float = 0.0
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def mean_scores(self) -> Float64:
+        """Mean over folds, (n_targets,)."""
+        return np.asarray(self.scores.mean(axis=0), dtype=np.float64)
+
+
+@dataclass
+class FoldFit:
+    """One outer fold of one model; ``prediction`` belongs to the left-out part."""
+
+    score: Float64
+    inner: Float64
+    alpha: Float64
+    prediction: Array
+    warnings: list[str]
+
+
+def prepare_responses(runs: Sequence[Array], plan: FoldPlan, *, tr: float, cutoff: float) -> list[Array]:
+    """High-passed and z-scored responses of each part, computed inside the part alone."""
+    prepared = []
+    for part in plan.parts:
+        rows = np.asarray(runs[part.run][part.rows])
+        rows = rows.astype(np.float32) if rows.dtype.kind != "f" or rows.dtype.itemsize < 4 else rows
+        prepared.append(zscore(high_pass(rows, tr, cutoff)))
+    return prepared
+
+
+def score_model(
+    model: Model,
+    responses: Sequence[Array],
+    plan: FoldPlan,
+    ridge: Ridge,
+    *,
+    after_fold: Callable[[], None] | None = None,
+) -> ModelScores:
+    """Nested scores of one model in every outer fold.
+
+    Parameters
+    ----------
+    model : Model
+    responses : list of numpy.ndarray, one (n_rows, n_targets) per part
+        From :func:`prepare_responses`.
+    plan : FoldPlan
+    ridge : Ridge
+    after_fold : callable, optional
+        Called after each fold (progress).
+
+    Returns
+    -------
+    ModelScores
+    """
+    start = time.perf_counter()
+    fits = []
+    for fold in range(len(plan.parts)):
+        fit = fit_fold(model, responses, plan, ridge, fold)
+        fit.prediction = np.empty((0, 0))
+        fits.append(fit)
+        if after_fold is not None:
+            after_fold()
+    return ModelScores(
+        model.name,
+        model.layer,
+        np.stack([fit.score for fit in fits]),
+        np.stack([fit.inner for fit in fits]),
+        np.stack([fit.alpha for fit in fits]),
+        time.perf_counter() - start,
+        [message for fit in fits for message in fit.warnings],
+    )
+
+
+def fit_fold(model: Model, responses: Sequence[Array], plan: FoldPlan, ridge: Ridge, fold: int) -> FoldFit:
+    """Fit on all parts but one and predict that one."""
+    left_out = plan.parts[fold]
+    train = [i for i in range(len(plan.parts)) if i != fold]
+    kept = {i: plan.kept(plan.parts[i], left_out) for i in train}
+    base = _transformed(model, plan, kept)
+    cv: Any = "leave-one-run-out"
+    delays = ridge.delays
+    if plan.inside_runs:
+        base = [delayed(run, delays) for run in base]
+        cv = list(_inner_folds(plan, kept))
+        delays = (0,)
+    features = {i: _cut(base, plan.parts[i], kept[i], ridge) for i in train}
+    targets = [
+        responses[i][kept[i].start - plan.parts[i].start : kept[i].stop - plan.parts[i].start] for i in train
+    ]
+    estimator = ridge.make(alphas=ridge.alphas, delays=delays, cv=cv, scoring=ridge.scoring, progress=False)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        estimator.fit([features[i] for i in train], targets)
+    held_out = _cut(base, left_out, left_out.rows, ridge)
+    prediction = np.asarray(estimator.predict([held_out]))
+    return FoldFit(
+        correlation_score(responses[fold], prediction),
+        np.asarray(estimator.best_cv_scores_, dtype=np.float64),
+        np.asarray(estimator.alpha_, dtype=np.float64),
+        prediction,
+        [f"{model.name}, {left_out.name} left out: {w.message}" for w in caught],
+    )
+
+
+def _transformed(model: Model, plan: FoldPlan, kept: dict[int, slice]) -> list[Array]:
+    """All runs' base features, scaled or projected with the statistics of the kept training rows."""
+    n_runs = len(model.blocks[0].runs)
+    columns: list[list[Array]] = [[] for _ in range(n_runs)]
+    for block in model.blocks:
+        rows = np.concatenate([block.runs[plan.parts[i].run][rows] for i, rows in kept.items()])
+        step: Any = Standardizer() if block.components is None else ScaledComponents(block.components)
+        step.fit(np.asarray(rows, dtype=np.float32))
+        for run in range(n_runs):
+            columns[run].append(step.transform(np.asarray(block.runs[run], dtype=np.float32)))
+    return [np.concatenate(blocks, axis=1) for blocks in columns]
+
+
+def _cut(runs: Sequence[Array], part: Part, rows: slice, ridge: Ridge) -> Array:
+    """Rows of one part; filtered over the whole part first, as its responses were."""
+    filtered = runs[part.run][part.rows]
+    if ridge.high_pass > 0:
+        filtered = high_pass(filtered, ridge.tr, ridge.high_pass)
+    return np.ascontiguousarray(filtered[rows.start - part.start : rows.stop - part.start])
+
+
+def _inner_folds(
+    plan: FoldPlan, kept: dict[int, slice]
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Each training chunk left out in turn, with the same gap, as indices into the concatenated training
+    rows."""
+    position = np.concatenate([np.arange(rows.start, rows.stop) for rows in kept.values()])
+    for rows in kept.values():
+        inside = (position >= rows.start) & (position < rows.stop)
+        near = (position >= rows.start - plan.gap) & (position < rows.stop + plan.gap)
+        yield np.flatnonzero(~near), np.flatnonzero(inside)
+
+
+def choose_layers(models: Sequence[ModelScores]) -> NDArray[np.intp]:
+    """For each outer fold the position of the model with the best mean inner score: a choice without the
+    test part."""
+    inner = np.stack([np.nanmean(model.inner, axis=1) for model in models])
+    return np.asarray(inner.argmax(axis=0), dtype=np.intp)
+
+
+def chosen_scores(models: Sequence[ModelScores], choice: NDArray[np.intp]) -> Float64:
+    """Scores (n_folds, n_targets) of the model chosen in each fold."""
+    return np.stack([models[int(m)].scores[fold] for fold, m in enumerate(choice)])

@@ -1,0 +1,142 @@
+"""A study's results in memory, in HDF5 and as tables."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxridge.science.intervals import mean_interval
+from voxridge.streams.atomic import atomic_path
+from voxridge.study.nested import ModelScores, choose_layers, chosen_scores
+
+Float64 = NDArray[np.float64]
+
+
+@dataclass
+class StudyResult:
+    """Everything the tables, figures and the report are made from.
+
+    ``control`` and ``layers``: nested scores, arrays (n_folds, n_targets); ``targets``: columns that
+    describe the targets, each n_targets long ("name" is always there); ``alphas``: the grid; ``folds``:
+    names of what was left out;
+    ``maps``: further (n_targets,) arrays; ``provenance``: JSON-able.
+    """
+
+    title: str
+    control: ModelScores
+    layers: list[ModelScores]
+    targets: dict[str, list[str]]
+    alphas: Float64
+    folds: list[str]
+    provenance: dict[str, Any]
+    maps: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.choice = choose_layers(self.layers)
+
+    @property
+    def chosen(self) -> Float64:
+        """Scores (n_folds, n_targets) of the layer chosen inside each fold."""
+        return chosen_scores(self.layers, self.choice)
+
+    @property
+    def chosen_layers(self) -> list[int]:
+        """The chosen layer's number in each fold."""
+        return [int(self.layers[int(i)].layer or 0) for i in self.choice]
+
+    @property
+    def chosen_alphas(self) -> Float64:
+        """Penalties (n_folds, n_targets) of the chosen layers."""
+        return np.stack([self.layers[int(m)].alphas[fold] for fold, m in enumerate(self.choice)])
+
+    @property
+    def models(self) -> list[ModelScores]:
+        return [self.control, *self.layers]
+
+    @property
+    def warnings(self) -> list[str]:
+        """Warnings of all fits; equal ones once."""
+        return list(dict.fromkeys(message for model in self.models for message in model.warnings))
+
+    def layer_means(self, targets: NDArray[Any] | slice = slice(None)) -> Float64:
+        """Mean score over some targets, (n_layers, n_folds)."""
+        return np.stack([np.nanmean(model.scores[:, targets], axis=1) for model in self.layers])
+
+
+def write_results(result: StudyResult, path: Path) -> None:
+    """Write ``results.h5``: ``/models/<name>/{scores,inner,alphas}``, ``/targets``, ``/maps``, provenance
+    as JSON."""
+    import h5py
+
+    text = h5py.string_dtype()
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["format"] = "voxridge study 1"
+        file.attrs["title"] = result.title
+        file.attrs["provenance"] = json.dumps(result.provenance, default=str)
+        file["alphas"] = result.alphas
+        file.create_dataset("folds", data=result.folds, dtype=text)
+        file["chosen_layer"] = np.array(result.chosen_layers)
+        file["chosen_scores"] = result.chosen
+        for position, model in enumerate(result.models):
+            group = file.create_group(f"models/{model.name}")
+            group.attrs["position"] = position
+            group.attrs["layer"] = -1 if model.layer is None else model.layer
+            group.attrs["seconds"] = model.seconds
+            for name in ("scores", "inner", "alphas"):
+                group[name] = getattr(model, name).astype(np.float32)
+        for name, column in result.targets.items():
+            file.create_dataset(f"targets/{name}", data=column, dtype=text)
+        for name, values in result.maps.items():
+            file[f"maps/{name}"] = values
+
+
+def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Write a CSV file in UTF-8; floats with six significant digits."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        for row in rows:
+            writer.writerow([f"{x:.6g}" if isinstance(x, float | np.floating) else x for x in row])
+
+
+def model_rows(result: StudyResult, groups: Mapping[str, NDArray[Any]]) -> tuple[list[str], list[list[Any]]]:
+    """One row per model: mean score and interval over folds in each group of targets, seconds."""
+    header = ["model", "layer"]
+    for name in groups:
+        header += [f"r {name}", f"low {name}", f"high {name}"]
+    rows: list[list[Any]] = []
+    chosen = ("layer chosen in each fold", None, result.chosen, float("nan"))
+    scored = [(m.name, m.layer, m.scores, m.seconds) for m in result.models]
+    for name, layer, scores, seconds in [*scored, chosen]:
+        row: list[Any] = [name, "" if layer is None else layer]
+        for members in groups.values():
+            interval = mean_interval(np.nanmean(scores[:, members], axis=1))
+            row += [float(interval.mean), float(interval.low), float(interval.high)]
+        rows.append([*row, seconds])
+    return [*header, "seconds"], rows
+
+
+def target_rows(result: StudyResult) -> tuple[list[str], list[list[Any]]]:
+    """One row per target: control score, chosen-layer score, median penalty."""
+    columns = list(result.targets)
+    header = [*columns, f"r {result.control.name}", "r chosen layer", "median alpha", *result.maps]
+    control, chosen = result.control.mean_scores, result.chosen.mean(axis=0)
+    alpha = np.median(result.chosen_alphas, axis=0)
+    rows = [
+        [
+            *(result.targets[name][t] for name in columns),
+            float(control[t]),
+            float(chosen[t]),
+            float(alpha[t]),
+            *(values[t] for values in result.maps.values()),
+        ]
+        for t in range(len(control))
+    ]
+    return header, rows
