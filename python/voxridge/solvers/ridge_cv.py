@@ -57,9 +57,7 @@ class Targets:
     mean: Floating
     valid: NDArray[np.bool_]
 
-    def tile(self, begin: int, end: int, buffer: Floating, centre: bool) -> Floating:
-        out = buffer[:, : end - begin] if end - begin < buffer.shape[1] else buffer
-        out = _dense(out, buffer)
+    def tile(self, begin: int, end: int, out: Floating, centre: bool) -> Floating:
         block = self.read(begin, end)
         if centre:
             np.subtract(block, self.mean[begin:end].astype(out.dtype), out=out, casting="same_kind")
@@ -67,11 +65,6 @@ class Targets:
             np.copyto(out, block, casting="same_kind")
         out[:, ~self.valid[begin:end]] = 0
         return out
-
-
-def _dense(view: Floating, buffer: Floating) -> Floating:
-    """The shape of ``view`` laid out without gaps at the front of ``buffer``, so that every tile is contiguous."""
-    return buffer.reshape(-1)[: view.size].reshape(view.shape)
 
 
 def solve_ridge_cv(
@@ -158,7 +151,7 @@ class _Fit:
         self.scores = np.zeros((self.alphas.size, v))
         self.alpha = np.full(v, np.nan)
         route = PrimalFolds if self.plan.route == "primal" else DualFolds
-        self.engine = route(self.design, fit_intercept=self.fit_intercept, dtype=dtype)
+        self.engine = route(self.design, fit_intercept=self.fit_intercept, alpha_min=float(self.alphas.min()))
         size = self.design.n_columns if self.plan.route == "primal" else self.design.n_samples
         self.weights = np.empty((size, v), dtype=dtype)
         self.intercept = np.zeros(v)
@@ -167,26 +160,34 @@ class _Fit:
         for number, group in enumerate(groups):
             last = number == len(groups) - 1
             factors = self._factors(group, number)
-            full = self.engine.full() if last and refit_now else None
+            full = self._full() if last and refit_now else None
             self._pass(factors, full, "scoring and refitting" if full else "scoring")
             del factors
         if not refit_now:
             self._choose_one()
-            self._pass([], self.engine.full(), "refitting")
+            self._pass([], self._full(), "refitting")
         return self._result()
 
     def _factors(self, group: list[Fold], number: int) -> list[FoldFactor]:
-        alpha_min = float(self.alphas.min())
         factors = []
         for i, fold in enumerate(group):
             self.report("decomposing folds", (number * self.plan.folds_per_pass + i) / len(self.folds))
-            factors.append(self.engine.factor(fold, alpha_min, self.scoring))
+            factors.append(self.engine.factor(fold, self.scoring))
         return factors
+
+    def _full(self) -> tuple[Spectrum, Floating]:
+        spectrum, x_mean = self.engine.full()
+        self.refit_vectors = spectrum.q_t.astype(self.design.dtype, copy=False)
+        # In the dual, the mean over samples of X w is (X x_mean)' dual.
+        if self.plan.route == "dual":
+            mean = self.design.sums(self.design.everything()) / self.design.n_samples
+            x_mean = self.design.xw(mean[:, None])[:, 0]
+        return spectrum, x_mean
 
     def _pass(self, factors: list[FoldFactor], full: tuple[Spectrum, Floating] | None, name: str) -> None:
         for begin, end in self._tiles():
             self.report(name, begin / max(1, self.targets.n_targets))
-            y = self.targets.tile(begin, end, self._buffer("y", self.design.n_samples), self.fit_intercept)
+            y = self.targets.tile(begin, end, self.take("y", self.design.n_samples, end - begin), self.fit_intercept)
             products = TileProducts(self, y, factors)
             for factor in factors:
                 self.scores[:, begin:end] += products.scores(factor) / len(self.folds)
@@ -200,16 +201,12 @@ class _Fit:
         for begin in range(0, self.targets.n_targets, self.plan.n_targets_batch):
             yield begin, min(begin + self.plan.n_targets_batch, self.targets.n_targets)
 
-    def _buffer(self, name: str, rows: int) -> Floating:
-        """Memory that every tile uses again."""
+    def take(self, name: str, rows: int, cols: int, dtype: Any = None) -> Floating:
+        """A contiguous (rows, cols) matrix in memory called ``name``, which every tile uses again."""
         buffer = self.buffers.get(name)
-        if buffer is None or buffer.shape[0] < rows:
-            self.buffers[name] = buffer = np.empty((rows, self.plan.n_targets_batch), dtype=self.design.dtype)
-        return buffer[:rows]
-
-    def take(self, name: str, rows: int, cols: int) -> Floating:
-        """A contiguous (rows, cols) matrix in the memory called ``name``."""
-        return self._buffer(name, rows).reshape(-1)[: rows * cols].reshape(rows, cols)
+        if buffer is None or buffer.size < rows * cols:
+            self.buffers[name] = buffer = np.empty(rows * self.plan.n_targets_batch, dtype=dtype or self.design.dtype)
+        return buffer[: rows * cols].reshape(rows, cols)
 
     def _choose_one(self) -> None:
         valid = self.targets.valid
@@ -219,22 +216,13 @@ class _Fit:
     def _refit(self, full: tuple[Spectrum, Floating], products: TileProducts, begin: int, end: int) -> None:
         spectrum, x_mean = full
         z = self.take("z", spectrum.rank, end - begin)
-        products.project_all(spectrum, x_mean, z)
+        products.project_all(spectrum, z)
         _cpu.apply_penalty(z, spectrum.l, self.alpha[begin:end], n_threads())
         weights = self.take("weights", self.weights.shape[0], end - begin)
-        matmul(spectrum.q_t, z, trans_a=True, out=weights)
+        matmul(self.refit_vectors, z, trans_a=True, out=weights)
         self.weights[:, begin:end] = weights
         if self.fit_intercept:
-            self.intercept[begin:end] = self.targets.mean[begin:end] - self._mean_prediction(weights, x_mean)
-
-    def _mean_prediction(self, weights: Floating, x_mean: Floating) -> Floating:
-        """Mean over all samples of X w; in the dual x_mean' X' dual = (X x_mean)' dual."""
-        if self.plan.route == "primal":
-            return x_mean @ weights
-        if not hasattr(self, "_x_times_mean"):
-            mean = self.design.sums(self.design.everything()) / self.design.n_samples
-            self._x_times_mean = self.design.xw(mean[:, None])[:, 0]
-        return self._x_times_mean @ weights
+            self.intercept[begin:end] = self.targets.mean[begin:end] - x_mean @ weights
 
     def _result(self) -> RidgeCVResult:
         masked = ~self.targets.valid
@@ -267,26 +255,30 @@ class TileProducts:
         self.fit, self.y, self.factors = fit, y, factors
         self.primal = fit.plan.route == "primal"
         self.width = y.shape[1]
-        self._total: Floating | None = None
+        self.dtype = fit.engine.product_dtype
         if self.primal:
             self._held_out()
 
+    def _take(self, name: str, rows: int) -> Floating:
+        return self.fit.take(name, rows, self.width, self.dtype)
+
     def _held_out(self) -> None:
         """X_f'Y_f of every fold; their sum is X'Y where the folds of all passes are these and cover every sample once."""
-        fit = self.fit
-        p = fit.design.n_columns
+        design, p = self.fit.design, self.fit.design.n_columns
+        self.exact_y = self.y
+        if self.dtype != self.y.dtype:
+            self.exact_y = self._take("exact y", design.n_samples)
+            np.copyto(self.exact_y, self.y)
         self.held_out = {}
         for number, factor in enumerate(self.factors):
-            out = fit.take(f"held out {number}", p, self.width)
-            self.held_out[id(factor)] = fit.design.xty(self.y, factor.validation, out)
-        total = fit.take("total", p, self.width)
+            self.held_out[id(factor)] = design.xty(self.exact_y, factor.validation, self._take(f"held out {number}", p))
+        self.total = self._take("total", p)
         if self._covers_once():
-            np.copyto(total, self.held_out[id(self.factors[0])])
+            np.copyto(self.total, self.held_out[id(self.factors[0])])
             for factor in self.factors[1:]:
-                total += self.held_out[id(factor)]
+                self.total += self.held_out[id(factor)]
         else:
-            fit.design.xty(self.y, fit.design.everything(), total)
-        self._total = total
+            design.xty(self.exact_y, design.everything(), self.total)
 
     def _covers_once(self) -> bool:
         rows = sorted(pair for factor in self.factors for pair in factor.validation)
@@ -311,18 +303,24 @@ class TileProducts:
         q_t = factor.spectrum.q_t
         if not self.primal:
             return _project_rows(q_t, self.y, factor.train, z)
-        assert self._total is not None
-        train = self.fit.take("weights", q_t.shape[1], self.width)
-        np.subtract(self._total, self.held_out[id(factor)], out=train)
+        train = self._take("train", q_t.shape[1])
+        np.subtract(self.total, self.held_out[id(factor)], out=train)
         if factor.purged:
-            train -= self.fit.design.xty(self.y, factor.purged)
-        matmul(q_t, train, out=z)
+            train -= self.fit.design.xty(self.exact_y, factor.purged)
         if self.fit.fit_intercept:
-            _add_outer(z, -(q_t @ factor.x_mean.astype(q_t.dtype)).astype(np.float64), train_sums)
+            _add_outer(train, -factor.x_mean, train_sums)
+        self._project(q_t, train, z)
+
+    def _project(self, q_t: Floating, c: Floating, z: Floating) -> None:
+        """z = Q' c, the product in its own dtype."""
+        exact = z if z.dtype == c.dtype else self._take("exact z", q_t.shape[0])
+        matmul(q_t, c, out=exact)
+        if exact is not z:
+            np.copyto(z, exact, casting="same_kind")
 
     def _project_held_out(self, factor: FoldFactor, sums: Floating, c: Floating) -> None:
         """c = A'Y_val, through the rows of A or through X_val'Y_val, whichever is fewer."""
-        if self.primal and factor.a.shape[0] >= factor.spectrum.q_t.shape[1]:
+        if self.primal and factor.a.shape[0] >= factor.spectrum.q_t.shape[1] and self.dtype == c.dtype:
             matmul(factor.spectrum.q_t, self.held_out[id(factor)], out=c)
             _add_outer(c, -factor.shift, sums)
             return
@@ -332,11 +330,10 @@ class TileProducts:
             matmul(a, self.y[begin:end], trans_a=True, out=c, beta=0.0 if first == 0 else 1.0)
             first += end - begin
 
-    def project_all(self, spectrum: Spectrum, x_mean: Floating, z: Floating) -> None:
+    def project_all(self, spectrum: Spectrum, z: Floating) -> None:
         """z = Q' of the centred X'Y (primal) or of Y (dual), all samples."""
         if self.primal:
-            assert self._total is not None
-            matmul(spectrum.q_t, self._total, out=z)  # the mean of y is 0 where there is an intercept: nothing else to centre
+            self._project(spectrum.q_t, self.total, z)  # the mean of y is 0 where there is an intercept: nothing else to centre
         else:
             matmul(spectrum.q_t, self.y, out=z)
 

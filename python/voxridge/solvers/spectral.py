@@ -29,10 +29,12 @@ Floating = NDArray[Any]
 Scoring = Literal["correlation", "r2"]
 Route = Literal["primal", "dual"]
 
+_FLOAT32_CONDITION = 1e4
+
 
 @dataclass
 class Spectrum:
-    """Eigenvectors (rows of ``q_t``, in the working dtype) and eigenvalues of a centred training Gram, ascending."""
+    """Eigenvectors (rows of ``q_t``) and eigenvalues of a centred training Gram, ascending."""
 
     l: Floating
     q_t: Floating
@@ -40,6 +42,14 @@ class Spectrum:
     @property
     def rank(self) -> int:
         return int(self.l.size)
+
+    def condition(self, alpha_min: float) -> float:
+        """Largest over smallest eigenvalue of the penalised Gram."""
+        return float((self.l[-1] + alpha_min) / (self.l[0] + alpha_min)) if self.rank else 1.0
+
+    def astype(self, dtype: Any) -> Spectrum:
+        """The same, eigenvectors in ``dtype``; in float64 they stay where they are."""
+        return Spectrum(self.l, self.q_t.astype(dtype, copy=False))
 
 
 @dataclass
@@ -57,13 +67,12 @@ class FoldFactor:
     purged: Ranges  # neither trained on nor scored
 
 
-def decompose(a: Floating, dtype: Any, workspace: EighWorkspace) -> tuple[Spectrum, Floating]:
-    """Spectrum of symmetric ``a`` (overwritten), in ``dtype`` and, for exact products, in float64."""
+def decompose(a: Floating, workspace: EighWorkspace) -> Spectrum:
+    """Spectrum of symmetric ``a`` (overwritten), float64; the eigenvectors lie in the memory of ``a``."""
     values = eigh_inplace(a, workspace)
     floor = max(values[-1], 0.0) * values.size * np.finfo(np.float64).eps if values.size else 0.0
     first = int(np.searchsorted(values, floor, side="right"))
-    kept = a[first:]
-    return Spectrum(np.ascontiguousarray(values[first:]), kept.astype(dtype, copy=False)), kept
+    return Spectrum(np.ascontiguousarray(values[first:]), a[first:])
 
 
 class PrimalFolds:
@@ -71,8 +80,9 @@ class PrimalFolds:
 
     route: Route = "primal"
 
-    def __init__(self, design: DelayedDesign, *, fit_intercept: bool, dtype: Any) -> None:
-        self.design, self.fit_intercept, self.dtype = design, fit_intercept, dtype
+    def __init__(self, design: DelayedDesign, *, fit_intercept: bool, alpha_min: float) -> None:
+        self.design, self.fit_intercept, self.alpha_min = design, fit_intercept, alpha_min
+        self.product_dtype: Any = None  # of X'Y and Q'(X'Y); known once a spectrum is
         self.workspace = EighWorkspace()
         self.total_gram = design.gram(design.everything())
         self.total_sums = design.sums(design.everything())
@@ -96,18 +106,28 @@ class PrimalFolds:
         matmul(mean[:, None], mean[None] * -count, out=g, beta=1.0)
         return g, mean
 
-    def factor(self, fold: Fold, alpha_min: float, scoring: Scoring) -> FoldFactor:
+    def factor(self, fold: Fold, scoring: Scoring) -> FoldFactor:
         g, mean = self.centred_gram(fold)
-        spectrum, exact = decompose(g, self.dtype, self.workspace)
-        validation = fold.validation_ranges()
-        a = self.design.xw(np.ascontiguousarray(exact.T), validation)
-        shift = a.mean(axis=0) if scoring == "correlation" else exact @ mean
-        return _finish(spectrum, fold, a, shift, mean, alpha_min, self.dtype, self.design.n_samples)
+        spectrum = decompose(g, self.workspace)
+        a = self.design.xw(np.ascontiguousarray(spectrum.q_t.T), fold.validation_ranges())
+        shift = a.mean(axis=0) if scoring == "correlation" else spectrum.q_t @ mean
+        return _finish(self._narrowed(spectrum), fold, a, shift, mean, self.alpha_min, self.design)
 
     def full(self) -> tuple[Spectrum, Floating]:
         """Spectrum and feature means for the refit on all samples."""
         g, mean = self.centred_gram(None)
-        return decompose(g, self.dtype, self.workspace)[0], mean
+        return self._narrowed(decompose(g, self.workspace)), mean
+
+    def _narrowed(self, spectrum: Spectrum) -> Spectrum:
+        """Eigenvectors in the dtype of the products with X'Y, which the first spectrum decides.
+
+        X'Y holds the strong directions of X times s_max and the weak ones times s_min. float32 rounds both at the level of the first, so
+        past a condition number of 1e4 these products are done in float64 (measured: 1e-4 off at 1e9 otherwise).
+        """
+        if self.product_dtype is None:
+            exact = spectrum.condition(self.alpha_min) > _FLOAT32_CONDITION
+            self.product_dtype = np.dtype(np.float64) if exact else self.design.dtype
+        return spectrum.astype(self.product_dtype)
 
 
 class DualFolds:
@@ -115,12 +135,13 @@ class DualFolds:
 
     route: Route = "dual"
 
-    def __init__(self, design: DelayedDesign, *, fit_intercept: bool, dtype: Any) -> None:
-        self.design, self.fit_intercept, self.dtype = design, fit_intercept, dtype
+    def __init__(self, design: DelayedDesign, *, fit_intercept: bool, alpha_min: float) -> None:
+        self.design, self.fit_intercept, self.alpha_min = design, fit_intercept, alpha_min
+        self.product_dtype: Any = design.dtype  # Q'Y has no strong and weak directions
         self.workspace = EighWorkspace()
         self.kernel = design.kernel()
 
-    def factor(self, fold: Fold, alpha_min: float, scoring: Scoring) -> FoldFactor:
+    def factor(self, fold: Fold, scoring: Scoring) -> FoldFactor:
         train = self.kernel[np.ix_(fold.train, fold.train)]
         cross = self.kernel[np.ix_(fold.validation, fold.train)]
         if self.fit_intercept:
@@ -128,16 +149,16 @@ class DualFolds:
             cross -= column_mean
             cross -= cross.mean(axis=1, keepdims=True)
             _centre(train, column_mean)
-        spectrum, exact = decompose(train, self.dtype, self.workspace)
-        a = matmul(cross, exact, trans_b=True)
+        spectrum = decompose(train, self.workspace)
+        a = matmul(cross, spectrum.q_t, trans_b=True)
         shift = a.mean(axis=0) if scoring == "correlation" else np.zeros(a.shape[1])
-        return _finish(spectrum, fold, a, shift, np.empty(0), alpha_min, self.dtype, self.design.n_samples)
+        return _finish(spectrum.astype(self.product_dtype), fold, a, shift, np.empty(0), self.alpha_min, self.design)
 
     def full(self) -> tuple[Spectrum, Floating]:
         """Spectrum for the refit on all samples; the kernel is overwritten, so this comes last."""
         if self.fit_intercept:
             _centre(self.kernel, self.kernel.mean(axis=0))
-        return decompose(self.kernel, self.dtype, self.workspace)[0], np.empty(0)
+        return decompose(self.kernel, self.workspace).astype(self.product_dtype), np.empty(0)
 
 
 def _centre(kernel: Floating, column_mean: Floating) -> None:
@@ -147,19 +168,19 @@ def _centre(kernel: Floating, column_mean: Floating) -> None:
 
 
 def _finish(
-    spectrum: Spectrum, fold: Fold, a: Floating, shift: Floating, x_mean: Floating, alpha_min: float, dtype: Any, n_samples: int
+    spectrum: Spectrum, fold: Fold, a: Floating, shift: Floating, x_mean: Floating, alpha_min: float, design: DelayedDesign
 ) -> FoldFactor:
     a -= shift
     m = gram(a)
     weight = float(np.trace(m))
     mean_l = float(spectrum.l @ np.diag(m)) / weight if weight > 0 else 1.0
-    form_type = _cpu.QuadraticForm32 if dtype == np.float32 else _cpu.QuadraticForm64
-    purged = np.setdiff1d(fold.excluded(n_samples), fold.validation, assume_unique=True)
+    form_type = _cpu.QuadraticForm32 if design.dtype == np.float32 else _cpu.QuadraticForm64
+    purged = np.setdiff1d(fold.excluded(design.n_samples), fold.validation, assume_unique=True)
     return FoldFactor(
         spectrum=spectrum,
         train=fold.train_ranges(),
         validation=fold.validation_ranges(),
-        a=a.astype(dtype, copy=False),
+        a=a.astype(design.dtype, copy=False),
         shift=shift,
         x_mean=x_mean,
         form=form_type(m, spectrum.l, alpha_min),
