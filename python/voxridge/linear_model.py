@@ -1,0 +1,467 @@
+"""``Ridge`` and ``RidgeCV``: scikit-learn's estimators on voxridge's solvers.
+
+Parameters, attributes, shapes and defaults are scikit-learn's. What is added: one alpha per target with any
+``cv``, ``groups`` in ``RidgeCV.fit``, ``scoring="correlation"``, ``cv_scores_`` and ``score_per_target``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn import get_config
+from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.model_selection import check_cv
+from sklearn.utils import _safe_indexing
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from sklearn.utils.validation import check_is_fitted
+
+from voxridge import _linear_checks as checks
+from voxridge._linear_cv import (
+    FoldProblem,
+    HeldOutScore,
+    check_folds,
+    first_best,
+    fold_scores,
+    leave_one_out_scores,
+    r2,
+)
+from voxridge.solvers.dense import Float64Array, FloatArray
+from voxridge.solvers.linalg import matmul
+from voxridge.solvers.loo import leave_one_out
+from voxridge.solvers.solve_ridge import RidgeSolution, Solver, solve_ridge
+
+__all__ = ["Ridge", "RidgeCV"]
+
+
+class _RidgeModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """Prediction and scores from ``coef_`` and ``intercept_``."""
+
+    coef_: FloatArray
+    intercept_: Any
+    n_features_in_: int
+
+    def predict(self, X: ArrayLike) -> FloatArray:
+        """``X @ coef_.T + intercept_``.
+
+        Args:
+            X: (n_samples, n_features), dense. float32 X with a model fitted on float32 gives float32.
+
+        Returns:
+            (n_samples,) for one target, else (n_samples, n_targets).
+
+        Raises:
+            sklearn.exceptions.NotFittedError: called before ``fit``.
+            ValueError: the number or names of features differ from ``fit``; values that are not finite.
+            TypeError: X is sparse.
+        """
+        check_is_fitted(self)
+        x = checks.check_predict_array(self, X)
+        dtype = np.result_type(x, self.coef_)
+        coef = np.ascontiguousarray(np.atleast_2d(self.coef_), dtype=dtype)
+        predicted = matmul(np.ascontiguousarray(x, dtype=dtype), coef, trans_b=True)
+        predicted += np.asarray(self.intercept_, dtype=dtype)
+        return predicted[:, 0] if self.coef_.ndim == 1 else predicted
+
+    def score_per_target(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Float64Array:
+        """R^2 of each target, (n_targets,) float64; ``score`` is their mean.
+
+        A constant target scores 1 where it is predicted exactly and 0 otherwise, as in
+        ``sklearn.metrics.r2_score``.
+
+        Args:
+            X: (n_samples, n_features).
+            y: (n_samples,) or (n_samples, n_targets), the true responses.
+            sample_weight: (n_samples,) or None.
+
+        Raises:
+            ValueError: y's shape does not fit the predictions (both are named).
+        """
+        predicted = self.predict(X)
+        predicted = predicted.reshape(predicted.shape[0], -1)
+        truth = np.asarray(y, dtype=predicted.dtype)
+        if truth.ndim == 1:
+            truth = truth[:, None]
+        if truth.shape != predicted.shape:
+            raise ValueError(
+                f"y has shape {np.shape(y)}, but X {np.shape(X)} is predicted as {predicted.shape}"
+            )
+        return r2(truth, predicted, checks.check_weights(sample_weight, truth.shape[0]))
+
+    def _store(self, solution: RidgeSolution, y_ndim: int, fit_intercept: bool) -> None:
+        """scikit-learn's shapes: coef_ (p,) for a single target, intercept_ 0.0 when it is not fitted."""
+        coef, intercept, _ = solution
+        self.coef_ = coef[0] if coef.shape[0] == 1 else coef
+        if not fit_intercept:
+            self.intercept_ = 0.0
+        else:
+            self.intercept_ = intercept[0] if y_ndim == 1 else intercept
+
+
+class Ridge(_RidgeModel):
+    """Linear least squares with an l2 penalty; a drop-in for ``sklearn.linear_model.Ridge`` on dense data.
+
+    Minimises, for every target v, ``sum_i s_i (y_iv - b_v - x_i'w_v)^2 + alpha_v |w_v|^2``; the intercept b
+    is not penalised. Solved directly (see :func:`voxridge.solvers.solve_ridge.solve_ridge`); many different
+    alphas, one per target, cost one eigendecomposition in total.
+
+    Parameters
+    ----------
+    alpha : float or array-like of shape (n_targets,), default=1.0
+        The penalty, >= 0, in squared units of X; one number, or one per target. With 0 on a rank-deficient
+        design the least-squares solution of least norm is returned, with a warning.
+    fit_intercept : bool, default=True
+        Fit b. Otherwise X and y are used as they are.
+    copy_X : bool, default=True
+        Accepted for compatibility. X is never copied as a whole and never written to, whatever this says.
+    max_iter : int, default=None
+        Accepted for compatibility: an upper bound, and a direct solution takes one step.
+    tol : float, default=1e-4
+        Accepted for compatibility: the direct solution is exact to rounding, so it meets any tolerance.
+    solver : {'auto', 'cholesky', 'svd', 'lsqr', 'sparse_cg', 'sag', 'saga'}, default='auto'
+        'auto' picks the cheaper of Cholesky and an eigendecomposition. 'svd' is the most accurate on
+        ill-conditioned X. The four iterative names stand for the same solution within ``tol``, so they run as
+        'auto'; for a fit that stops early on purpose use scikit-learn's.
+    positive : bool, default=False
+        True is not supported and raises.
+    random_state : int, RandomState instance, default=None
+        Accepted for compatibility: nothing here is random.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
+        Weights, in the dtype of X (float32 stays float32; float16 becomes float32; the rest is float64).
+    intercept_ : float or ndarray of shape (n_targets,)
+        Intercepts; 0.0 if ``fit_intercept=False``.
+    n_iter_ : ndarray of shape (n_targets,)
+        Ones: a direct solution takes one step.
+    solver_ : {'cholesky', 'eigen', 'svd'}
+        What was used.
+    n_features_in_, feature_names_in_
+        As in scikit-learn.
+
+    References
+    ----------
+    Hoerl and Kennard (1970), "Ridge regression: biased estimation for nonorthogonal problems", Technometrics
+    12(1).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from voxridge import Ridge
+    >>> X = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 1.0], [3.0, 3.0]])
+    >>> Ridge(alpha=[0.1, 10.0]).fit(X, np.column_stack([X[:, 0], X[:, 0]])).coef_.shape
+    (2, 2)
+    """
+
+    n_iter_: NDArray[np.int32]
+    solver_: str
+
+    def __init__(
+        self,
+        alpha: Any = 1.0,
+        *,
+        fit_intercept: bool = True,
+        copy_X: bool = True,
+        max_iter: int | None = None,
+        tol: float = 1e-4,
+        solver: str = "auto",
+        positive: bool = False,
+        random_state: Any = None,
+    ) -> None:
+        self.alpha = alpha
+        self.fit_intercept = fit_intercept
+        self.copy_X = copy_X
+        self.max_iter = max_iter
+        self.tol = tol
+        self.solver = solver
+        self.positive = positive
+        self.random_state = random_state
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | float | None = None) -> Self:
+        """Fit to X (n_samples, n_features) and y (n_samples,) or (n_samples, n_targets); inputs are only
+        read.
+
+        Args:
+            X: real numbers, finite, any memory layout.
+            y: real numbers, finite; brought to X's dtype.
+            sample_weight: (n_samples,) weights >= 0, one number, or None. An integer weight is that many
+                repetitions.
+
+        Raises:
+            ValueError: shapes that do not fit (both are named), zero targets, NaN or infinity, a bad alpha,
+                as many alphas as there are not targets, ``positive=True``, or a solver that cannot give what
+                it stands for.
+            TypeError: sparse X, or a parameter of the wrong type.
+
+        Warns:
+            SingularDesignWarning: the normal equations are singular; the least-norm solution was returned.
+        """
+        solver = self._direct_solver()
+        alpha = checks.check_alpha(self.alpha)
+        fit_intercept = checks.check_flag("fit_intercept", self.fit_intercept)
+        x, target = checks.check_fit_arrays(self, X, y)
+        weight = checks.check_weights(sample_weight, x.shape[0])
+        columns = target.reshape(target.shape[0], -1)
+        if alpha.size not in (1, columns.shape[1]):
+            raise ValueError(
+                f"Number of targets and number of penalties do not correspond: {alpha.size} != "
+                f"{columns.shape[1]} "
+                f"(alpha has shape {alpha.shape}, y {target.shape})"
+            )
+        solution = solve_ridge(
+            x, columns, alpha, fit_intercept=fit_intercept, sample_weight=weight, solver=solver
+        )
+        self._store(solution, target.ndim, fit_intercept)
+        self.n_iter_ = np.ones(columns.shape[1], dtype=np.int32)
+        self.solver_ = solution.route.rsplit("-", 1)[-1]
+        return self
+
+    def _direct_solver(self) -> Solver:
+        """The solver to run for the parameters, or ValueError naming what to use instead."""
+        names = ("auto", "cholesky", "svd", "lsqr", "sparse_cg", "sag", "saga", "lbfgs")
+        checks.check_choice("solver", self.solver, names)
+        if checks.check_flag("positive", self.positive):
+            raise ValueError(
+                "positive=True is not supported: the solution has no closed form. Use "
+                "sklearn.linear_model.Ridge(positive=True), or scipy.optimize.nnls"
+            )
+        if self.solver == "lbfgs":
+            raise ValueError(
+                "'lbfgs' solver can be used only when positive=True, which needs sklearn.linear_model.Ridge; "
+                "use solver='auto'"
+            )
+        if self.solver == "cholesky" or self.solver == "svd":
+            return self.solver  # type: ignore[return-value]
+        return "auto"
+
+
+class RidgeCV(_RidgeModel):
+    """Ridge with built-in choice of alpha; a drop-in for ``sklearn.linear_model.RidgeCV`` on dense data.
+
+    For every alpha the held-out score is computed: leave-one-out in closed form (``cv=None``), or the mean
+    over the folds of ``cv``. The alpha of the highest score is used to fit all samples. Of equal scores the
+    first alpha in the given order wins, as in scikit-learn; an undefined (NaN) score never wins.
+
+    Parameters
+    ----------
+    alphas : array-like of shape (n_alphas,), default=(0.1, 1.0, 10.0)
+        Penalties to try, > 0 for leave-one-out, else >= 0; a single number is a list of one.
+    fit_intercept : bool, default=True
+        Fit an unpenalised intercept, in the folds too.
+    scoring : str, callable or None, default=None
+        None: minus the mean squared error for ``cv=None``, R^2 otherwise. A name: any of scikit-learn's, or
+        "correlation" (Pearson's r, the mean over targets unless ``alpha_per_target``). A callable: a
+        scikit-learn scorer, or ``f(estimator, X, y)``; with ``cv=None`` its estimator predicts its input,
+        which is the leave-one-out prediction.
+    cv : int, splitter, iterable of (train, test) or None, default=None
+        None: leave-one-out. An integer: that many contiguous folds. Splitters get ``groups`` from ``fit``.
+    gcv_mode : {None, 'auto', 'svd', 'eigen'}, default=None
+        Leave-one-out only. 'eigen': eigendecomposition of the smaller Gram matrix; 'svd': of X itself; 'auto'
+        and
+        None: 'eigen', unless an alpha is below the Gram matrix's rounding error.
+    store_cv_results : bool, default=False
+        Leave-one-out only: keep ``cv_results_``.
+    alpha_per_target : bool, default=False
+        Choose an alpha for every target, with any ``cv``.
+
+    Attributes
+    ----------
+    alpha_ : float or ndarray of shape (n_targets,)
+        The chosen alpha; an array if ``alpha_per_target`` and there is more than one target.
+    best_score_ : float or ndarray of shape (n_targets,)
+        The held-out score at ``alpha_``; an array if ``alpha_per_target`` and y has two dimensions.
+    cv_scores_ : ndarray of shape (n_alphas,) or (n_alphas, n_targets)
+        The held-out score of every alpha; per target if ``alpha_per_target``. (Not in scikit-learn.)
+    cv_results_ : ndarray of shape (n_samples, n_alphas) or (n_samples, n_targets, n_alphas)
+        If ``store_cv_results``: squared errors, times the sample weight (``scoring=None``), or predictions.
+    coef_, intercept_, n_features_in_, feature_names_in_
+        As in :class:`Ridge`.
+
+    References
+    ----------
+    Rifkin and Lippert (2007), "Notes on Regularized Least Squares", MIT-CSAIL-TR-2007-025.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from voxridge import RidgeCV
+    >>> rng = np.random.default_rng(0)
+    >>> X, noise = rng.normal(size=(60, 5)), rng.normal(size=(60, 2))
+    >>> y = np.column_stack([X[:, 0], 0 * X[:, 0]]) + 0.1 * noise
+    >>> RidgeCV([0.1, 1000.0], cv=5, alpha_per_target=True).fit(X, y).alpha_
+    array([1.e-01, 1.e+03])
+    """
+
+    alpha_: Any
+    best_score_: Any
+    cv_scores_: Float64Array
+    cv_results_: FloatArray
+
+    def __init__(
+        self,
+        alphas: Any = (0.1, 1.0, 10.0),
+        *,
+        fit_intercept: bool = True,
+        scoring: Any = None,
+        cv: Any = None,
+        gcv_mode: str | None = None,
+        store_cv_results: bool = False,
+        alpha_per_target: bool = False,
+    ) -> None:
+        self.alphas = alphas
+        self.fit_intercept = fit_intercept
+        self.scoring = scoring
+        self.cv = cv
+        self.gcv_mode = gcv_mode
+        self.store_cv_results = store_cv_results
+        self.alpha_per_target = alpha_per_target
+
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | float | None = None, **params: Any
+    ) -> Self:
+        """Choose alpha and fit to X (n_samples, n_features) and y (n_samples,) or (n_samples, n_targets).
+
+        Args:
+            X: real numbers, finite, any memory layout; only read.
+            y: real numbers, finite; brought to X's dtype; only read.
+            sample_weight: (n_samples,) weights >= 0, one number, or None; used in fitting, and in scoring
+                where the score takes weights.
+            **params: ``groups`` (n_samples,), for the splitter; with scikit-learn's metadata routing enabled,
+                whatever the scorer and the splitter request.
+
+        Raises:
+            ValueError: shapes that do not fit (both are named), zero targets, NaN or infinity, bad alphas, an
+                empty fold, leave-one-out with fewer than two samples, ``store_cv_results`` with ``cv``.
+            TypeError: sparse X, a parameter of the wrong type, an unknown keyword.
+
+        Warns:
+            VoxridgeWarning: the score is undefined for every alpha for some targets.
+        """
+        alphas = checks.check_alphas(self.alphas, positive=self.cv is None)
+        score = self._check_options()
+        score_params, split_params = self._route(score, sample_weight, params)
+        x, target = checks.check_fit_arrays(self, X, y)
+        weight = checks.check_weights(sample_weight, x.shape[0])
+        if score_params.get("sample_weight") is not None:
+            score_params["sample_weight"] = weight
+        if self.cv is None:
+            solution = self._fit_leave_one_out(x, target, alphas, weight, score, score_params)
+        else:
+            splitter = check_cv(self.cv, y, classifier=False)
+            problem = FoldProblem(
+                x=x,
+                y=target.reshape(target.shape[0], -1),
+                alphas=alphas,
+                folds=check_folds(splitter.split(X, y, **split_params), x.shape[0]),
+                fit_intercept=self.fit_intercept,
+                weight=weight,
+                score=score,
+                score_params=score_params,
+                as_model=lambda coef, intercept, alpha: self._model(coef, intercept, alpha, target.ndim),
+                rows_for_user=lambda rows: (_safe_indexing(X, rows), _safe_indexing(y, rows)),
+            )
+            chosen = self._choose(fold_scores(problem, per_target=self.alpha_per_target), alphas, target)
+            solution = solve_ridge(
+                x, problem.y, chosen, fit_intercept=self.fit_intercept, sample_weight=weight
+            )
+        self._store(solution, target.ndim, self.fit_intercept)
+        return self
+
+    def _check_options(self) -> HeldOutScore:
+        for name in ("fit_intercept", "store_cv_results", "alpha_per_target"):
+            checks.check_flag(name, getattr(self, name))
+        checks.check_choice("gcv_mode", self.gcv_mode, (None, "auto", "svd", "eigen"))
+        if self.store_cv_results and self.cv is not None:
+            raise ValueError(
+                "cv!=None and store_cv_results=True are incompatible; the score of every alpha is in "
+                "cv_scores_"
+            )
+        return HeldOutScore.from_scoring(self.scoring, "r2")
+
+    def _fit_leave_one_out(
+        self,
+        x: FloatArray,
+        target: FloatArray,
+        alphas: Float64Array,
+        weight: Float64Array | None,
+        score: HeldOutScore,
+        score_params: dict[str, Any],
+    ) -> RidgeSolution:
+        loo = leave_one_out(
+            x,
+            target.reshape(target.shape[0], -1),
+            alphas,
+            fit_intercept=self.fit_intercept,
+            sample_weight=weight,
+            mode=cast(Literal["auto", "eigen", "svd"], self.gcv_mode or "auto"),
+        )
+        scores, results = leave_one_out_scores(
+            loo,
+            target,
+            None if self.scoring is None else score,
+            per_target=self.alpha_per_target,
+            params=score_params,
+            keep=self.store_cv_results,
+        )
+        if results is not None:
+            self.cv_results_ = results
+        return loo.solve(self._choose(scores, alphas, target))
+
+    def _choose(self, scores: Float64Array, alphas: Float64Array, target: FloatArray) -> Float64Array:
+        """Set alpha_, best_score_ and cv_scores_; returns the alpha of every target, (n_targets,)."""
+        self.cv_scores_ = scores
+        best = first_best(scores)
+        n_targets = 1 if target.ndim == 1 else target.shape[1]
+        if not self.alpha_per_target:
+            self.alpha_, self.best_score_ = float(alphas[best]), float(scores[best])
+            return np.full(n_targets, self.alpha_)
+        values = scores[best, np.arange(n_targets)]
+        self.best_score_ = float(values[0]) if target.ndim == 1 else values
+        self.alpha_ = float(alphas[best[0]]) if n_targets == 1 else alphas[best]
+        return np.asarray(alphas[best])
+
+    def _model(self, coef: FloatArray, intercept: FloatArray, alpha: float, y_ndim: int) -> Ridge:
+        """A fitted Ridge for a user's scorer; a single target of many is a one-dimensional problem."""
+        model = Ridge(alpha=float(alpha), fit_intercept=self.fit_intercept)
+        one_of_many = self.alpha_per_target and coef.shape[0] == 1
+        model._store(RidgeSolution(coef, intercept, "svd"), 1 if one_of_many else y_ndim, self.fit_intercept)
+        model.n_features_in_ = self.n_features_in_
+        if hasattr(self, "feature_names_in_"):
+            model.feature_names_in_ = self.feature_names_in_
+        return model
+
+    def _route(
+        self, score: HeldOutScore, sample_weight: Any, params: dict[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Keyword arguments of the scorer and of the splitter."""
+        if get_config()["enable_metadata_routing"]:
+            if sample_weight is not None:
+                params = {**params, "sample_weight": sample_weight}
+            routed = process_routing(self, "fit", **params)
+            return dict(routed.scorer.score), dict(routed.splitter.split)
+        groups = params.pop("groups", None)
+        if params:
+            raise TypeError(
+                f"fit got unexpected keyword(s) {sorted(params)}; only 'groups' is taken unless metadata "
+                "routing is "
+                "enabled (sklearn.set_config(enable_metadata_routing=True))"
+            )
+        weighted = sample_weight is not None and score.accepts_weight()
+        return ({"sample_weight": sample_weight} if weighted else {}), {"groups": groups}
+
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Where scikit-learn's metadata routing sends what: ``fit`` to the scorer's ``score`` and the
+        splitter's ``split``."""
+        scorer = HeldOutScore.from_scoring(self.scoring, "r2").scorer
+        if self.scoring is None:
+            scorer = scorer.set_score_request(sample_weight=True)  # type: ignore[attr-defined]
+        return (
+            MetadataRouter(owner=self)
+            .add_self_request(self)
+            .add(scorer=scorer, method_mapping=MethodMapping().add(caller="fit", callee="score"))
+            .add(splitter=self.cv, method_mapping=MethodMapping().add(caller="fit", callee="split"))
+        )

@@ -1,0 +1,34 @@
+"""scikit-learn's own conformance checks, none of them expected to fail."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from voxridge.linear_model import Ridge, RidgeCV
+
+
+@parametrize_with_checks(
+    [
+        Ridge(),
+        Ridge(solver="svd", fit_intercept=False),
+        RidgeCV(),
+        RidgeCV(gcv_mode="svd", alpha_per_target=True),
+        RidgeCV(cv=3),
+        RidgeCV(cv=3, alpha_per_target=True, scoring="neg_median_absolute_error"),
+    ]
+)
+@pytest.mark.filterwarnings("ignore:SCIPY_ARRAY_API")
+def test_conformance(estimator, check):
+    check(estimator)
+
+
+def test_scikit_learn_is_not_imported_by_the_package_or_its_solvers():
+    code = (
+        "import sys, voxridge, voxridge.solvers.solve_ridge, voxridge.solvers.loo;"
+        "assert not any(name.split('.')[0] == 'sklearn' for name in sys.modules), 'sklearn was imported'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
