@@ -43,8 +43,11 @@ class LanguageModel:
     name : str
     n_layers : int
         Number of blocks plus one.
+    widths : tuple of int
+        Number of values per token in each layer; the same in all layers of most models (OPT-350M has a last
+        layer of half the width).
     width : int
-        Number of values per token and layer.
+        The largest of them.
     past_only : bool
         True if no token changes the hidden states before it. This is measured when the model is built, not
         taken from its name: masked models (BERT) and some that call themselves causal see the words to come.
@@ -78,7 +81,9 @@ class LanguageModel:
             "seed": seed,
         }
         self._vocabulary = int(self._network.get_input_embeddings().weight.shape[0])
-        self.n_layers, self.width, self.past_only = self._probe()
+        self.widths, self.past_only = self._probe()
+        self.n_layers = len(self.widths)
+        self.width = max(self.widths)
         self.max_tokens = self._find_max_tokens()
 
     @classmethod
@@ -217,8 +222,8 @@ class LanguageModel:
             arguments["use_cache"] = False
         return self._network(input_ids=ids, return_dict=True, **arguments).hidden_states
 
-    def _probe(self) -> tuple[int, int, bool]:
-        """Measure the number of layers, their width, and whether a later token changes earlier states."""
+    def _probe(self) -> tuple[tuple[int, ...], bool]:
+        """Measure the width of every layer, and whether a later token changes earlier states."""
         import torch
 
         first = np.arange(5, 11, dtype=np.int64) % self._vocabulary
@@ -226,16 +231,12 @@ class LanguageModel:
         second[-1] = 11 % self._vocabulary
         with torch.inference_mode():
             states, changed = (self._forward(ids, None) for ids in (first, second))
-            widths = {int(state.shape[-1]) for state in states}
+            widths = tuple(int(state.shape[-1]) for state in states)
             difference = (states[-1].float() - changed[-1].float())[0].abs().amax(dim=-1)
-        if len(widths) != 1:
-            raise ValueError(
-                f"{self.name}: its layers differ in width ({sorted(widths)}), which is not supported"
-            )
         # Not exactly zero, because mixtures of experts group tokens in ways that depend on all of them.
         tolerance = 1e-4 if states[-1].dtype == torch.float32 else 1e-2
         past_only = bool(difference[:-1].max() <= tolerance * difference[-1])
-        return len(states), widths.pop(), past_only
+        return widths, past_only
 
     def _find_max_tokens(self) -> int | None:
         limits = []
@@ -268,7 +269,7 @@ class LanguageModel:
             "n_parameters": sum(parameter.numel() for parameter in network.parameters()),
             "weights_sha256": self._weights_digest(),
             "n_layers": self.n_layers,
-            "width": self.width,
+            "layer_widths": list(self.widths),
             "past_only": self.past_only,
             "arithmetic": str(network.dtype).removeprefix("torch."),
             "device": network.device.type,

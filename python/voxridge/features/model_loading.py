@@ -1,5 +1,4 @@
-"""Loading a Hugging Face model and its tokeniser by name, from a folder or from a GGUF file, with clear
-errors."""
+"""Loading a Hugging Face model and its tokeniser: by name, from a folder or from a GGUF file."""
 
 from __future__ import annotations
 
@@ -41,9 +40,10 @@ def load(
     try:
         config = transformers.AutoConfig.from_pretrained(target, **where)
         tokenizer = transformers.AutoTokenizer.from_pretrained(target, use_fast=True, **where)
+        _check_kind(config, tokenizer, name_or_path)
         kind = _choose_class(transformers, config)
         if seed is None:
-            model = _load_weights(transformers, kind, target, getattr(torch, dtype), where)
+            model = _load_weights(transformers, kind, target, config, getattr(torch, dtype), where)
         else:
             # The state of the caller's generator is kept; the weights depend on the seed alone.
             with torch.random.fork_rng(devices=[]):
@@ -52,15 +52,6 @@ def load(
     except OSError as error:
         problem = _NOT_FOUND if folder is None else "the folder cannot be loaded"
         raise FileNotFoundError(f"name_or_path={str(name_or_path)!r}: {problem}: {error}") from error
-    if config.is_encoder_decoder:
-        raise ValueError(
-            f"{name_or_path}: an encoder-decoder ({config.model_type}); use a causal or a masked model"
-        )
-    if not tokenizer.is_fast:
-        raise ValueError(
-            f"{name_or_path}: its tokeniser {type(tokenizer).__name__} gives no character offsets: convert "
-            "it to a fast tokeniser (tokenizer.json)"
-        )
     name = str(name_or_path)
     if folder is not None:
         name = Path(gguf_file).stem if gguf_file else folder.name
@@ -130,6 +121,18 @@ def _check_device(torch: Any, device: str, dtype: str) -> None:
         )
 
 
+def _check_kind(config: Any, tokenizer: Any, name_or_path: str | Path) -> None:
+    if config.is_encoder_decoder:
+        raise ValueError(
+            f"{name_or_path}: an encoder-decoder ({config.model_type}); use a causal or a masked model"
+        )
+    if not tokenizer.is_fast:
+        raise ValueError(
+            f"{name_or_path}: its tokeniser {type(tokenizer).__name__} gives no character offsets: convert "
+            "it to a fast tokeniser (tokenizer.json)"
+        )
+
+
 def _choose_class(transformers: Any, config: Any) -> Any:
     """Return the auto class that fits the checkpoint: bare, masked or causal."""
     names = config.architectures or []
@@ -144,10 +147,15 @@ def _choose_class(transformers: Any, config: Any) -> Any:
     return transformers.AutoModel
 
 
-def _load_weights(transformers: Any, kind: Any, target: str, dtype: Any, where: dict[str, Any]) -> Any:
+def _load_weights(
+    transformers: Any, kind: Any, target: str, config: Any, dtype: Any, where: dict[str, Any]
+) -> Any:
     version = tuple(int(part) for part in transformers.__version__.split(".")[:2])
     key = "dtype" if version >= (4, 56) else "torch_dtype"
-    model, info = kind.from_pretrained(target, output_loading_info=True, **{key: dtype}, **where)
+    # The configuration is passed on, because reading it from a GGUF file again takes seconds.
+    model, info = kind.from_pretrained(
+        target, config=config, output_loading_info=True, **{key: dtype}, **where
+    )
     body = {f"{model.base_model_prefix}.{name}" for name, _ in model.base_model.named_parameters()}
     body |= {name for name, _ in model.base_model.named_parameters()}
     # transformers fills what the checkpoint lacks with random numbers; outside the head that must not pass.

@@ -115,8 +115,7 @@ def read_run(
     dtype: np.dtype[np.floating],
     advance: Callable[[int], object],
 ) -> dict[int, FloatArray]:
-    """Return {layer: (n_words, width) array of `dtype`}; `advance` is called with the words done after each
-    pass."""
+    """Return {layer: (n_words, width) array of `dtype`}; each pass calls `advance` with the words done."""
     if pooling not in ("last", "mean"):
         raise ValueError(f"pooling={pooling!r} is unknown: use 'last' or 'mean'")
     if isinstance(words, str) or len(words) == 0:
@@ -126,7 +125,7 @@ def read_run(
     windows = context.windows(np.diff(edges))
     before, after = model.special_tokens(bos=context.bos)
     _check_fit(model, windows, edges, len(before) + len(after))
-    out = {layer: np.empty((len(words), model.width), dtype=dtype) for layer in layers}
+    out = {layer: np.empty((len(words), model.widths[layer]), dtype=dtype) for layer in layers}
     for window in windows:
         start, new, stop = (int(edges[word]) for word in window)
         spoken = window.new + np.flatnonzero(tokens.last[window.new : window.stop] >= 0)
