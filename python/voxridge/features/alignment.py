@@ -48,8 +48,7 @@ class TokenisedWords:
 
 
 def word_spans(words: Sequence[str], separator: str = " ") -> tuple[str, IntArray]:
-    """Join words to a running text; return it with the (n_words, 2) character spans [start, stop) of the
-    words.
+    """Join words to a running text; return it with their (n_words, 2) character spans [start, stop).
 
     Examples
     --------

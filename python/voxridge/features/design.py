@@ -156,8 +156,7 @@ class PrincipalComponents:
         self.n_components = n_components
 
     def fit(self, rows: Rows) -> PrincipalComponents:
-        """Learn the components of (n_rows, n_features) rows, or of a list of such arrays (runs) taken
-        together.
+        """Learn the components of (n_rows, n_features) rows, or of a list of runs taken together.
 
         Raises
         ------

@@ -1,5 +1,4 @@
-"""Activations of all runs of an experiment, streamed to one HDF5 file that can be taken up again where it
-stopped."""
+"""Activations of all runs of an experiment in one HDF5 file, taken up again where it stopped."""
 
 from __future__ import annotations
 

@@ -64,8 +64,7 @@ def read_bytes(file: Path) -> bytes:
 
 
 def decode(content: bytes, file: Path) -> str:
-    """Decode UTF-8 or UTF-16 (with or without a byte-order mark); anything else as Latin-1, with a
-    warning."""
+    """Decode UTF-8 or UTF-16, with or without a mark; anything else as Latin-1, with a warning."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode("utf-16")
     # Annotation files start with ASCII, so a zero in the first two bytes means UTF-16 without a mark.
