@@ -93,7 +93,9 @@ def _splits(cv: Any, lengths: list[int], run_of: Rows) -> Iterable[tuple[Any, An
         return _blocks(_whole_runs(int(cv), lengths), run_of) if len(lengths) > 1 else _contiguous(int(cv), lengths[0])
     if hasattr(cv, "split"):
         rows = np.zeros((run_of.size, 1))
-        return list(cv.split(rows, None, run_of))
+        with warnings.catch_warnings():  # splitters that know no groups say so; offering them is not the user's doing
+            warnings.filterwarnings("ignore", message="The groups parameter is ignored", category=UserWarning)
+            return list(cv.split(rows, None, run_of))
     if isinstance(cv, Iterable):
         return list(cv)
     raise ValueError(f"cv={cv!r} is not a number of folds, a splitter, or an iterable of (train, test)")

@@ -304,9 +304,12 @@ class TileProducts:
         if not self.primal:
             return _project_rows(q_t, self.y, factor.train, z)
         train = self._take("train", q_t.shape[1])
-        np.subtract(self.total, self.held_out[id(factor)], out=train)
-        if factor.purged:
-            train -= self.fit.design.xty(self.exact_y, factor.purged)
+        if 2 * n_rows(factor.train) < self.y.shape[0]:  # a small part of the whole would drown in the rounding of the difference
+            self.fit.design.xty(self.exact_y, factor.train, train)
+        else:
+            np.subtract(self.total, self.held_out[id(factor)], out=train)
+            if factor.purged:
+                train -= self.fit.design.xty(self.exact_y, factor.purged)
         if self.fit.fit_intercept:
             _add_outer(train, -factor.x_mean, train_sums)
         self._project(q_t, train, z)

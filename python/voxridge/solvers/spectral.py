@@ -30,6 +30,7 @@ Scoring = Literal["correlation", "r2"]
 Route = Literal["primal", "dual"]
 
 _FLOAT32_CONDITION = 1e4
+_CONSTANT = 1e-13  # share of the sum of squares that float64 sums leave of a constant
 
 
 @dataclass
@@ -210,7 +211,8 @@ def heldout_scores(
     norms = np.empty_like(products)
     _cpu.reduce_scores(z, c, lz, nz, factor.spectrum.l, alphas, factor.mean_l, products, norms, n_threads())
     count = n_rows(factor.validation)
-    variation = np.maximum(y_squares - y_sums**2 / count, 0.0)
+    variation = y_squares - y_sums**2 / count
+    variation[variation < _CONSTANT * y_squares] = 0.0
     if scoring == "correlation":
         scale = np.sqrt(np.maximum(norms, 0.0) * variation)
         return np.divide(products, scale, out=np.zeros_like(products), where=scale > 0)
