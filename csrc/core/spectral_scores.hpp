@@ -14,11 +14,16 @@ namespace voxridge {
 //   L_ij = M_ij / (l_j - l_i), N_ij = 0   where i and j are far apart;   L_ij = 0, N_ij = M_ij   where they are near.
 // L is antisymmetric, so the sum of u is 0 and s is free; s = 1 / (alpha + mean l) removes the cancellation.
 // near(i, j): |l_i - l_j| <= tolerance * min(l_i + alpha_min, l_j + alpha_min); l ascending makes it a band.
+// Near pairs cost tolerance^2 / 2 of their terms (d_i d_j stands as (d_i^2 + d_j^2) / 2), far pairs eps / tolerance: about the cube root
+// of eps is best.
+template <class T>
+inline constexpr double kNearTolerance = sizeof(T) == sizeof(float) ? 1e-3 : 1e-5;
+
 template <class T>
 class QuadraticForm {
 public:
     // m (k, k) symmetric, l (k) ascending, both float64; alpha_min the least penalty of the grid.
-    QuadraticForm(Matrix<const double> m, const double* l, double alpha_min, double tolerance);
+    QuadraticForm(Matrix<const double> m, const double* l, double alpha_min, double tolerance = kNearTolerance<T>);
 
     index_t order() const { return k_; }
     index_t bytes() const;

@@ -265,5 +265,5 @@ def test_the_quadratic_form_gives_every_norm(seed: int, clustered: bool, decades
     _cpu.reduce_scores(z, c, lz, nz, l, alphas, float(l @ np.diag(m) / np.trace(m)), products, norms, 2)
     for i, alpha in enumerate(alphas):
         d = 1 / (l + alpha)
-        assert relative_error(norms[i], ((a @ (z * d[:, None])) ** 2).sum(axis=0)) <= tolerance("f8", 1e3)  # near pairs: 1 / 1e-3
+        assert relative_error(norms[i], ((a @ (z * d[:, None])) ** 2).sum(axis=0)) <= tolerance("f8", 1e3)  # kNearTolerance
         assert relative_error(products[i], (c * z * d[:, None]).sum(axis=0)) <= tolerance("f8", 100)
