@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import signature
 from typing import Any
 
@@ -86,10 +86,10 @@ def mean_correlation(
     """Mean over targets of Pearson's r, leaving out constant targets: what ``scoring="correlation"``
     maximises."""
     y, p = (np.asarray(a).reshape(len(a), -1) for a in (y_true, y_pred))
-    return float(_mean_over_targets(correlation(y, p, sample_weight)))
+    return float(mean_over_targets(correlation(y, p, sample_weight)))
 
 
-def _mean_over_targets(scores: Float64Array) -> float:
+def mean_over_targets(scores: Float64Array) -> float:
     """Mean, leaving out undefined (NaN) scores; NaN when none is defined."""
     defined = scores[~np.isnan(scores)]
     return float(defined.mean()) if defined.size else float("nan")
@@ -149,7 +149,7 @@ class HeldOutScore:
             if per_target:
                 return scores
             # only a correlation can be undefined for one target alone, and its scorer leaves that target out
-            return _mean_over_targets(scores)
+            return mean_over_targets(scores)
         if not per_target:
             return float(self.scorer(Predictions(), p, y, **params))
         columns = zip(y.reshape(y.shape[0], -1).T, p.reshape(p.shape[0], -1).T, strict=True)
@@ -215,7 +215,7 @@ def leave_one_out_scores(
             if kept is not None:
                 kept[:, columns, i] = values
     if tiled and not per_target:
-        overall = np.array([_mean_over_targets(row) for row in by_target])
+        overall = np.array([mean_over_targets(row) for row in by_target])
     results = None if kept is None else kept.reshape(*y.shape, loo.alphas.size)
     return (by_target if per_target else overall), results
 
@@ -267,6 +267,10 @@ class FoldProblem:
     score_params: Mapping[str, Any]
     as_model: Callable[[FloatArray, FloatArray, float], Any]
     rows_for_user: Callable[[NDArray[np.intp]], tuple[Any, Any]]
+
+    def of_targets(self, columns: NDArray[np.intp]) -> FoldProblem:
+        """The same problem for some of the targets."""
+        return replace(self, y=self.y[:, columns])
 
     def params_of(self, rows: NDArray[np.intp]) -> dict[str, Any]:
         n = self.x.shape[0]
@@ -321,7 +325,7 @@ def _scores_of_predictions(
             else:
                 overall[i] = result
     if tiled and not per_target:
-        overall = np.array([_mean_over_targets(row) for row in by_target])
+        overall = np.array([mean_over_targets(row) for row in by_target])
     return by_target if per_target else overall
 
 

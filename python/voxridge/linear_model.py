@@ -11,13 +11,12 @@ from typing import Any, Literal, Self, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn import get_config
-from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
-from sklearn.utils.validation import check_is_fitted
 
 from voxridge import _linear_checks as checks
+from voxridge._linear_base import LinearRidgeModel
 from voxridge._linear_cv import (
     FoldProblem,
     HeldOutScore,
@@ -25,83 +24,17 @@ from voxridge._linear_cv import (
     first_best,
     fold_scores,
     leave_one_out_scores,
-    r2,
+    mean_over_targets,
 )
+from voxridge._linear_spectral import spectral_fit
 from voxridge.solvers.dense import Float64Array, FloatArray
-from voxridge.solvers.linalg import matmul
 from voxridge.solvers.loo import leave_one_out
 from voxridge.solvers.solve_ridge import RidgeSolution, Solver, solve_ridge
 
 __all__ = ["Ridge", "RidgeCV"]
 
 
-class _RidgeModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
-    """Prediction and scores from ``coef_`` and ``intercept_``."""
-
-    coef_: FloatArray
-    intercept_: Any
-    n_features_in_: int
-
-    def predict(self, X: ArrayLike) -> FloatArray:
-        """``X @ coef_.T + intercept_``.
-
-        Args:
-            X: (n_samples, n_features), dense. float32 X with a model fitted on float32 gives float32.
-
-        Returns:
-            (n_samples,) for one target, else (n_samples, n_targets).
-
-        Raises:
-            sklearn.exceptions.NotFittedError: called before ``fit``.
-            ValueError: the number or names of features differ from ``fit``; values that are not finite.
-            TypeError: X is sparse.
-        """
-        check_is_fitted(self)
-        x = checks.check_predict_array(self, X)
-        dtype = np.result_type(x, self.coef_)
-        coef = np.ascontiguousarray(np.atleast_2d(self.coef_), dtype=dtype)
-        predicted = matmul(np.ascontiguousarray(x, dtype=dtype), coef, trans_b=True)
-        predicted += np.asarray(self.intercept_, dtype=dtype)
-        return predicted[:, 0] if self.coef_.ndim == 1 else predicted
-
-    def score_per_target(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> Float64Array:
-        """R^2 of each target, (n_targets,) float64; ``score`` is their mean.
-
-        A constant target scores 1 where it is predicted exactly and 0 otherwise, as in
-        ``sklearn.metrics.r2_score``.
-
-        Args:
-            X: (n_samples, n_features).
-            y: (n_samples,) or (n_samples, n_targets), the true responses.
-            sample_weight: (n_samples,) or None.
-
-        Raises:
-            ValueError: y's shape does not fit the predictions (both are named).
-        """
-        predicted = self.predict(X)
-        predicted = predicted.reshape(predicted.shape[0], -1)
-        truth = np.asarray(y, dtype=predicted.dtype)
-        if truth.ndim == 1:
-            truth = truth[:, None]
-        if truth.shape != predicted.shape:
-            raise ValueError(
-                f"y has shape {np.shape(y)}, but X {np.shape(X)} is predicted as {predicted.shape}"
-            )
-        return r2(truth, predicted, checks.check_weights(sample_weight, truth.shape[0]))
-
-    def _store(self, solution: RidgeSolution, y_ndim: int, fit_intercept: bool) -> None:
-        """scikit-learn's shapes: coef_ (p,) for a single target, intercept_ 0.0 when it is not fitted."""
-        coef, intercept, _ = solution
-        self.coef_ = coef[0] if coef.shape[0] == 1 else coef
-        if not fit_intercept:
-            self.intercept_ = 0.0
-        else:
-            self.intercept_ = intercept[0] if y_ndim == 1 else intercept
-
-
-class Ridge(_RidgeModel):
+class Ridge(LinearRidgeModel):
     """Linear least squares with an l2 penalty; a drop-in for ``sklearn.linear_model.Ridge`` on dense data.
 
     Minimises, for every target v, ``sum_i s_i (y_iv - b_v - x_i'w_v)^2 + alpha_v |w_v|^2``; the intercept b
@@ -193,8 +126,7 @@ class Ridge(_RidgeModel):
 
         Raises:
             ValueError: shapes that do not fit (both are named), zero targets, NaN or infinity, a bad alpha,
-                as many alphas as there are not targets, ``positive=True``, or a solver that cannot give what
-                it stands for.
+                a list of alphas of another length than the targets, ``positive=True``, or ``solver='lbfgs'``.
             TypeError: sparse X, or a parameter of the wrong type.
 
         Warns:
@@ -239,7 +171,7 @@ class Ridge(_RidgeModel):
         return "auto"
 
 
-class RidgeCV(_RidgeModel):
+class RidgeCV(LinearRidgeModel):
     """Ridge with built-in choice of alpha; a drop-in for ``sklearn.linear_model.RidgeCV`` on dense data.
 
     For every alpha the held-out score is computed: leave-one-out in closed form (``cv=None``), or the mean
@@ -364,10 +296,7 @@ class RidgeCV(_RidgeModel):
                 as_model=lambda coef, intercept, alpha: self._model(coef, intercept, alpha, target.ndim),
                 rows_for_user=lambda rows: (_safe_indexing(X, rows), _safe_indexing(y, rows)),
             )
-            chosen = self._choose(fold_scores(problem, per_target=self.alpha_per_target), alphas, target)
-            solution = solve_ridge(
-                x, problem.y, chosen, fit_intercept=self.fit_intercept, sample_weight=weight
-            )
+            solution = self._fit_folds(problem, target)
         self._store(solution, target.ndim, self.fit_intercept)
         return self
 
@@ -410,6 +339,23 @@ class RidgeCV(_RidgeModel):
         if results is not None:
             self.cv_results_ = results
         return loo.solve(self._choose(scores, alphas, target))
+
+    def _fit_folds(self, problem: FoldProblem, target: FloatArray) -> RidgeSolution:
+        fast = spectral_fit(problem, per_target=self.alpha_per_target)
+        if fast is None:
+            scores = fold_scores(problem, per_target=self.alpha_per_target)
+            chosen = self._choose(scores, problem.alphas, target)
+            return solve_ridge(
+                problem.x,
+                problem.y,
+                chosen,
+                fit_intercept=self.fit_intercept,
+                sample_weight=problem.weight,
+            )
+        scores = fast.scores
+        if not self.alpha_per_target:
+            scores = np.array([mean_over_targets(row) for row in scores])
+        return fast.solution(self._choose(scores, problem.alphas, target))
 
     def _choose(self, scores: Float64Array, alphas: Float64Array, target: FloatArray) -> Float64Array:
         """Set alpha_, best_score_ and cv_scores_; returns the alpha of every target, (n_targets,)."""

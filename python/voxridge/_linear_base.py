@@ -1,0 +1,82 @@
+"""What a fitted ridge model does, whichever way its alpha was chosen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.utils.validation import check_is_fitted
+
+from voxridge import _linear_checks as checks
+from voxridge._linear_cv import r2
+from voxridge.solvers.dense import Float64Array, FloatArray
+from voxridge.solvers.linalg import matmul
+from voxridge.solvers.solve_ridge import RidgeSolution
+
+
+class LinearRidgeModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """Prediction and scores from ``coef_`` and ``intercept_``."""
+
+    coef_: FloatArray
+    intercept_: Any
+    n_features_in_: int
+
+    def predict(self, X: ArrayLike) -> FloatArray:
+        """``X @ coef_.T + intercept_``.
+
+        Args:
+            X: (n_samples, n_features), dense. float32 X with a model fitted on float32 gives float32.
+
+        Returns:
+            (n_samples,) for one target, else (n_samples, n_targets).
+
+        Raises:
+            sklearn.exceptions.NotFittedError: called before ``fit``.
+            ValueError: the number or names of features differ from ``fit``; values that are not finite.
+            TypeError: X is sparse.
+        """
+        check_is_fitted(self)
+        x = checks.check_predict_array(self, X)
+        dtype = np.result_type(x, self.coef_)
+        coef = np.ascontiguousarray(np.atleast_2d(self.coef_), dtype=dtype)
+        predicted = matmul(np.ascontiguousarray(x, dtype=dtype), coef, trans_b=True)
+        predicted += np.asarray(self.intercept_, dtype=dtype)
+        return predicted[:, 0] if self.coef_.ndim == 1 else predicted
+
+    def score_per_target(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Float64Array:
+        """R^2 of each target, (n_targets,) float64; ``score`` is their mean.
+
+        A constant target scores 1 where it is predicted exactly and 0 otherwise, as in
+        ``sklearn.metrics.r2_score``.
+
+        Args:
+            X: (n_samples, n_features).
+            y: (n_samples,) or (n_samples, n_targets), the true responses.
+            sample_weight: (n_samples,) or None.
+
+        Raises:
+            ValueError: y's shape does not fit the predictions (both are named).
+        """
+        predicted = self.predict(X)
+        predicted = predicted.reshape(predicted.shape[0], -1)
+        truth = np.asarray(y, dtype=predicted.dtype)
+        if truth.ndim == 1:
+            truth = truth[:, None]
+        if truth.shape != predicted.shape:
+            raise ValueError(
+                f"y has shape {np.shape(y)}, but X {np.shape(X)} is predicted as {predicted.shape}"
+            )
+        return r2(truth, predicted, checks.check_weights(sample_weight, truth.shape[0]))
+
+    def _store(self, solution: RidgeSolution, y_ndim: int, fit_intercept: bool) -> None:
+        """scikit-learn's shapes: coef_ (p,) for a single target, intercept_ 0.0 when it is not fitted."""
+        coef, intercept, _ = solution
+        self.coef_ = coef[0] if coef.shape[0] == 1 else coef
+        if not fit_intercept:
+            self.intercept_ = 0.0
+        else:
+            self.intercept_ = intercept[0] if y_ndim == 1 else intercept
