@@ -294,7 +294,7 @@ def fold_scores(problem: FoldProblem, *, per_target: bool) -> Float64Array:
         xt, yt = centre(
             problem.x[train], problem.y[train], fit_intercept=problem.fit_intercept, sample_weight=weight
         )
-        basis = decompose(xt, smallest_alpha=float(problem.alphas.min())).astype(problem.x.dtype)
+        basis = decompose(xt, smallest_alpha=float(problem.alphas.min()))
         one_fold = _scores_with_models if problem.score.needs_model else _scores_of_predictions
         scores = one_fold(problem, basis, yt, test, per_target)
         total = scores if total is None else total + scores
@@ -307,16 +307,18 @@ def _scores_of_predictions(
 ) -> Float64Array:
     n_targets, dtype = problem.y.shape[1], problem.x.dtype
     score, params = problem.score, problem.params_of(test)
-    features = basis.features(problem.x[test])
-    inverse = basis.inverse(problem.alphas).astype(dtype, copy=False)
+    features = basis.features(problem.x[test]).astype(dtype, copy=False)
+    basis = basis.narrowed(dtype, float(problem.alphas.min()))
+    inverse = basis.inverse(problem.alphas).astype(basis.dtype, copy=False)
     tiled = score.metric is not None
     by_target = np.empty((problem.alphas.size, n_targets))
     overall = np.empty(problem.alphas.size)
     for columns in blocks(n_targets, tile_width(max(basis.x.shape), dtype) if tiled else n_targets):
-        projected = basis.project(yt.columns(columns, dtype))
+        projected = basis.project(yt.columns(columns, basis.dtype))
         truth = problem.y[test, columns]
         for i in range(problem.alphas.size):
-            predicted = matmul(features, projected * inverse[:, i, None])
+            scaled = (projected * inverse[:, i, None]).astype(dtype, copy=False)
+            predicted = matmul(features, scaled)
             if yt.mean is not None:
                 predicted += yt.mean[columns].astype(dtype)
             result = score.of_predictions(truth, predicted, per_target=per_target or tiled, params=params)

@@ -114,6 +114,20 @@ def test_float32_is_kept_and_accurate(shape, solver):
     assert_close(got.intercept, exact.intercept, 5e-6)
 
 
+@pytest.mark.parametrize("shape", [(300, 60), (60, 300)])
+@pytest.mark.parametrize("solver", ["cholesky", "eigen", "svd"])
+def test_float32_on_a_steep_spectrum(shape, solver):
+    """Seven decades of eigenvalues above alpha: the error stays near float32's own rounding of the answer."""
+    rng = np.random.default_rng(0)
+    k = min(shape)
+    u, v = np.linalg.qr(rng.normal(size=(shape[0], k)))[0], np.linalg.qr(rng.normal(size=(shape[1], k)))[0]
+    x = ((u * np.geomspace(3e3, 1.0, k)) @ v.T).astype(np.float32)
+    y = (u @ rng.normal(size=(k, 4))).astype(np.float32)
+    got = solve_ridge(x, y, 1.0, solver=solver)
+    exact = solve_ridge(x.astype(float), y.astype(float), 1.0, solver="svd")
+    assert_close(got.coef, exact.coef, 3e-6)
+
+
 def test_large_offsets_do_not_cost_precision():
     x, y = problem(80, 5)
     got = solve_ridge(x + 1e6, y + 1e6, 2.0)

@@ -23,6 +23,9 @@ from voxridge.solvers.linalg import eigh, matmul
 Kind = Literal["primal", "dual", "svd"]
 F64: np.dtype[Any] = np.dtype(np.float64)
 
+MAX_FLOAT32_CONDITION = 1e4
+"""Largest condition number of the penalised Gram matrix at which its products may be formed in float32."""
+
 
 @dataclass(frozen=True)
 class EigenBasis:
@@ -51,6 +54,19 @@ class EigenBasis:
         left = None if self.left_t is None else self.left_t.astype(dtype, copy=False)
         right = None if self.right_t is None else self.right_t.astype(dtype, copy=False)
         return replace(self, left_t=left, right_t=right)
+
+    def narrowed(self, dtype: np.dtype[Any], smallest_alpha: float) -> EigenBasis:
+        """The basis in ``dtype`` where products as wide as the targets may run in it, else in float64.
+
+        X'Y (primal) and X'(dual weights) hold the strong directions of X times large singular values and the
+        weak ones times small ones; float32 rounds all of them at the level of the first. An SVD keeps the
+        directions apart.
+        """
+        if self.kind != "svd":
+            total = self.values + smallest_alpha
+            if total.max(initial=0.0) > MAX_FLOAT32_CONDITION * total.min(initial=np.inf):
+                return self
+        return self.astype(dtype)
 
     def project(self, yt: FloatArray) -> FloatArray:
         """g of the module's table, (k, v), for centred responses yt (n, v)."""

@@ -21,7 +21,7 @@ from voxridge.solvers.dense import (
     centre,
     check_problem,
 )
-from voxridge.solvers.eigenbasis import F64, EigenBasis, decompose
+from voxridge.solvers.eigenbasis import F64, MAX_FLOAT32_CONDITION, EigenBasis, decompose
 from voxridge.solvers.linalg import cholesky, cholesky_solve, matmul
 
 Solver = Literal["auto", "cholesky", "eigen", "svd"]
@@ -115,7 +115,8 @@ def solve_ridge(
             solver = "svd"
     mode: Literal["auto", "svd"] = "svd" if solver == "svd" else "auto"
     basis = decompose(xt, smallest_alpha=float(alphas.min()), mode=mode)
-    return solve_in_basis(basis.astype(x.dtype), yt, alphas, n_targets_batch=n_targets_batch)
+    basis = basis.narrowed(x.dtype, float(alphas.min()))
+    return solve_in_basis(basis, yt, alphas, n_targets_batch=n_targets_batch)
 
 
 def check_penalties(alpha: ArrayLike, n_targets: int) -> Float64Array:
@@ -182,12 +183,14 @@ def _solve_cholesky(
     for alpha in np.unique(alphas):
         np.fill_diagonal(gram, diagonal + alpha)
         factor = _factorise(gram, float(alpha))
+        work = dtype if _well_conditioned(factor) else F64
         for columns in _columns_of(alphas, alpha, width):
-            yt = y.columns(columns, dtype)
+            yt = y.columns(columns, work)
             rhs = yt if dual else x.transpose_times(yt)
-            solution = cholesky_solve(factor, rhs.astype(F64, copy=False)).astype(dtype, copy=False)
-            coef[columns] = x.times_transposed(solution) if dual else solution.T
-            intercept[columns] = _intercepts(x, y, columns, coef[columns])
+            solution = cholesky_solve(factor, rhs.astype(F64, copy=False))
+            weights = x.times_transposed(solution.astype(work, copy=False)) if dual else solution.T
+            coef[columns] = weights
+            intercept[columns] = _intercepts(x, y, columns, weights)
     return RidgeSolution(coef, intercept, "dual-cholesky" if dual else "primal-cholesky")
 
 
@@ -210,6 +213,12 @@ def _factorise(a: Float64Array, alpha: float) -> Float64Array:
     return factor
 
 
+def _well_conditioned(factor: Float64Array) -> bool:
+    """Whether float32 products will do; see ``EigenBasis.narrowed``. Pivots under-state the condition."""
+    pivots = factor.diagonal() ** 2
+    return bool(pivots.max() <= MAX_FLOAT32_CONDITION * pivots.min())
+
+
 def _columns_of(alphas: Float64Array, alpha: float, width: int) -> Iterator[Columns]:
     """The targets that use ``alpha``, at most ``width`` at a time; slices where all of them do."""
     chosen = np.flatnonzero(alphas == alpha)
@@ -221,6 +230,6 @@ def _intercepts(x: Centred, y: Centred, columns: Columns, coef: FloatArray) -> F
     """b = mean(y) - W' mean(x), (v,) in float64; zeros without an intercept."""
     if x.mean is None or y.mean is None:
         return np.zeros(coef.shape[0])
-    fitted = matmul(coef.astype(F64, copy=False), x.mean[:, None])
+    fitted = matmul(np.ascontiguousarray(coef, dtype=F64), x.mean[:, None])
     difference: Float64Array = y.mean[columns] - fitted[:, 0]
     return difference
