@@ -393,15 +393,13 @@ class RidgeCV(LinearRidgeModel):
         if params:
             raise TypeError(
                 f"fit got unexpected keyword(s) {sorted(params)}; only 'groups' is taken unless metadata "
-                "routing is "
-                "enabled (sklearn.set_config(enable_metadata_routing=True))"
+                "routing is enabled (sklearn.set_config(enable_metadata_routing=True))"
             )
         weighted = sample_weight is not None and score.accepts_weight()
         return ({"sample_weight": sample_weight} if weighted else {}), {"groups": groups}
 
     def get_metadata_routing(self) -> MetadataRouter:
-        """Where scikit-learn's metadata routing sends what: ``fit`` to the scorer's ``score`` and the
-        splitter's ``split``."""
+        """What scikit-learn's metadata routing hands on from ``fit``: to the scorer and to the splitter."""
         scorer = HeldOutScore.from_scoring(self.scoring, "r2").scorer
         if self.scoring is None:
             scorer = scorer.set_score_request(sample_weight=True)  # type: ignore[attr-defined]
