@@ -1,5 +1,6 @@
 #include "bind/views.hpp"
 #include "core/blas.hpp"
+#include "cpu/mirror.hpp"
 
 namespace voxridge::bind {
 namespace {
@@ -29,8 +30,7 @@ void register_precision(py::module_& m) {
         const auto vc = out(c, "out");
         py::gil_scoped_release nogil;  // as above
         blas::syrk<T>(trans, alpha, va, beta, vc);
-        for (index_t i = 0; i < vc.rows; ++i)
-            for (index_t j = 0; j < i; ++j) vc.row(j)[i] = vc.row(i)[j];
+        mirror_lower(vc);
     }, py::arg("a").noconvert(), py::arg("out").noconvert(), py::arg("trans") = true, py::arg("alpha") = T{1}, py::arg("beta") = T{0});
     m.def("cholesky", [](Array<T>& a) {
         const auto va = out(a, "a");

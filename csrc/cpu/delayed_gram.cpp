@@ -4,7 +4,7 @@
 
 #include "core/blas.hpp"
 #include "cpu/chunks.hpp"
-#include "cpu/parallel.hpp"
+#include "cpu/mirror.hpp"
 
 namespace voxridge {
 namespace {
@@ -108,25 +108,12 @@ void copy_block(Matrix<T> from, Matrix<T> to) {
     for (index_t i = 0; i < from.rows; ++i) std::copy_n(from.row(i), from.cols, to.row(i));
 }
 
-template <class T>
-void mirror_lower(Matrix<T> a) {
-    constexpr index_t tile = 32;
-    for (index_t i0 = 0; i0 < a.rows; i0 += tile)
-        for (index_t j0 = 0; j0 <= i0; j0 += tile)
-            for (index_t i = i0; i < std::min(i0 + tile, a.rows); ++i)
-                for (index_t j = j0; j < std::min(j0 + tile, i); ++j) a.row(j)[i] = a.row(i)[j];
-}
-
 // Blocks below the diagonal hold pairs (i, k) with i > k; a pair with i < k (delays not ascending) was formed above it.
 template <class T>
 void mirror_blocks(Matrix<T> gram, const Lags& lags, index_t p0) {
     for (const auto& [lag, pairs] : lags)
-        for (const Pair& pair : pairs) {
-            if (pair.i == pair.k) continue;
-            const Matrix<T> from = block_of(gram, pair, p0), to = block_of(gram, Pair{pair.k, pair.i}, p0);
-            for (index_t i = 0; i < p0; ++i)
-                for (index_t j = 0; j < p0; ++j) to.row(j)[i] = from.row(i)[j];
-        }
+        for (const Pair& pair : pairs)
+            if (pair.i != pair.k) transpose_block(block_of(gram, pair, p0), block_of(gram, Pair{pair.k, pair.i}, p0), false);
 }
 
 template <class F, class T>

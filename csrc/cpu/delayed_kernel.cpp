@@ -4,8 +4,8 @@
 #include <type_traits>
 
 #include "core/blas.hpp"
+#include "cpu/mirror.hpp"
 #include "cpu/multiversion.hpp"
-#include "cpu/parallel.hpp"
 
 namespace voxridge {
 namespace {
@@ -69,17 +69,6 @@ private:
     std::vector<T> kept_;
 };
 
-template <class T>
-void mirror(Matrix<T> a, int n_threads) {
-    constexpr index_t tile = 64;
-    parallel_for((a.rows + tile - 1) / tile, n_threads, [&](index_t block) {
-        const index_t i0 = block * tile;
-        for (index_t j0 = 0; j0 <= i0; j0 += tile)
-            for (index_t i = i0; i < std::min(i0 + tile, a.rows); ++i)
-                for (index_t j = j0; j < std::min(j0 + tile, i); ++j) a.row(j)[i] = a.row(i)[j];
-    });
-}
-
 }  // namespace
 
 template <class F, class T>
@@ -132,7 +121,7 @@ void shift_kernel(Matrix<T> kernel, const std::vector<index_t>& row_offsets, con
             for (std::size_t c = 0; c + 1 < col_offsets.size(); ++c)
                 shift.block({row_offsets[r], row_offsets[r + 1]}, {col_offsets[c], col_offsets[c + 1]});
     });
-    if (symmetric) mirror(kernel, n_threads);
+    if (symmetric) mirror_lower(kernel, n_threads);
 }
 
 #define VOXRIDGE_INSTANTIATE(F, T)                                          \

@@ -14,6 +14,7 @@ from voxridge.solvers.folds import Fold
 from voxridge.solvers.linalg import matmul
 from voxridge.solvers.ridge_cv import RidgeCVResult, Targets, solve_ridge_cv
 from voxridge.solvers.solve_ridge import RidgeSolution, solve_ridge
+from voxridge.solvers.weights import PrimalWeights
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,10 @@ class SpectralFit:
         as 0; targets for which the caller chose otherwise are solved again.
         """
         problem, result = self.problem, self.result
-        if result.coef is not None:
-            coef = np.ascontiguousarray(result.coef.T)
+        if isinstance(result.weights, PrimalWeights):
+            coef = np.ascontiguousarray(result.weights.coef.T)
         else:
-            assert result.dual_coef is not None
-            coef = matmul(result.dual_coef, self.x, trans_a=True)
+            coef = matmul(result.weights.dual, self.x, trans_a=True)
         intercept = result.intercept
         if self.x_mean is not None:
             intercept = intercept - matmul(coef.astype(np.float64), self.x_mean[:, None])[:, 0]

@@ -12,6 +12,7 @@ import numpy as np
 from voxridge.solvers.design import DelayedDesign
 from voxridge.solvers.folds import Fold
 from voxridge.solvers.plan import Plan
+from voxridge.solvers.weights import DualWeights, PrimalWeights, Weights
 from voxridge.streams import atomic_path
 from voxridge.streams.files import open_h5
 
@@ -43,12 +44,12 @@ def save_encoding(model: EncodingRidge, path: str | os.PathLike[str]) -> None:
         for number, fold in enumerate(model.folds_):
             file[f"folds/{number:04d}/train"] = fold.train
             file[f"folds/{number:04d}/validation"] = fold.validation
-        if model._dual_coef is None:
-            file["coef"] = model._coef
+        if isinstance(model._weights, PrimalWeights):
+            file["coef"] = model._weights.coef
         else:
-            file["dual_coef"] = model._dual_coef
-            file["train_features"] = model._design.features
-            file["train_run_offsets"] = model._design.offsets
+            file["dual_coef"] = model._weights.dual
+            file["train_features"] = model._weights.train.features
+            file["train_run_offsets"] = model._weights.train.offsets
 
 
 def load_encoding(path: str | os.PathLike[str]) -> EncodingRidge:
@@ -76,12 +77,14 @@ def load_encoding(path: str | os.PathLike[str]) -> EncodingRidge:
         model.folds_ = folds
         model.plan_ = Plan(**json.loads(file.attrs["plan"]))
         model.n_targets_ = int(model.alpha_.size)
-        model._coef = file["coef"][()] if "coef" in file else None
-        model._dual_coef = file["dual_coef"][()] if "dual_coef" in file else None
-        model._design = None
-        if model._dual_coef is not None:
-            runs = np.diff(file["train_run_offsets"][()]).tolist()
-            model._design = DelayedDesign(file["train_features"][()], model.delays, runs)
-        width = model._coef.shape[0] // len(model.delays) if model._coef is not None else model._design.features.shape[1]
-        model.n_features_in_ = int(width)
+        model._weights = _read_weights(file, parameters["delays"])
+        model._coef = None
+        model.n_features_in_ = model._weights.n_features
     return model
+
+
+def _read_weights(file: Any, delays: tuple[int, ...]) -> Weights:
+    if "coef" in file:
+        return PrimalWeights(file["coef"][()], delays)
+    runs = np.diff(file["train_run_offsets"][()]).tolist()
+    return DualWeights(file["dual_coef"][()], DelayedDesign(file["train_features"][()], delays, runs))

@@ -21,3 +21,8 @@ class LeakageWarning(VoxridgeWarning):
 
 class StimulusWarning(VoxridgeWarning):
     """A stimulus file needed repair (overlapping intervals, an unusual format)."""
+
+
+class SingularDesignWarning(VoxridgeWarning):
+    """The normal equations are singular to working precision; the least-norm solution was computed by an
+    SVD."""

@@ -18,10 +18,9 @@ from voxridge._warnings import AlphaEdgeWarning, MaskedTargetsWarning
 from voxridge.science.scores import correlation_score, r2_score
 from voxridge.solvers.design import DelayedDesign
 from voxridge.solvers.folds import Fold, make_folds
-from voxridge.solvers.linalg import matmul
 from voxridge.solvers.plan import available_memory, parse_memory
 from voxridge.solvers.ridge_cv import RidgeCVResult, Targets, solve_ridge_cv
-from voxridge.solvers.rows import check_alphas
+from voxridge.solvers.rows import check_alphas, check_delays
 from voxridge.streams import Source, TargetScan, as_source, check_finite, match_runs, scan_targets
 
 Floating = NDArray[Any]
@@ -184,9 +183,8 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
         self.plan_ = result.plan
         self.n_features_in_ = int(design.features.shape[1])
         self.n_targets_ = int(result.alpha.size)
-        self._coef = result.coef
-        self._dual_coef = result.dual_coef
-        self._design = design if result.dual_coef is not None else None
+        self._weights = result.weights
+        self._coef: Floating | None = None
         if scan.n_masked:
             warnings.warn(scan.message("responses"), MaskedTargetsWarning, stacklevel=3)
         if result.edge_fraction > _EDGE_SHARE:
@@ -205,8 +203,8 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
         """(n_targets, n_delays * n_features), delay-major: column ``i * n_features + j`` is delay i of feature j."""
         self._check_fitted()
         if self._coef is None:
-            self._coef = self._design.xty(self._dual_coef, self._design.everything())
-        return self._coef.T
+            self._coef = self._weights.coefficients().T
+        return self._coef
 
     def predict(self, features: Any, runs: Sequence[int] | None = None) -> Floating:
         """Responses (n_samples, n_targets) to ``features``; NaN for masked voxels. Each run is predicted from its own features only.
@@ -221,15 +219,8 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
         if x.shape[1] != self.n_features_in_:
             raise ValueError(f"features has shape {x.shape}, but the model was fitted on {self.n_features_in_} features")
         check_finite(x)
-        design = DelayedDesign(x.read().astype(self.intercept_.dtype, copy=False), self.delays, x.runs)
-        if self._design is None:
-            prediction = design.xw(self._coef)
-        else:
-            prediction = np.empty((design.n_samples, self.n_targets_), dtype=self.intercept_.dtype)
-            for begin, end in zip(design.offsets[:-1], design.offsets[1:], strict=True):  # by run: others cannot touch it
-                run = DelayedDesign(design.features[begin:end], self.delays)
-                kernel = run.cross_kernel(self._design).astype(prediction.dtype, copy=False)
-                matmul(kernel, self._dual_coef, out=prediction[begin:end])
+        check_delays(self._weights.delays, x.runs)
+        prediction = self._weights.predict(x.read().astype(self.intercept_.dtype, copy=False), x.runs)
         prediction += self.intercept_
         return prediction
 

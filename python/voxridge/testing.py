@@ -56,7 +56,7 @@ def textbook_ridge(x: Floating, y: Floating, alpha: Any, fit_intercept: bool = T
     kept = s > (s[0] if s.size else 0.0) * max(x.shape) * np.finfo(np.float64).eps
     u, s, v_t = u[:, kept], s[kept], v_t[kept]
     shrink = s[:, None] / (s[:, None] ** 2 + np.broadcast_to(alpha, y.shape[1]))
-    coef = v_t.T @ (shrink * (u.T @ (y - y_mean)))
+    coef: Floating = v_t.T @ (shrink * (u.T @ (y - y_mean)))
     return coef, y_mean - x_mean @ coef
 
 
@@ -81,7 +81,8 @@ def textbook_score(y: Floating, prediction: Floating, scoring: str) -> Floating:
         return np.asarray(1 - ((y - prediction) ** 2).sum(axis=0) / (centred**2).sum(axis=0))
     moved = prediction - prediction.mean(axis=0)
     scale = np.sqrt((moved**2).sum(axis=0) * (centred**2).sum(axis=0))
-    return np.divide((moved * centred).sum(axis=0), scale, out=np.zeros(y.shape[1]), where=scale > 0)
+    correlation: Floating = np.divide((moved * centred).sum(axis=0), scale, out=np.zeros(y.shape[1]), where=scale > 0)
+    return correlation
 
 
 DESIGNS = ("generic", "ill-conditioned", "rank-deficient", "duplicated", "orthonormal")

@@ -14,8 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import voxridge
+from voxridge._warnings import SingularDesignWarning
 from voxridge.linear_model import Ridge, RidgeCV
-from voxridge.solvers.solve_ridge import SingularDesignWarning
 
 
 def problem(n=40, p=6, v=3, seed=0):

@@ -36,10 +36,6 @@ def solve(x: np.ndarray, y: np.ndarray, alphas: Any, folds: Any, **options: Any)
     return solve_ridge_cv(DelayedDesign(x), targets_of(y), alphas, folds, **options)
 
 
-def coefficients(result: RidgeCVResult, design: DelayedDesign) -> np.ndarray:
-    return result.coef if result.dual_coef is None else design.xty(result.dual_coef, design.everything())
-
-
 def splits(folds: Any) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(fold.train, fold.validation) for fold in folds]
 
@@ -75,10 +71,10 @@ def test_equals_the_textbook(case: str, scoring: str, fit_intercept: bool, route
     assert np.abs(result.cv_scores - expected).max() <= tolerance(dtype, 10 * np.abs(expected).max())  # 40 rows, 36 columns
     np.testing.assert_array_equal(result.alpha, alphas[expected.argmax(axis=0)])
     coef, intercept = textbook_ridge(x, y, result.alpha, fit_intercept)
-    assert relative_error(coefficients(result, design), coef) <= tolerance(dtype, 10)  # condition of the refit
+    assert relative_error(result.weights.coefficients(), coef) <= tolerance(dtype, 10)  # condition of the refit
     assert np.abs(result.intercept - intercept).max() <= tolerance(dtype, 20)
     assert result.cv_scores.dtype == np.float64
-    assert coefficients(result, design).dtype == dtype
+    assert result.weights.coefficients().dtype == dtype
 
 
 @pytest.mark.parametrize("kind", DESIGNS)
@@ -167,7 +163,7 @@ def test_one_penalty_for_all_targets(route: str, rng: np.random.Generator) -> No
     best = alphas[textbook_scores(x, y, alphas, splits(folds), "correlation").mean(axis=1).argmax()]
     np.testing.assert_array_equal(result.alpha, best)
     coef, _ = textbook_ridge(x, y, best)
-    assert relative_error(coefficients(result, DelayedDesign(x)), coef) <= tolerance("f8", 10)
+    assert relative_error(result.weights.coefficients(), coef) <= tolerance("f8", 10)
     np.testing.assert_array_equal(result.best_scores, result.cv_scores[alphas == best][0])
 
 
@@ -182,9 +178,8 @@ def test_masked_targets_leave_the_others_bit_identical(route: str, rng: np.rando
     for name in ("alpha", "best_scores", "intercept"):
         np.testing.assert_array_equal(getattr(masked, name)[valid], getattr(whole, name)[valid])
         assert np.isnan(getattr(masked, name)[2])
-    design = DelayedDesign(x)
-    np.testing.assert_array_equal(coefficients(masked, design)[:, valid], coefficients(whole, design)[:, valid])
-    np.testing.assert_array_equal(coefficients(masked, design)[:, 2], 0.0)
+    np.testing.assert_array_equal(masked.weights.coefficients()[:, valid], whole.weights.coefficients()[:, valid])
+    np.testing.assert_array_equal(masked.weights.coefficients()[:, 2], 0.0)
 
 
 def test_a_target_constant_over_the_scored_rows_scores_zero(route: str, rng: np.random.Generator) -> None:

@@ -12,12 +12,13 @@ _HOME = {
     "Targets": "ridge_cv",
     "delayed_gram": "gram",
     "delayed_kernel": "gram",
+    "leave_one_out": "loo",
     "make_folds": "folds",
     "solve_ridge": "solve_ridge",
     "solve_ridge_cv": "ridge_cv",
 }
 
-__all__ = sorted(_HOME)  # noqa: PLE0605
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:

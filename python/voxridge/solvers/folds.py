@@ -148,7 +148,7 @@ def _check_fold(train: Any, test: Any, n_samples: int, number: int) -> Fold:
         if unique.size != index.size:
             raise ValueError(f"fold {number}: {what} indices repeat; samples drawn with replacement are not supported, use sample weights")
         sets.append(unique)
-    shared = np.intersect1d(*sets)
+    shared = np.intersect1d(sets[0], sets[1])
     if shared.size:
         raise ValueError(f"fold {number} trains on {shared.size} of the samples that it scores (the first is {shared[0]})")
     return Fold(*sets)

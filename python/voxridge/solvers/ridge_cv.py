@@ -17,6 +17,7 @@ from voxridge.solvers.linalg import matmul
 from voxridge.solvers.plan import Plan, Problem, make_plan
 from voxridge.solvers.rows import check_alphas, n_rows
 from voxridge.solvers.spectral import DualFolds, FoldFactor, PrimalFolds, Scoring, Spectrum, heldout_scores
+from voxridge.solvers.weights import DualWeights, PrimalWeights, Weights
 
 Floating = NDArray[Any]
 ReadTargets = Callable[[int, int], Floating]
@@ -33,8 +34,7 @@ class RidgeCVResult:
     best_scores: Floating
     intercept: Floating
     plan: Plan
-    coef: Floating | None = None  # (p, n_targets), primal route
-    dual_coef: Floating | None = None  # (n_samples, n_targets), dual route: coef = X' dual_coef
+    weights: Weights
     n_edge: tuple[int, int] = (0, 0)  # targets at the smallest and at the largest penalty
 
     @property
@@ -234,7 +234,7 @@ class _Fit:
         self.scores[:, masked] = np.nan
         self.weights[:, masked] = 0
         self.intercept[masked] = np.nan
-        primal = self.plan.route == "primal"
+        weights = PrimalWeights(self.weights, self.design.delays) if self.plan.route == "primal" else DualWeights(self.weights, self.design)
         return RidgeCVResult(
             alphas=self.alphas,
             alpha=self.alpha,
@@ -242,8 +242,7 @@ class _Fit:
             best_scores=best_scores,
             intercept=self.intercept.astype(self.design.dtype),
             plan=self.plan,
-            coef=self.weights if primal else None,
-            dual_coef=None if primal else self.weights,
+            weights=weights,
             n_edge=n_edge,
         )
 
@@ -366,4 +365,5 @@ def _moments(y: Floating, ranges: list[tuple[int, int]]) -> tuple[Floating, Floa
 def _best(scores: Floating, alphas: Floating) -> NDArray[np.intp]:
     """Index of the best penalty for each target; ties go to the larger penalty."""
     largest_first = np.argsort(-alphas, kind="stable")
-    return largest_first[np.argmax(scores[largest_first], axis=0)]
+    best: NDArray[np.intp] = largest_first[np.argmax(scores[largest_first], axis=0)]
+    return best

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from voxridge._warnings import VoxridgeWarning
+from voxridge._warnings import SingularDesignWarning
 from voxridge.solvers.dense import (
     BLOCK_BYTES,
     TILE_TARGETS,
@@ -34,11 +34,6 @@ class RidgeSolution(NamedTuple):
     coef: FloatArray
     intercept: FloatArray
     route: Literal["primal-cholesky", "dual-cholesky", "primal-eigen", "dual-eigen", "svd"]
-
-
-class SingularDesignWarning(VoxridgeWarning):
-    """The normal equations are singular to working precision; the least-norm solution was computed by an
-    SVD."""
 
 
 def solve_ridge(

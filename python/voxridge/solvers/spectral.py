@@ -218,4 +218,5 @@ def heldout_scores(
         return np.divide(products, scale, out=np.zeros_like(products), where=scale > 0)
     about_train = y_squares - 2.0 * train_mean * y_sums + count * train_mean**2
     residual = about_train - 2.0 * products + norms
-    return 1.0 - np.divide(residual, variation, out=np.ones_like(products), where=variation > 0)
+    scores: Floating = 1.0 - np.divide(residual, variation, out=np.ones_like(products), where=variation > 0)
+    return scores
