@@ -11,12 +11,13 @@ namespace {
 
 constexpr index_t kPanelRows = 64;    // rows of N multiplied at once
 constexpr index_t kColumns = 64;      // targets a thread reduces at once
+constexpr index_t kAlphas = 4;        // penalties reduced at once
 constexpr index_t kDepth = 32;        // eigenvectors summed in T before the sum is added in float64
 
-// e = c z, u = 2 z lz, w = z nz for kDepth x kColumns elements; rows past `depth` and columns past `width` are zero.
+// e = c z, u = 2 z lz, w = z nz for kDepth x kColumns elements; rows past `depth` and columns past `width` are left as they are.
 template <class T>
-struct Terms {
-    T e[kDepth][kColumns], u[kDepth][kColumns], w[kDepth][kColumns];
+struct alignas(64) Terms {
+    T e[kDepth][kColumns] = {}, u[kDepth][kColumns] = {}, w[kDepth][kColumns] = {};
 };
 
 template <class T>
@@ -35,28 +36,43 @@ void load_terms(Matrix<const T> z, Matrix<const T> c, Matrix<const T> lz, Matrix
     }
 }
 
-// The innermost loop: one penalty, kDepth eigenvectors, kColumns targets.
-#define VOXRIDGE_REDUCE(T)                                                                                               \
-    VOXRIDGE_MULTIVERSION void reduce_block(const Terms<T>& terms, index_t depth, const T* d, const T* shifted,          \
-                                            const T* squared, double* products, double* norms) {                         \
-        T p[kColumns] = {}, q[kColumns] = {};                                                                            \
-        for (index_t i = 0; i < depth; ++i)                                                                              \
-            for (index_t v = 0; v < kColumns; ++v) {                                                                     \
-                p[v] += d[i] * terms.e[i][v];                                                                            \
-                q[v] += shifted[i] * terms.u[i][v] + squared[i] * terms.w[i][v];                                         \
-            }                                                                                                            \
-        for (index_t v = 0; v < kColumns; ++v) {                                                                         \
-            products[v] += static_cast<double>(p[v]);                                                                    \
-            norms[v] += static_cast<double>(q[v]);                                                                       \
-        }                                                                                                                \
+// The innermost loop: kAlphas penalties and two vectors of targets, all sums in registers. A vector is 64 bytes: one register with
+// AVX-512, two with AVX2. `d`, `shifted` and `squared` hold kAlphas rows, k apart.
+#define VOXRIDGE_REDUCE(T)                                                                                                          \
+    VOXRIDGE_MULTIVERSION void reduce_block(const Terms<T>& terms, index_t depth, const T* d, const T* shifted, const T* squared,   \
+                                            index_t k, double* products, double* norms) {                                           \
+        typedef T Vector __attribute__((vector_size(64)));                                                                          \
+        constexpr index_t lanes = static_cast<index_t>(sizeof(Vector) / sizeof(T));                                                 \
+        for (index_t v = 0; v < kColumns; v += 2 * lanes) {                                                                         \
+            Vector p[kAlphas][2] = {}, q[kAlphas][2] = {};                                                                          \
+            for (index_t i = 0; i < depth; ++i) {                                                                                   \
+                const Vector* e = reinterpret_cast<const Vector*>(&terms.e[i][v]);                                                  \
+                const Vector* u = reinterpret_cast<const Vector*>(&terms.u[i][v]);                                                  \
+                const Vector* w = reinterpret_cast<const Vector*>(&terms.w[i][v]);                                                  \
+                for (index_t a = 0; a < kAlphas; ++a)                                                                               \
+                    for (index_t h = 0; h < 2; ++h) {                                                                               \
+                        p[a][h] += d[a * k + i] * e[h];                                                                             \
+                        q[a][h] += shifted[a * k + i] * u[h] + squared[a * k + i] * w[h];                                           \
+                    }                                                                                                               \
+            }                                                                                                                       \
+            for (index_t a = 0; a < kAlphas; ++a)                                                                                   \
+                for (index_t h = 0; h < 2; ++h)                                                                                     \
+                    for (index_t lane = 0; lane < lanes; ++lane) {                                                                  \
+                        products[a * kColumns + v + h * lanes + lane] += static_cast<double>(p[a][h][lane]);                        \
+                        norms[a * kColumns + v + h * lanes + lane] += static_cast<double>(q[a][h][lane]);                           \
+                    }                                                                                                               \
+        }                                                                                                                           \
     }
 VOXRIDGE_REDUCE(float)
 VOXRIDGE_REDUCE(double)
 #undef VOXRIDGE_REDUCE
 
+// Rows of filters as T, with rows of zeros up to a multiple of kAlphas.
 template <class T>
-std::vector<T> narrowed(const std::vector<double>& values) {
-    return std::vector<T>(values.begin(), values.end());
+std::vector<T> narrowed(const std::vector<double>& values, index_t size) {
+    std::vector<T> result(values.begin(), values.end());
+    result.resize(static_cast<std::size_t>(size));
+    return result;
 }
 
 }  // namespace
@@ -145,17 +161,18 @@ void reduce_scores(Matrix<const T> z, Matrix<const T> c, Matrix<const T> lz, Mat
                    Matrix<double> products, Matrix<double> norms, int n_threads) {
     require(filters.k == z.rows && c.rows == z.rows && c.cols == z.cols, "reduce_scores: z is ", shape{z.rows, z.cols}, ", c is ",
             shape{c.rows, c.cols}, ", the spectrum has ", filters.k, " values");
-    const std::vector<T> d = narrowed<T>(filters.d), shifted = narrowed<T>(filters.shifted), squared = narrowed<T>(filters.squared);
-    const index_t n_alphas = filters.n_alphas, k = z.rows;
+    const index_t n_alphas = filters.n_alphas, k = z.rows, padded = (n_alphas + kAlphas - 1) / kAlphas * kAlphas;
+    const std::vector<T> d = narrowed<T>(filters.d, padded * k), shifted = narrowed<T>(filters.shifted, padded * k),
+                         squared = narrowed<T>(filters.squared, padded * k);
     parallel_for((z.cols + kColumns - 1) / kColumns, n_threads, [&](index_t block) {
         const index_t column = block * kColumns, width = std::min(kColumns, z.cols - column);
-        std::vector<double> p(static_cast<std::size_t>(n_alphas * kColumns)), q(p.size());
+        std::vector<double> p(static_cast<std::size_t>(padded * kColumns)), q(p.size());
         auto terms = std::make_unique<Terms<T>>();
         for (index_t first = 0; first < k; first += kDepth) {
             load_terms(z, c, lz, nz, first, column, *terms);
-            for (index_t a = 0; a < n_alphas; ++a)
+            for (index_t a = 0; a < padded; a += kAlphas)
                 reduce_block(*terms, std::min(kDepth, k - first), d.data() + a * k + first, shifted.data() + a * k + first,
-                             squared.data() + a * k + first, p.data() + a * kColumns, q.data() + a * kColumns);
+                             squared.data() + a * k + first, k, p.data() + a * kColumns, q.data() + a * kColumns);
         }
         for (index_t a = 0; a < n_alphas; ++a) {
             const double scale = filters.scale[static_cast<std::size_t>(a)];

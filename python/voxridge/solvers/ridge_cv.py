@@ -218,11 +218,11 @@ class _Fit:
         z = self.take("z", spectrum.rank, end - begin)
         products.project_all(spectrum, z)
         _cpu.apply_penalty(z, spectrum.l, self.alpha[begin:end], n_threads())
-        weights = self.take("weights", self.weights.shape[0], end - begin)
+        weights = self.weights[:, begin:end]
         matmul(self.refit_vectors, z, trans_a=True, out=weights)
-        self.weights[:, begin:end] = weights
         if self.fit_intercept:
-            self.intercept[begin:end] = self.targets.mean[begin:end] - x_mean @ weights
+            mean_prediction = matmul(x_mean.astype(weights.dtype)[None], weights)[0]
+            self.intercept[begin:end] = self.targets.mean[begin:end] - mean_prediction
 
     def _result(self) -> RidgeCVResult:
         masked = ~self.targets.valid
