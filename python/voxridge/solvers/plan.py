@@ -15,6 +15,7 @@ _EIGH = 9.0  # float64 flops per k^3, with vectors
 _FLOAT64_COST = 2.0  # a float64 flop in units of a float32 flop
 _TILE_TARGET_BYTES = 96 * 2**20  # buffers of one tile: past this, wider tiles no longer make the products faster
 _LEAST_TILE = 64
+_EXACT = 8  # bytes of a float64, which the primal falls back on (spectral.PrimalFolds)
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,9 @@ def _plan_route(problem: Problem, route: Literal["primal", "dual"], memory_limit
     # While a factor is made: the total Gram, its own Gram and eigenvectors, LAPACK's workspace of 2 k^2, M and the held-out design.
     making = 8 * (full**2 + 5 * order**2) + full * full * item
     result_bytes = (full + 1) * v * item + (problem.n_alphas + 3) * v * 8
-    row_bytes = item * (n + (len(problem.folds) + 2 if route == "primal" else 1) * order + 5 * k) + 8 * 4 * problem.n_alphas
+    row_bytes = item * (n + 5 * k) + 8 * 4 * problem.n_alphas
+    if route == "primal":  # X'Y of every fold, of all samples and of one training set, and z; in float64 where float32 will not do
+        row_bytes += _EXACT * ((len(problem.folds) + 2) * order + k + n)
     least = making + result_bytes + one_factor + row_bytes * min(_LEAST_TILE, max(v, 1))
     budget = _TILE_TARGET_BYTES if memory_limit is None else min(_TILE_TARGET_BYTES, memory_limit - least)
     tile = asked_tile or int(np.clip(budget // row_bytes, _LEAST_TILE, 8192))
@@ -120,7 +123,8 @@ def _plan_route(problem: Problem, route: Literal["primal", "dual"], memory_limit
 def _factor_bytes(problem: Problem, route: str, fold: Fold) -> int:
     order = problem.p if route == "primal" else fold.train.size
     k = min(order, fold.train.size)
-    return problem.itemsize * (k * order + k * k + fold.validation.size * k)
+    vectors = (_EXACT if route == "primal" else problem.itemsize) * k * order
+    return vectors + problem.itemsize * (k * k + fold.validation.size * k)
 
 
 def _flops(problem: Problem, route: str) -> float:
