@@ -73,6 +73,11 @@ class Cortex:
     def n_vertices(self) -> int:
         return self.left.n_vertices + self.right.n_vertices
 
+    def side_mask(self, side: str) -> NDArray[np.bool_]:
+        """Vertices of the "left" or the "right" hemisphere."""
+        left = np.arange(self.n_vertices) < self.left.n_vertices
+        return left if side == "left" else ~left
+
     def split(self, values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Values over the last axis of the whole cortex -> (left, right)."""
         if values.shape[-1] != self.n_vertices:

@@ -36,11 +36,13 @@ class Region:
 
 
 REGIONS = (
-    Region("posterior temporal", "language", (-54.0, -42.0, 4.0), 36.0, 0.74, 0.46),
-    Region("anterior temporal", "language", (-56.0, -8.0, -16.0), 30.0, 0.66, 0.40),
-    Region("inferior frontal", "language", (-51.0, 20.0, 12.0), 32.0, 0.70, 0.36),
-    Region("angular gyrus", "language", (-46.0, -62.0, 27.0), 28.0, 0.64, 0.36),
-    Region("auditory cortex", "word rate", (-50.0, -20.0, 7.0), 22.0, 0.66, 0.66),
+    Region("posterior temporal", "language", (-55.0, -44.0, 5.0), 38.0, 0.74, 0.46),
+    Region("middle temporal", "language", (-58.0, -25.0, -6.0), 24.0, 0.70, 0.42),
+    Region("anterior temporal", "language", (-55.0, -4.0, -18.0), 30.0, 0.66, 0.40),
+    Region("inferior frontal", "language", (-51.0, 20.0, 12.0), 38.0, 0.70, 0.36),
+    Region("angular gyrus", "language", (-46.0, -62.0, 27.0), 32.0, 0.64, 0.36),
+    Region("dorsomedial frontal", "language", (-7.0, 48.0, 34.0), 28.0, 0.52, 0.30),
+    Region("auditory cortex", "word rate", (-50.0, -20.0, 7.0), 24.0, 0.66, 0.66),
 )
 
 
@@ -80,23 +82,41 @@ class Simulation:
         return self.language_mask | self.auditory_mask
 
 
-def designed_maps(cortex: Cortex, regions: Sequence[Region] = REGIONS) -> tuple[Float64, Float64]:
-    """Designed reachable correlation of the language drive and of the word-rate drive, each (n_vertices,).
+def region_strengths(
+    cortex: Cortex, settings: SimulationSettings, regions: Sequence[Region] = REGIONS
+) -> dict[str, Float64]:
+    """Designed reachable correlation of each region over the whole cortex, (n_vertices,).
 
-    Inside an area the strength falls from its centre as a squared cosine and is exactly 0 from the radius on.
+    Inside a region the strength has a plateau and falls to exactly 0 at the radius as a squared cosine.
     """
-    maps = {"language": np.zeros(cortex.n_vertices), "word rate": np.zeros(cortex.n_vertices)}
+    rng = np.random.default_rng(settings.seed)
+    # Distances are stretched by a smooth field, so that areas have natural outlines instead of being discs.
+    stretch = [np.exp(0.28 * side.smooth_fields(1, 14.0, rng)[:, 0]) for side in cortex.sides]
+    strengths = {}
     for region in regions:
         values = []
-        for hemisphere in cortex.sides:
+        for hemisphere, field in zip(cortex.sides, stretch, strict=True):
             x, y, z = region.centre
             left = hemisphere.side == "left"
-            distance = hemisphere.distance_from((x if left else -x, y, z))
+            distance = hemisphere.distance_from((x if left else -x, y, z)) * field
             bump = np.cos(np.pi / 2 * np.minimum(distance / region.radius, 1.0)) ** 2
-            # The inner half is a plateau: an area, not a single best vertex.
             bump = np.where(distance < region.radius, np.minimum(1.0, 2.0 * bump), 0.0)
             values.append((region.left if left else region.right) * bump)
-        maps[region.drive] = np.maximum(maps[region.drive], np.concatenate(values))
+        strengths[region.name] = np.concatenate(values)
+    return strengths
+
+
+def region_masks(cortex: Cortex, settings: SimulationSettings) -> dict[str, NDArray[np.bool_]]:
+    """Vertices of each region."""
+    return {name: strength > 0 for name, strength in region_strengths(cortex, settings).items()}
+
+
+def designed_maps(cortex: Cortex, settings: SimulationSettings) -> tuple[Float64, Float64]:
+    """Designed reachable correlation of the language drive and of the word-rate drive, each (n_vertices,)."""
+    maps = {"language": np.zeros(cortex.n_vertices), "word rate": np.zeros(cortex.n_vertices)}
+    strengths = region_strengths(cortex, settings)
+    for region in REGIONS:
+        maps[region.drive] = np.maximum(maps[region.drive], strengths[region.name])
     return maps["language"], maps["word rate"]
 
 
@@ -112,7 +132,7 @@ def simulate(
     layer: Sequence[NDArray[Any]],
     word_rate: Sequence[NDArray[Any]],
     delays: Sequence[int],
-    settings: SimulationSettings = SimulationSettings(),
+    settings: SimulationSettings,
 ) -> Simulation:
     """Simulate one response per vertex and run.
 
@@ -130,10 +150,10 @@ def simulate(
     -------
     Simulation
     """
-    rng = np.random.default_rng(settings.seed)
+    rng = np.random.default_rng(settings.seed + 1)
     lengths = [len(rows) for rows in layer]
     scores = _driving_components(layer, word_rate, settings.components)
-    language, auditory = designed_maps(cortex)
+    language, auditory = designed_maps(cortex, settings)
     late = np.concatenate([_between_0_and_1(side.smooth_fields(1, 30.0, rng))[:, 0] for side in cortex.sides])
     weights = np.concatenate([side.smooth_fields(settings.components, 15.0, rng) for side in cortex.sides]).T
     signal = np.zeros((sum(lengths), cortex.n_vertices), dtype=np.float64)

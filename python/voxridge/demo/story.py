@@ -13,7 +13,7 @@ from importlib import resources
 
 import numpy as np
 
-from voxridge.features.words import Words
+from voxridge.features import Words
 
 WORDS_PER_SECOND = 2.6
 LEAD_IN = 3.0

@@ -1,7 +1,8 @@
-"""A null distribution that keeps the autocorrelation: predictions shifted around within their run."""
+"""A null distribution that keeps the autocorrelation: responses shifted around within their run."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,46 +12,37 @@ from numpy.typing import NDArray
 Float64 = NDArray[np.float64]
 
 
-def shifted_scores(measured: NDArray[Any], predicted: NDArray[Any], *, margin: int) -> Float64:
-    """Correlations of one run's responses with its predictions after every circular shift beyond
-    ``margin`` rows.
+def shift_runs(runs: Sequence[NDArray[Any]], *, margin: int, rng: np.random.Generator) -> list[NDArray[Any]]:
+    """Responses with every run shifted around in time by a random number of rows.
 
-    Shifting keeps each time course's own autocorrelation and breaks only the match between them. All
-    shifts come from one Fourier transform.
+    Shifting keeps each target's autocorrelation and the correlations between targets, and breaks the match
+    with the stimulus. Fit anew on the shifted responses: scores of pure noise are correlated across folds,
+    because what two runs share by chance helps to predict either from the other, and a null made from the
+    finished predictions would be too narrow.
 
     Parameters
     ----------
-    measured, predicted : numpy.ndarray of shape (n_samples, n_targets)
+    runs : list of numpy.ndarray of shape (n_rows, n_targets)
     margin : int
-        Shifts closer to zero than this, from either side, are left out; longer than the response's memory.
+        No shift is closer to zero than this, from either side; longer than the response's memory.
+    rng : numpy.random.Generator
 
     Returns
     -------
-    numpy.ndarray of shape (n_samples - 2 * margin + 1, n_targets), float64
-        NaN for a target that is constant on either side.
+    list of numpy.ndarray
+        New arrays.
 
     Raises
     ------
     ValueError
-        For different shapes, or a margin that leaves no shift.
+        When the margin leaves no shift in some run.
     """
-    if measured.shape != predicted.shape:
-        raise ValueError(
-            f"measured has shape {measured.shape} and predicted {predicted.shape}: they must agree"
-        )
-    n_samples = len(measured)
-    if not 1 <= margin <= n_samples // 2:
-        raise ValueError(f"margin={margin} for {n_samples} samples: give 1 to {n_samples // 2}")
-    spectra = [np.fft.rfft(_unit(array), axis=0) for array in (measured, predicted)]
-    scores = np.fft.irfft(spectra[0] * np.conj(spectra[1]), n=n_samples, axis=0)
-    return np.asarray(scores[margin : n_samples - margin + 1], dtype=np.float64)
-
-
-def _unit(array: NDArray[Any]) -> Float64:
-    values = np.asarray(array, dtype=np.float64)
-    values = values - values.mean(axis=0)
-    norm = np.sqrt(np.einsum("ij,ij->j", values, values))
-    return np.asarray(values / np.where(norm > 0, norm, np.nan))
+    shifted = []
+    for run in runs:
+        if not 1 <= margin <= len(run) // 2:
+            raise ValueError(f"margin={margin} for a run of {len(run)} rows: give 1 to {len(run) // 2}")
+        shifted.append(np.roll(run, int(rng.integers(margin, len(run) - margin + 1)), axis=0))
+    return shifted
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from voxridge.study.config import StudyConfig, load_config
-from voxridge.study.nested import Block, FoldPlan, Model, ModelScores, Ridge, plan_folds, score_model
+from voxridge.study.nested import Block, FitSettings, FoldPlan, Model, ModelScores, plan_folds, score_model
 
 __all__ = [
     "Block",
+    "FitSettings",
     "FoldPlan",
     "Model",
     "ModelScores",
-    "Ridge",
     "StudyConfig",
     "load_config",
     "plan_folds",

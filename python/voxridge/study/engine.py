@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxridge.streams.atomic import atomic_path
-from voxridge.study.nested import FoldPlan, Model, ModelScores, Ridge, score_model
+from voxridge.study.nested import FitSettings, FoldPlan, Model, ModelScores, score_model
 
 Array = NDArray[Any]
+_ARRAYS = ("scores", "inner", "alphas", "inner_mean")
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ def score_models(
     recipes: Sequence[ModelRecipe],
     responses: Sequence[Array],
     plan: FoldPlan,
-    ridge: Ridge,
+    settings: FitSettings,
     *,
     folder: Path,
     identity: dict[str, Any],
@@ -43,7 +44,7 @@ def score_models(
     Parameters
     ----------
     recipes : list of ModelRecipe
-    responses, plan, ridge
+    responses, plan, settings
         See :func:`voxridge.study.nested.score_model`.
     folder : Path
         Where finished models are kept (made if needed).
@@ -56,7 +57,7 @@ def score_models(
     from tqdm import tqdm
 
     folder.mkdir(parents=True, exist_ok=True)
-    key = identity_key(identity, responses, plan, ridge)
+    key = identity_key(identity, responses, plan, settings)
     results = []
     with tqdm(total=len(recipes) * len(plan.parts), desc="fits", unit="fit", disable=not progress) as bar:
         for position, recipe in enumerate(recipes):
@@ -64,7 +65,7 @@ def score_models(
             kept = _load(path, recipe, key)
             if kept is None:
                 bar.set_postfix_str(recipe.name)
-                kept = score_model(recipe.build(), responses, plan, ridge, after_fold=bar.update)
+                kept = score_model(recipe.build(), responses, plan, settings, after_fold=bar.update)
                 _save(path, kept, key)
             else:
                 # Not counted as work done, or the time left would be far too short.
@@ -74,32 +75,35 @@ def score_models(
     return results
 
 
-def identity_key(identity: dict[str, Any], responses: Iterable[Array], plan: FoldPlan, ridge: Ridge) -> str:
+def identity_key(
+    identity: dict[str, Any], responses: Iterable[Array], plan: FoldPlan, settings: FitSettings
+) -> str:
     """SHA-256 over settings, folds and the responses themselves."""
     digest = hashlib.sha256()
-    settings = {
+    described = {
         "identity": identity,
-        "alphas": [float(alpha) for alpha in ridge.alphas],
-        "delays": list(ridge.delays),
-        "tr": ridge.tr,
-        "high_pass": ridge.high_pass,
-        "scoring": ridge.scoring,
+        "alphas": [float(alpha) for alpha in settings.alphas],
+        "delays": list(settings.delays),
+        "tr": settings.tr,
+        "high_pass": settings.high_pass,
+        "scoring": settings.scoring,
+        "selection": None if settings.selection is None else np.flatnonzero(settings.selection).tolist(),
         "gap": plan.gap,
         "parts": [[part.name, part.run, part.start, part.stop] for part in plan.parts],
     }
-    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
+    digest.update(json.dumps(described, sort_keys=True, default=str).encode())
     for run in responses:
         digest.update(np.ascontiguousarray(run).tobytes())
     return digest.hexdigest()
 
 
 def _save(path: Path, scores: ModelScores, key: str) -> None:
-    arrays = {"scores": scores.scores, "inner": scores.inner, "alphas": scores.alphas}
+    arrays = {name: getattr(scores, name) for name in _ARRAYS}
     notes = json.dumps(
         {"key": key, "name": scores.name, "seconds": scores.seconds, "warnings": scores.warnings}
     )
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, notes=np.array(notes), **arrays)  # type: ignore[arg-type]
+        np.savez(file, notes=np.array(notes), **arrays)
 
 
 def _load(path: Path, recipe: ModelRecipe, key: str) -> ModelScores | None:
@@ -113,11 +117,9 @@ def _load(path: Path, recipe: ModelRecipe, key: str) -> ModelScores | None:
             return ModelScores(
                 recipe.name,
                 recipe.layer,
-                file["scores"],
-                file["inner"],
-                file["alphas"],
-                float(notes["seconds"]),
-                list(notes["warnings"]),
+                seconds=float(notes["seconds"]),
+                warnings=list(notes["warnings"]),
+                **{name: file[name] for name in _ARRAYS},
             )
     except (OSError, ValueError, KeyError):
         # A damaged file is no reason to stop: the model is fitted again and the file replaced.

@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxridge.features.controls import word_rate
-from voxridge.features.downsample import downsample, tr_times
-from voxridge.features.words import Words
+from voxridge.features import Words, downsample, tr_times, word_rate
 from voxridge.study.config import ModelConfig, StudyConfig
 
 if TYPE_CHECKING:
@@ -70,11 +68,23 @@ def extract_study(
     )
 
 
-def layer_at_trs(store: FeatureStore, layer: str, stimuli: Sequence[Stimulus]) -> tuple[Array, ...]:
-    """One layer of every run brought to the TRs by Lanczos interpolation, float32 (n_rows, width) each."""
+def layer_at_trs(
+    store: FeatureStore,
+    layer: str,
+    stimuli: Sequence[Stimulus],
+    *,
+    order: NDArray[np.intp] | None = None,
+) -> tuple[Array, ...]:
+    """One layer of every run brought to the TRs by Lanczos interpolation, float32 (n_rows, width) each.
+
+    ``order`` rearranges the words' vectors of each run while their times stay: a null that keeps how many
+    words there are and when, and loses which.
+    """
     rows = []
     for stimulus in stimuli:
         values = store.read(stimulus.name, layer)
+        if order is not None:
+            values = values[order]
         times = stimulus.words.midpoint
         rows.append(downsample(values, times, stimulus.times, outside="keep").astype(np.float32))
     return tuple(rows)
@@ -88,7 +98,7 @@ def read_study_inputs(config: StudyConfig) -> tuple[list[Stimulus], list[Array]]
     ValueError
         When runs differ in their columns, names do not match the columns, or nothing is left after trimming.
     """
-    from voxridge.features.words import read_words
+    from voxridge.features import read_words
 
     stimuli, responses = [], []
     settings = config.responses
@@ -153,6 +163,6 @@ def usable_targets(runs: Mapping[str, Array]) -> NDArray[np.bool_]:
             usable &= np.isfinite(data).all(axis=0) & (data.max(axis=0) > data.min(axis=0))
     if not usable.any():
         raise ValueError(
-            "responses: no column is usable, each is constant (all zero, perhaps) or not finite in at least one run"
+            "responses: no column is usable; each is constant (all zero, perhaps) or not finite in some run"
         )
     return usable

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxridge.features.design import Standardizer
+from voxridge.features import Standardizer
 from voxridge.science.scores import correlation_score
 from voxridge.study.prepare import ScaledComponents, delayed, high_pass, zscore
 
@@ -134,33 +134,46 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Ridge:
-    """Settings of every fit; ``estimator`` makes an object with EncodingRidge's interface."""
+class FitSettings:
+    """Settings of every fit.
+
+    ``selection``: targets (bool mask) whose inner scores decide between layers, all when None;
+    ``estimator`` makes an object with EncodingRidge's interface, EncodingRidge itself when None.
+    """
 
     alphas: Float64
     delays: tuple[int, ...]
     tr: float
     high_pass: float = 0.0
     scoring: str = "correlation"
+    selection: NDArray[np.bool_] | None = None
     estimator: Callable[..., Any] | None = None
 
-    def make(self, **settings: Any) -> Any:
+    def make(self, **arguments: Any) -> Any:
         if self.estimator is not None:
-            return self.estimator(**settings)
+            return self.estimator(**arguments)
         from voxridge.encoding import EncodingRidge
 
-        return EncodingRidge(**settings)
+        return EncodingRidge(**arguments)
 
 
 @dataclass
 class ModelScores:
-    """What one model reached in each outer fold; every array is (n_folds, n_targets)."""
+    """What one model reached in each outer fold: arrays (n_folds, n_targets), and ``inner_mean`` (n_folds,).
+
+    ``scores``: held-out correlation; ``inner``: best inner cross-validation score; ``alphas``: chosen
+    penalty.
+    ``inner_mean``: the inner score averaged over targets before the best penalty is taken, the measure by
+    which layers are compared; the average of each target's best would reward layers for flexibility on
+    pure noise.
+    """
 
     name: str
     layer: int | None
     scores: Float64
     inner: Float64
     alphas: Float64
+    inner_mean: Float64
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
 
@@ -177,6 +190,7 @@ class FoldFit:
     score: Float64
     inner: Float64
     alpha: Float64
+    inner_mean: float
     prediction: Array
     warnings: list[str]
 
@@ -195,7 +209,7 @@ def score_model(
     model: Model,
     responses: Sequence[Array],
     plan: FoldPlan,
-    ridge: Ridge,
+    settings: FitSettings,
     *,
     after_fold: Callable[[], None] | None = None,
 ) -> ModelScores:
@@ -207,7 +221,7 @@ def score_model(
     responses : list of numpy.ndarray, one (n_rows, n_targets) per part
         From :func:`prepare_responses`.
     plan : FoldPlan
-    ridge : Ridge
+    settings : FitSettings
     after_fold : callable, optional
         Called after each fold (progress).
 
@@ -218,7 +232,7 @@ def score_model(
     start = time.perf_counter()
     fits = []
     for fold in range(len(plan.parts)):
-        fit = fit_fold(model, responses, plan, ridge, fold)
+        fit = fit_fold(model, responses, plan, settings, fold)
         fit.prediction = np.empty((0, 0))
         fits.append(fit)
         if after_fold is not None:
@@ -229,39 +243,45 @@ def score_model(
         np.stack([fit.score for fit in fits]),
         np.stack([fit.inner for fit in fits]),
         np.stack([fit.alpha for fit in fits]),
+        np.array([fit.inner_mean for fit in fits]),
         time.perf_counter() - start,
         [message for fit in fits for message in fit.warnings],
     )
 
 
-def fit_fold(model: Model, responses: Sequence[Array], plan: FoldPlan, ridge: Ridge, fold: int) -> FoldFit:
+def fit_fold(
+    model: Model, responses: Sequence[Array], plan: FoldPlan, settings: FitSettings, fold: int
+) -> FoldFit:
     """Fit on all parts but one and predict that one."""
     left_out = plan.parts[fold]
     train = [i for i in range(len(plan.parts)) if i != fold]
     kept = {i: plan.kept(plan.parts[i], left_out) for i in train}
     base = _transformed(model, plan, kept)
     cv: Any = "leave-one-run-out"
-    delays = ridge.delays
+    delays = settings.delays
     if plan.inside_runs:
         base = [delayed(run, delays) for run in base]
         cv = list(_inner_folds(plan, kept))
         delays = (0,)
-    features = {i: _cut(base, plan.parts[i], kept[i], ridge) for i in train}
+    features = {i: _cut(base, plan.parts[i], kept[i], settings) for i in train}
     targets = [
         responses[i][kept[i].start - plan.parts[i].start : kept[i].stop - plan.parts[i].start] for i in train
     ]
-    estimator = ridge.make(alphas=ridge.alphas, delays=delays, cv=cv, scoring=ridge.scoring, progress=False)
+    estimator = settings.make(
+        alphas=settings.alphas, delays=delays, cv=cv, scoring=settings.scoring, progress=False
+    )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         estimator.fit([features[i] for i in train], targets)
-    held_out = _cut(base, left_out, left_out.rows, ridge)
+    held_out = _cut(base, left_out, left_out.rows, settings)
     prediction = np.asarray(estimator.predict([held_out]))
     return FoldFit(
         correlation_score(responses[fold], prediction),
         np.asarray(estimator.best_cv_scores_, dtype=np.float64),
         np.asarray(estimator.alpha_, dtype=np.float64),
+        _mean_over_targets(estimator.cv_scores_, settings.selection),
         prediction,
-        [f"{model.name}, {left_out.name} left out: {w.message}" for w in caught],
+        [f"{w.category.__name__}: {model.name}, {left_out.name} left out: {w.message}" for w in caught],
     )
 
 
@@ -273,16 +293,19 @@ def _transformed(model: Model, plan: FoldPlan, kept: dict[int, slice]) -> list[A
         rows = np.concatenate([block.runs[plan.parts[i].run][rows] for i, rows in kept.items()])
         step: Any = Standardizer() if block.components is None else ScaledComponents(block.components)
         step.fit(np.asarray(rows, dtype=np.float32))
+        # Delays fill in zeros before a run; silence, a row of zeros in the base features, must stay zero
+        # for that.
+        silence = step.transform(np.zeros((1, block.runs[0].shape[1]), dtype=np.float32))
         for run in range(n_runs):
-            columns[run].append(step.transform(np.asarray(block.runs[run], dtype=np.float32)))
+            columns[run].append(step.transform(np.asarray(block.runs[run], dtype=np.float32)) - silence)
     return [np.concatenate(blocks, axis=1) for blocks in columns]
 
 
-def _cut(runs: Sequence[Array], part: Part, rows: slice, ridge: Ridge) -> Array:
+def _cut(runs: Sequence[Array], part: Part, rows: slice, settings: FitSettings) -> Array:
     """Rows of one part; filtered over the whole part first, as its responses were."""
     filtered = runs[part.run][part.rows]
-    if ridge.high_pass > 0:
-        filtered = high_pass(filtered, ridge.tr, ridge.high_pass)
+    if settings.high_pass > 0:
+        filtered = high_pass(filtered, settings.tr, settings.high_pass)
     return np.ascontiguousarray(filtered[rows.start - part.start : rows.stop - part.start])
 
 
@@ -298,11 +321,19 @@ def _inner_folds(
         yield np.flatnonzero(~near), np.flatnonzero(inside)
 
 
+def _mean_over_targets(cv_scores: Array, selection: NDArray[np.bool_] | None) -> float:
+    """The best over penalties of the inner score averaged over targets, (n_alphas, n_targets) -> number."""
+    columns = np.asarray(cv_scores, dtype=np.float64)
+    if selection is not None:
+        columns = columns[:, selection]
+    columns = columns[:, np.isfinite(columns).all(axis=0)]
+    return float(columns.mean(axis=1).max()) if columns.size else float("-inf")
+
+
 def choose_layers(models: Sequence[ModelScores]) -> NDArray[np.intp]:
-    """For each outer fold the position of the model with the best mean inner score: a choice without the
-    test part."""
-    inner = np.stack([np.nanmean(model.inner, axis=1) for model in models])
-    return np.asarray(inner.argmax(axis=0), dtype=np.intp)
+    """For each outer fold the position of the model with the best inner score: chosen without the left-out
+    part."""
+    return np.asarray(np.stack([model.inner_mean for model in models]).argmax(axis=0), dtype=np.intp)
 
 
 def chosen_scores(models: Sequence[ModelScores], choice: NDArray[np.intp]) -> Float64:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxridge.features.design import PrincipalComponents
+from voxridge.features import PrincipalComponents
 
 Array = NDArray[Any]
 Float64 = NDArray[np.float64]

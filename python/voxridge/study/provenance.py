@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.metadata
@@ -55,9 +56,10 @@ def machine() -> dict[str, Any]:
 
 def blas() -> list[dict[str, Any]]:
     """The BLAS libraries loaded in this process, as threadpoolctl sees them (paths left out)."""
-    # scipy's BLAS only shows after scipy.linalg is loaded.
-    import scipy.linalg
     from threadpoolctl import threadpool_info
+
+    # scipy's BLAS only shows after scipy.linalg is loaded.
+    importlib.import_module("scipy.linalg")
 
     keys = ("user_api", "internal_api", "version", "num_threads", "architecture")
     return [{key: info[key] for key in keys if key in info} for info in threadpool_info()]
@@ -86,3 +88,13 @@ def array_digest(*arrays: NDArray[Any]) -> str:
 def command_line() -> str:
     """The command as typed, the program without its folder."""
     return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def devices() -> list[dict[str, Any]]:
+    """Devices a fit can run on; at present the processor, with the instructions its kernels were chosen
+    for."""
+    features = []
+    with contextlib.suppress(OSError):
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        features = [name for name in ("avx2", "fma", "avx512f") if f" {name} " in flags]
+    return [{"device": "cpu", "instructions": " ".join(features) or "not known"}]

@@ -62,8 +62,11 @@ class StudyResult:
 
     @property
     def warnings(self) -> list[str]:
-        """Warnings of all fits; equal ones once."""
-        return list(dict.fromkeys(message for model in self.models for message in model.warnings))
+        """Warnings of all fits, one line per class with how often it was given and the first message."""
+        kinds: dict[str, list[str]] = {}
+        for message in (message for model in self.models for message in model.warnings):
+            kinds.setdefault(message.partition(":")[0], []).append(message.partition(": ")[2])
+        return [f"{kind}, {len(texts)} time(s). First: {texts[0]}" for kind, texts in kinds.items()]
 
     def layer_means(self, targets: NDArray[Any] | slice = slice(None)) -> Float64:
         """Mean score over some targets, (n_layers, n_folds)."""
@@ -89,7 +92,7 @@ def write_results(result: StudyResult, path: Path) -> None:
             group.attrs["position"] = position
             group.attrs["layer"] = -1 if model.layer is None else model.layer
             group.attrs["seconds"] = model.seconds
-            for name in ("scores", "inner", "alphas"):
+            for name in ("scores", "inner", "alphas", "inner_mean"):
                 group[name] = getattr(model, name).astype(np.float32)
         for name, column in result.targets.items():
             file.create_dataset(f"targets/{name}", data=column, dtype=text)

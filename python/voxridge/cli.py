@@ -1,0 +1,260 @@
+"""The command ``voxridge``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+_STUDY_HELP = """\
+The study file is TOML; relative paths start at its folder:
+
+  title = "My story"
+
+  [model]                     # every key has a default
+  name = "smollm2"            # or a Hugging Face name, or a local folder
+  layers = "all"              # or [6, 9, 12]
+
+  [responses]
+  tr = 2.0                    # seconds
+  high_pass = 128.0           # seconds, within each run; 0 removes the mean only
+  trim = [10, 5]              # rows dropped at the start and end of each run
+
+  [fit]
+  delays = [1, 2, 3, 4]       # rows
+  folds = "leave-one-run-out" # or 5: contiguous chunks of a single run
+
+  [[runs]]                    # one per run
+  name = "chapter-1"
+  words = "chapter-1.TextGrid"       # or .csv/.tsv with columns word, onset, offset
+  responses = "sub-01/chapter-1.npy" # or .h5/.hf5 with dataset "data", .npz, .txt, .csv
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status (0 done, 1 bad input, 130 interrupted)."""
+    options = build_parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except KeyboardInterrupt:
+        resumes = getattr(options, "resumes", False)
+        hint = "; what is finished is kept, the same command goes on from there" if resumes else ""
+        print(f"\nvoxridge: interrupted{hint}", file=sys.stderr)
+        return 130
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        print(f"voxridge: {error}", file=sys.stderr)
+        return 1
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all subcommands."""
+    import voxridge
+
+    parser = argparse.ArgumentParser(
+        prog="voxridge", description="Ridge encoding models at brain scale, from a story to a map."
+    )
+    parser.add_argument("--version", action="version", version=f"voxridge {voxridge.__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_demo(commands)
+    _add_study(commands)
+    _add_extract(commands)
+    _add_fit(commands)
+    info = commands.add_parser(
+        "info", help="versions, BLAS and devices", description="Versions, BLAS and devices."
+    )
+    info.add_argument("--json", action="store_true", help="print JSON")
+    info.set_defaults(run=_info)
+    return parser
+
+
+def _add_demo(commands: Any) -> None:
+    demo = commands.add_parser(
+        "demo",
+        help="a complete example without any input",
+        description="Read a packaged story with a real language model, fit a simulated cortex whose answer "
+        "is known, and write a report. With --alice: the same on real fMRI of the Alice data set.",
+    )
+    demo.add_argument(
+        "--alice", type=Path, metavar="PATH", help="folder of the Alice data (roi_6mm, stimulus)"
+    )
+    _add_out(demo, "voxridge-demo")
+    demo.set_defaults(run=_demo, resumes=True)
+
+
+def _add_study(commands: Any) -> None:
+    study = commands.add_parser(
+        "study",
+        help="stimulus, model and responses in; results and a report out",
+        description="Run the study that a TOML file describes.",
+        epilog=_STUDY_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    study.add_argument("study", type=Path, metavar="STUDY.toml")
+    _add_out(study, "voxridge-study")
+    study.set_defaults(run=_study, resumes=True)
+
+
+def _add_extract(commands: Any) -> None:
+    extract = commands.add_parser(
+        "extract",
+        help="activations of a language model for timed words",
+        description="Write a language model's activations for every word of one or more word files to HDF5.",
+    )
+    extract.add_argument(
+        "words", type=Path, nargs="+", help=".TextGrid, .csv or .tsv; one run each, named by its stem"
+    )
+    extract.add_argument("-o", "--out", type=Path, required=True, help="HDF5 file to write (resumes)")
+    extract.add_argument(
+        "--model", default="smollm2", help='Hugging Face name, folder, or "smollm2" (default)'
+    )
+    extract.add_argument("--gguf-file", help="GGUF file in the model's folder")
+    extract.add_argument("--layers", default="all", help='"all" (default) or numbers such as 6,9,12')
+    extract.add_argument(
+        "--pooling", choices=("last", "mean"), default="last", help="tokens of a word (default: last)"
+    )
+    extract.add_argument("--quiet", action="store_true", help="no progress bar")
+    extract.set_defaults(run=_extract, resumes=True)
+
+
+def _add_fit(commands: Any) -> None:
+    fit = commands.add_parser(
+        "fit",
+        help="fit ridge models to features and responses on file",
+        description="Fit EncodingRidge to one feature file and one response file per run and save the fit.",
+    )
+    fit.add_argument(
+        "--features", type=Path, nargs="+", required=True, help=".npy or HDF5 with dataset data, per run"
+    )
+    fit.add_argument(
+        "--responses", type=Path, nargs="+", required=True, help="the same runs in the same order"
+    )
+    fit.add_argument("-o", "--out", type=Path, required=True, help="HDF5 file of the fit")
+    fit.add_argument("--delays", default="1,2,3,4", help="rows (default: 1,2,3,4)")
+    fit.add_argument(
+        "--alphas",
+        default="1,1e8,17",
+        help="lowest, highest, number; logarithmic spacing (default: 1,1e8,17)",
+    )
+    fit.add_argument(
+        "--folds",
+        default="leave-one-run-out",
+        help='"leave-one-run-out" (default) or a number of contiguous folds',
+    )
+    fit.add_argument("--quiet", action="store_true", help="no progress bar")
+    fit.set_defaults(run=_fit)
+
+
+def _add_out(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument(
+        "-o", "--out", type=Path, default=Path(default), help=f"folder to write (default: ./{default})"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def _demo(options: argparse.Namespace) -> int:
+    if options.alice is not None:
+        from voxridge.demo.alice import run_alice
+
+        alice = run_alice(options.alice, options.out, progress=not options.quiet)
+        for name, reason in alice.rejected.items():
+            print(f"Listener {name} was rejected: {reason}.")
+        print(f"Group mean, word rate alone: mean r = {alice.group_rate:.3f}")
+        print(f"Group mean, word rate + language model: mean r = {alice.group_chosen:.3f}")
+        print(f"Report: {alice.report}")
+        return 0
+    from voxridge.demo.run import run_demo
+
+    demo = run_demo(options.out, progress=not options.quiet)
+    print("The brain in this demo is simulated. " + demo.recovery.sentence())
+    print(f"Report: {demo.report}")
+    return 0
+
+
+def _study(options: argparse.Namespace) -> int:
+    from voxridge.study.config import load_config
+    from voxridge.study.run import run_study
+
+    outcome = run_study(load_config(options.study), options.out, progress=not options.quiet)
+    print(f"Report: {outcome.report}")
+    return 0
+
+
+def _extract(options: argparse.Namespace) -> int:
+    from voxridge.features import extract_features, read_words
+    from voxridge.study.config import ModelConfig
+    from voxridge.study.inputs import load_model
+
+    stems = [path.stem for path in options.words]
+    if len(set(stems)) < len(stems):
+        raise ValueError(f"words: two files have the same stem, which names the run: {', '.join(stems)}")
+    layers: Any = "all" if options.layers == "all" else list(_numbers(options.layers, int, "--layers"))
+    stimuli = {path.stem: read_words(path) for path in options.words}
+    model = load_model(ModelConfig(name=options.model, gguf_file=options.gguf_file))
+    store = extract_features(
+        model, stimuli, options.out, layers=layers, pooling=options.pooling, progress=not options.quiet
+    )
+    print(f"{len(store.runs)} run(s), {len(store.layers)} layer(s): {options.out}")
+    return 0
+
+
+def _fit(options: argparse.Namespace) -> int:
+    import numpy as np
+
+    from voxridge import EncodingRidge
+
+    bounds = _numbers(options.alphas, float, "--alphas")
+    if len(bounds) != 3 or bounds[0] <= 0 or bounds[1] < bounds[0] or bounds[2] < 1:
+        raise ValueError(f"--alphas is {options.alphas!r}; give lowest,highest,number such as 1,1e8,17")
+    if len(options.features) != len(options.responses):
+        raise ValueError(
+            f"{len(options.features)} feature file(s) and {len(options.responses)} response file(s): "
+            "give one of each per run"
+        )
+    cv: Any = options.folds
+    if cv != "leave-one-run-out":
+        cv = _numbers(cv, int, "--folds")[0]
+    model = EncodingRidge(
+        alphas=np.logspace(np.log10(bounds[0]), np.log10(bounds[1]), int(bounds[2])),
+        delays=tuple(_numbers(options.delays, int, "--delays")),
+        cv=cv,
+        progress=not options.quiet,
+    )
+    model.fit([str(path) for path in options.features], [str(path) for path in options.responses])
+    model.save(options.out)
+    best = model.best_cv_scores_
+    print(
+        f"{best.size} target(s), mean cross-validated r = {np.nanmean(best):.4f} at the penalty chosen "
+        "per target"
+    )
+    print(f"Fit: {options.out}")
+    return 0
+
+
+def _numbers(text: str, kind: type, option: str) -> list[Any]:
+    try:
+        return [kind(entry) for entry in text.split(",")]
+    except ValueError as error:
+        raise ValueError(f"{option} is {text!r}; give numbers separated by commas") from error
+
+
+def _info(options: argparse.Namespace) -> int:
+    from voxridge.study.provenance import blas, devices, machine, versions
+
+    facts = {"versions": versions(), "machine": machine(), "devices": devices(), "blas": blas()}
+    if options.json:
+        print(json.dumps(facts, indent=2))
+        return 0
+    for title, values in facts.items():
+        print(title)
+        entries = values.items() if isinstance(values, dict) else enumerate(values)
+        for name, value in entries:
+            shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+            print(f"  {name}: {shown}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
