@@ -1,0 +1,23 @@
+"""A competitor that reads the data once and fits nothing: what it takes is what the harness itself costs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bench.adapters.base import Result
+from bench.problems import Problem, Shape
+
+
+class Null:
+    name = "null"
+
+    def available(self) -> bool:
+        return True
+
+    def feasible(self, shape: Shape) -> bool:
+        return True
+
+    def run(self, problem: Problem) -> Result:
+        problem.x.sum()
+        nothing = np.full_like(problem.y.sum(axis=0), np.nan)
+        return Result(nothing, nothing, "none")

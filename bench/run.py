@@ -1,0 +1,209 @@
+"""Race voxridge against its peers: `python -m bench.run --problem wide --peers himalaya-kernel-numpy`.
+
+Every fit has a fresh process, so that peaks of memory are clean. Rounds are interleaved in alternating order.
+Ratios are other / voxridge, within a round: above 1, voxridge needs less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.adapters import ADAPTERS, get_adapter
+from bench.machine import RESULTS, ROOT, describe
+from bench.problems import SHAPES
+from bench.tables import Row, agreement, band, cell, interleaved, show, verdict, write_csv, write_json
+
+REFERENCE = "voxridge"
+DEFAULT_PEERS = "himalaya-ridge-numpy,himalaya-ridge-torch,himalaya-kernel-numpy,himalaya-kernel-torch"
+Outcomes = dict[str, dict[str, Any]]
+MeasureOne = Callable[[str], tuple[Row, dict[str, Any]]]  # competitor -> its row, its outcome
+
+_ROUND_COLUMNS = (
+    *("round", "competitor", "status", "seconds", "cpu_seconds", "load_1min"),
+    *("baseline_mib", "peak_mib", "increment_mib"),
+)
+_SUMMARY_COLUMNS = (
+    *("competitor", "coefficients", "seconds", "time_ratio_min", "time_ratio", "time_ratio_max", "verdict"),
+    *("peak_mib", "peak_ratio", "increment_mib", "increment_ratio"),
+    *("mean_cv_score", "same_alpha", "max_score_difference", "prediction_correlation"),
+)
+_LEAST_INCREMENT_MIB = 1.0  # below this, voxridge needed no memory worth dividing by
+
+
+def choose(names: list[str], problem_name: str) -> list[str]:
+    """voxridge, the peers that are installed and would end, and null. What is left out is said aloud."""
+    chosen = [REFERENCE]
+    for name in [*names, "null"]:
+        adapter = get_adapter(name)
+        if not adapter.available():
+            print(f"LEFT OUT: {name} is not installed (pip install himalaya torch)")
+        elif not adapter.feasible(SHAPES[problem_name]):
+            print(f"LEFT OUT: {name} would take too long on {problem_name}")
+        elif name not in chosen:
+            chosen.append(name)
+    return chosen
+
+
+def race(names: list[str], n_rounds: int, measure_one: MeasureOne) -> tuple[list[Row], Outcomes]:
+    """Rows of every (round, competitor), and what each competitor found in its last round.
+
+    A competitor that fails is not asked again.
+    """
+    rows: list[Row] = []
+    outcomes: Outcomes = {}
+    failed: set[str] = set()
+    for number, name in interleaved(names, n_rounds):
+        if name in failed:
+            continue
+        row, outcome = measure_one(name)
+        rows.append({"round": number, "competitor": name, **row})
+        print(*(f"{key} {cell(rows[-1].get(key, ''))}" for key in _ROUND_COLUMNS), sep="  ", flush=True)
+        if row["status"] == "ok":
+            outcomes[name] = outcome
+        else:
+            failed.add(name)
+    if len({row["checksum"] for row in rows if row["status"] == "ok"}) > 1:
+        raise RuntimeError("the competitors did not get the same data: their checksums differ")
+    return rows, outcomes
+
+
+def summarise(rows: list[Row], outcomes: Outcomes) -> list[Row]:
+    """One row per competitor: time and memory relative to voxridge in the same round, and the agreement."""
+    by_name: dict[str, dict[int, Row]] = {}
+    for row in rows:
+        by_name.setdefault(row["competitor"], {})[row["round"]] = row
+    reference = by_name[REFERENCE]
+    summary = []
+    for name, rounds in by_name.items():
+        failures = [row["status"] for row in rounds.values() if row["status"] != "ok"]
+        if failures:
+            summary.append({"competitor": name, "verdict": failures[0]})
+        else:
+            summary.append(_summary(name, rounds, reference) | agreement(outcomes[REFERENCE], outcomes[name]))
+    return summary
+
+
+def _summary(name: str, rounds: dict[int, Row], reference: dict[int, Row]) -> Row:
+    def ratios(field: str) -> list[float]:
+        return [row[field] / reference[number][field] for number, row in rounds.items()]
+
+    def median(field: str) -> float:
+        return float(np.median([row[field] for row in rounds.values()]))
+
+    first = next(iter(rounds.values()))
+    measurable = min(row["increment_mib"] for row in reference.values()) >= _LEAST_INCREMENT_MIB
+    least, middle, largest = band(ratios("seconds"))
+    return {
+        "competitor": name,
+        "coefficients": first["coefficients"],
+        "rounds": len(rounds),
+        "seconds": median("seconds"),
+        "time_ratio_min": least,
+        "time_ratio": middle,
+        "time_ratio_max": largest,
+        "verdict": _verdict(name, ratios("seconds")),
+        "baseline_mib": median("baseline_mib"),
+        "peak_mib": median("peak_mib"),
+        "increment_mib": median("increment_mib"),
+        "peak_ratio": float(np.median(ratios("peak_mib"))),
+        "increment_ratio": float(np.median(ratios("increment_mib"))) if measurable else "",
+        "n_alphas_chosen": first["n_alphas_chosen"],
+        "mean_cv_score": first["mean_cv_score"],
+    }
+
+
+def _verdict(name: str, ratios: list[float]) -> str:
+    words = {REFERENCE: "reference", "null": "harness"}
+    said = verdict(ratios)
+    return words.get(name) or (said if said == "resolved nothing" else f"voxridge {said}")
+
+
+def in_fresh_process(problem: str, scoring: str, threads: int | None) -> MeasureOne:
+    """A function that measures one competitor with ``python -m bench.worker``."""
+    environment = dict(os.environ)
+    if threads is not None:
+        variables = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VOXRIDGE_NUM_THREADS")
+        environment |= dict.fromkeys(variables, str(threads))
+
+    def measure_one(name: str) -> tuple[Row, dict[str, Any]]:
+        with tempfile.TemporaryDirectory() as folder:
+            outcome = Path(folder) / "outcome.npz"
+            command = [sys.executable, "-m", "bench.worker", "--competitor", name, "--outcome", str(outcome)]
+            command += ["--problem", problem, "--scoring", scoring]
+            done = subprocess.run(
+                command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+            )
+            if done.returncode:
+                return {"status": _failure(done)}, {}
+            with np.load(outcome) as arrays:
+                return {"status": "ok", **json.loads(done.stdout.splitlines()[-1])}, dict(arrays)
+
+    return measure_one
+
+
+def _failure(done: subprocess.CompletedProcess[str]) -> str:
+    """The kind of failure; the message goes to the screen only, for it may name paths."""
+    print(done.stderr, file=sys.stderr)
+    if done.returncode < 0:
+        return f"failed: signal {-done.returncode}"
+    last = (done.stderr.strip().splitlines() or ["unknown"])[-1]
+    return f"failed: {last.partition(':')[0]}"
+
+
+def write_results(folder: Path, rows: list[Row], summary: list[Row], settings: Row) -> None:
+    write_csv(folder / "rounds.csv", rows)
+    write_csv(folder / "summary.csv", summary)
+    write_json(folder / "machine.json", describe(**settings))
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--problem", choices=list(SHAPES), required=True)
+    parser.add_argument("--scoring", choices=("correlation", "r2"), default="correlation")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peers", default=DEFAULT_PEERS, help=f"comma-separated, of: {', '.join(ADAPTERS)}")
+    parser.add_argument(
+        "--threads", type=int, help="threads for everybody (default: each competitor's own default)"
+    )
+    parser.add_argument("--out", type=Path, default=RESULTS, help="a folder PROBLEM-SCORING is made in it")
+    options = parser.parse_args(arguments)
+    if options.rounds < 1:
+        parser.error(f"--rounds {options.rounds}: at least 1 is needed")
+    options.peers = [name for name in options.peers.split(",") if name]
+    unknown = [name for name in options.peers if name not in ADAPTERS]
+    if unknown:
+        parser.error(f"--peers {','.join(unknown)}: not known; there are {', '.join(ADAPTERS)}")
+    return options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse(arguments)
+    names = choose(options.peers, options.problem)
+    rows, outcomes = race(
+        names, options.rounds, in_fresh_process(options.problem, options.scoring, options.threads)
+    )
+    if REFERENCE not in outcomes:
+        print("voxridge itself failed; there is nothing to compare")
+        return 1
+    summary = summarise(rows, outcomes)
+    asked = {key: getattr(options, key) for key in ("scoring", "rounds", "threads")}
+    settings = {"problem": vars(SHAPES[options.problem]), **asked}
+    write_results(options.out / f"{options.problem}-{options.scoring}", rows, summary, settings)
+    print("\n" + show(summary, _SUMMARY_COLUMNS))
+    if options.rounds < 3:
+        print("\nFewer than 3 rounds: a look, not a measurement.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,252 @@
+"""The benchmarks: everybody solves the same problem, and results say how sure they are."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from voxridge.testing import delayed_matrix, textbook_scores
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # bench is no part of the installed package
+
+from bench import compare, kernels, run, tables  # noqa: E402
+from bench.adapters import ADAPTERS, get_adapter  # noqa: E402
+from bench.machine import describe  # noqa: E402
+from bench.problems import KERNEL_SHAPES, SHAPES, Problem, make_features, make_problem  # noqa: E402
+from bench.worker import measure, outcome  # noqa: E402
+
+_NEED_HIMALAYA = [name for name in ADAPTERS if name.startswith("himalaya")]
+_PEERS = ["sklearn", *(name for name in _NEED_HIMALAYA if not name.endswith("unchecked"))]
+
+
+def _need(name: str) -> None:
+    if name in _NEED_HIMALAYA:
+        pytest.importorskip("himalaya")
+        pytest.importorskip(ADAPTERS[name].backend)  # type: ignore[attr-defined]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[("tiny", "correlation"), ("tiny", "r2"), ("tiny-wide", "correlation")],
+    ids="-".join,
+)
+def problem(request: pytest.FixtureRequest) -> Problem:
+    return make_problem(*request.param)
+
+
+def _in_process(problem: Problem) -> run.MeasureOne:
+    def measure_one(name: str) -> tuple[tables.Row, dict[str, object]]:
+        row, result = measure(get_adapter(name), problem, problem)
+        return {"status": "ok", **row}, outcome(problem, result)
+
+    return measure_one
+
+
+def test_the_problem_is_worth_solving(problem: Problem) -> None:
+    result = get_adapter("voxridge").run(problem)
+    assert np.unique(result.alpha).size >= 3
+    assert problem.x.dtype == problem.y.dtype == np.float32
+    assert problem.checksum() == make_problem(problem.name, problem.scoring).checksum()
+
+
+def test_voxridge_scores_are_the_textbook_s(problem: Problem) -> None:
+    result = get_adapter("voxridge").run(problem)
+    scores = textbook_scores(
+        problem.x, problem.y, problem.alphas, problem.folds().split(problem.x), problem.scoring
+    )
+    np.testing.assert_allclose(result.cv_score, scores.max(axis=0), atol=2e-6)
+
+
+@pytest.mark.parametrize("name", _PEERS)
+def test_peers_solve_the_same_problem(name: str, problem: Problem) -> None:
+    _need(name)
+    before = problem.checksum()
+    reference, result = get_adapter("voxridge").run(problem), get_adapter(name).run(problem)
+    agreed = tables.agreement(outcome(problem, reference), outcome(problem, result))
+    assert agreed["same_alpha"] == 1
+    assert agreed["max_score_difference"] < 2e-5  # float32, and himalaya's kernel in float32 too
+    assert agreed["prediction_correlation"] > 1 - 1e-5
+    # Intercepts count here. himalaya decomposes a float32 kernel, squaring the condition of the features.
+    assert agreed["max_prediction_difference"] < (5e-4 if result.coefficients == "primal" else 3e-2)
+    assert problem.checksum() == before
+
+
+def test_a_race_writes_its_results(tmp_path: Path, problem: Problem) -> None:
+    names = run.choose(["sklearn"], "tiny")
+    assert names == ["voxridge", "sklearn", "null"]
+    rows, outcomes = run.race(names, 2, _in_process(problem))
+    assert [row["competitor"] for row in rows] == [*names, *names[::-1]]
+    summary = run.summarise(rows, outcomes)
+    run.write_results(tmp_path / "tiny", rows, summary, {"rounds": 2})
+
+    written = {row["competitor"]: row for row in tables.read_csv(tmp_path / "tiny" / "summary.csv")}
+    assert list(written) == names
+    assert float(written["sklearn"]["same_alpha"]) == 1
+    assert written["null"]["verdict"] == "harness"
+    assert float(written["null"]["seconds"]) < float(written["sklearn"]["seconds"])
+    assert written["null"]["same_alpha"] == ""
+    with (tmp_path / "tiny" / "rounds.csv").open(newline="") as file:
+        rounds = list(csv.DictReader(file))
+    assert all(float(row["peak_mib"]) >= float(row["baseline_mib"]) > 0 for row in rounds)
+    machine = json.loads((tmp_path / "tiny" / "machine.json").read_text())
+    assert machine["settings"] == {"rounds": 2}
+    assert {"cpu", "cores_usable", "versions", "blas", "git_commit"} <= set(machine)
+    assert not list(tmp_path.glob("**/.*"))  # no temporary file left
+
+
+def test_results_are_compared_and_drawn(
+    tmp_path: Path, problem: Problem, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    rows, outcomes = run.race(["voxridge", "sklearn", "null"], 2, _in_process(problem))
+    run.write_results(tmp_path / "tiny", rows, run.summarise(rows, outcomes), {})
+    capsys.readouterr()
+    assert compare.main(["--results", str(tmp_path), "--markdown"]) == 0
+    assert "| tiny | sklearn | primal |" in capsys.readouterr().out
+    assert (tmp_path / "races.png").stat().st_size > 0
+
+
+def test_compare_without_results(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"bench\.run"):
+        compare.load(tmp_path)
+
+
+def test_fresh_processes_race_from_the_command_line(tmp_path: Path) -> None:
+    arguments = [
+        "--problem",
+        "tiny",
+        "--rounds",
+        "1",
+        "--peers",
+        "",
+        "--threads",
+        "1",
+        "--out",
+        str(tmp_path),
+    ]
+    assert run.main(arguments) == 0
+    rows = {row["competitor"]: row for row in tables.read_csv(tmp_path / "tiny-correlation" / "rounds.csv")}
+    assert set(rows) == {"voxridge", "null"}
+    assert rows["voxridge"]["checksum"] == rows["null"]["checksum"]
+
+
+def test_a_competitor_that_fails_is_reported(monkeypatch: pytest.MonkeyPatch, problem: Problem) -> None:
+    well = _in_process(problem)
+    asked = []
+
+    def measure_one(name: str) -> tuple[tables.Row, dict[str, object]]:
+        asked.append(name)
+        return ({"status": "failed: MemoryError"}, {}) if name == "sklearn" else well(name)
+
+    rows, outcomes = run.race(["voxridge", "sklearn"], 3, measure_one)
+    assert asked.count("sklearn") == 1
+    assert run.summarise(rows, outcomes)[1] == {"competitor": "sklearn", "verdict": "failed: MemoryError"}
+
+
+def test_different_data_is_no_race(problem: Problem) -> None:
+    well = _in_process(problem)
+
+    def measure_one(name: str) -> tuple[tables.Row, dict[str, object]]:
+        row, found = well(name)
+        return {**row, "checksum": name}, found
+
+    with pytest.raises(RuntimeError, match="same data"):
+        run.race(["voxridge", "null"], 1, measure_one)
+
+
+@pytest.mark.parametrize(
+    ("ratios", "said"),
+    [
+        ([2.0, 3.0, 2.5], "faster"),
+        ([0.5, 0.9], "slower"),
+        ([0.9, 1.1, 5.0], "resolved nothing"),
+        ([1.0, 2.0], "resolved nothing"),
+        ([9.0], "resolved nothing"),
+    ],
+)
+def test_verdicts(ratios: list[float], said: str) -> None:
+    assert tables.verdict(ratios) == said
+
+
+def test_agreement_counts_differences() -> None:
+    grid, scores = np.array([1.0, 10.0]), np.array([0.2, 0.3])
+    prediction = np.array([[0.0, 1.0], [1.0, 3.0]])
+    reference = {"alpha": grid, "alphas": grid, "cv_score": scores, "prediction": prediction}
+    rounded = {
+        "alpha": np.float32([1.0, 9.99]),
+        "cv_score": scores - np.array([0, 0.05]),
+        "prediction": prediction + 1,
+    }
+    agreed = tables.agreement(reference, rounded)
+    assert agreed["same_alpha"] == agreed["max_prediction_difference"] == 1
+    assert math.isclose(agreed["max_score_difference"], 0.05)
+    assert math.isclose(agreed["prediction_correlation"], 1)
+    assert tables.agreement(reference, {**rounded, "alpha": np.array([1.0, 1.0])})["same_alpha"] == 0.5
+
+
+def test_rounds_alternate() -> None:
+    assert tables.interleaved(["a", "b"], 3) == [(0, "a"), (0, "b"), (1, "b"), (1, "a"), (2, "a"), (2, "b")]
+
+
+def test_results_name_no_place() -> None:
+    text = json.dumps(describe())
+    assert str(ROOT) not in text
+    assert sys.prefix not in text
+
+
+def test_unknown_names_are_listed() -> None:
+    with pytest.raises(ValueError, match="tiny"):
+        make_problem("huge")
+    with pytest.raises(ValueError, match="himalaya-kernel-numpy"):
+        get_adapter("himlaya")
+    with pytest.raises(SystemExit):
+        run.parse(["--problem", "tiny", "--peers", "himlaya"])
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_scikit_learn_is_asked_where_it_ends(name: str) -> None:
+    assert get_adapter("sklearn").feasible(SHAPES[name])
+
+
+@pytest.mark.parametrize("side", ["primal", "dual"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_grams_and_their_peer_agree(side: kernels.Side, dtype: type) -> None:
+    row = kernels.compare("tiny", side, dtype, 2)
+    limit = 2e-6 if dtype is np.float32 else 1e-13
+    assert row["voxridge_error"] < limit
+    assert row["peer_error"] < limit
+
+
+def test_the_peer_s_delayed_matrix() -> None:
+    shape = KERNEL_SHAPES["tiny"]
+    features = make_features(shape, np.float64)
+    built = kernels.delayed(features, shape, np.float64)
+    np.testing.assert_array_equal(built, delayed_matrix(features, shape.delays, shape.runs))
+
+
+def test_kernel_results_are_written(tmp_path: Path) -> None:
+    assert (
+        kernels.main(["--shapes", "tiny", "--dtypes", "float32", "--rounds", "2", "--out", str(tmp_path)])
+        == 0
+    )
+    assert [row["side"] for row in tables.read_csv(tmp_path / "kernels" / "summary.csv")] == [
+        "primal",
+        "dual",
+    ]
+    assert json.loads((tmp_path / "kernels" / "machine.json").read_text())["settings"]["rounds"] == 2
+
+
+def test_blas_table_is_written(tmp_path: Path) -> None:
+    from bench import blas_choice
+
+    assert blas_choice.main(["--n", "16", "--rounds", "1", "--out", str(tmp_path)]) == 0
+    rows = tables.read_csv(tmp_path / "blas" / "summary.csv")
+    assert [row["call"] for row in rows[::2]] == list(blas_choice.CALLS)
+    assert all(float(row[library]) > 0 for row in rows for library in ("scipy", "numpy"))
