@@ -72,6 +72,7 @@ def race(names: list[str], n_rounds: int, measure_one: MeasureOne) -> tuple[list
             outcomes[name] = outcome
         else:
             failed.add(name)
+            outcomes.pop(name, None)
     if len({row["checksum"] for row in rows if row["status"] == "ok"}) > 1:
         raise RuntimeError("the competitors did not get the same data: their checksums differ")
     return rows, outcomes
