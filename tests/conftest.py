@@ -12,8 +12,14 @@ ALICE = Path(__file__).resolve().parents[2] / "shared" / "data" / "alice"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--require-cuda", action="store_true", help="fail where a test would skip for want of a GPU")
-    parser.addoption("--require-data", action="store_true", help="fail where a test would skip for want of data or model weights")
+    parser.addoption(
+        "--require-cuda", action="store_true", help="fail where a test would skip for want of a GPU"
+    )
+    parser.addoption(
+        "--require-data",
+        action="store_true",
+        help="fail where a test would skip for want of data or model weights",
+    )
 
 
 def pytest_report_header() -> list[str]:
@@ -24,7 +30,11 @@ def pytest_report_header() -> list[str]:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  # type: ignore[no-untyped-def]
     report = yield
-    if report.skipped and item.config.getoption("--require-data") and {"alice", "lm"} & {mark.name for mark in item.iter_markers()}:
+    if (
+        report.skipped
+        and item.config.getoption("--require-data")
+        and {"alice", "lm"} & {mark.name for mark in item.iter_markers()}
+    ):
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped, and --require-data is given"
     return report

@@ -1,4 +1,5 @@
-"""EncodingRidge as a user meets it: against scikit-learn on an explicitly delayed matrix, on every kind of input, and on bad input."""
+"""EncodingRidge as a user meets it: against scikit-learn on an explicitly delayed matrix, on every kind of
+input, and on bad input."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ from voxridge import EncodingRidge
 from voxridge._warnings import AlphaEdgeWarning, LeakageWarning, MaskedTargetsWarning
 from voxridge.testing import delayed_matrix, make_responses, relative_error, tolerance
 
-# Small samples choose penalties at the edge of a grid now and then; the tests of that warning catch it themselves.
+# Small samples choose penalties at the edge of a grid now and then; the tests of that warning catch it
+# themselves.
 pytestmark = pytest.mark.filterwarnings("ignore::voxridge._warnings.AlphaEdgeWarning")
 
 RUNS = [40, 50, 60]
@@ -64,13 +66,22 @@ def test_equals_scikit_learn_fold_by_fold(cv: Any, route: str, data: tuple[np.nd
 def test_float32_stays_float32(route: str, data: tuple[np.ndarray, np.ndarray]) -> None:
     features, responses = (array.astype(np.float32) for array in data)
     fitted = model(solver=route).fit(features, responses, runs=RUNS)
-    assert fitted.coef_.dtype == fitted.predict(features, runs=RUNS).dtype == fitted.intercept_.dtype == np.float32
+    assert (
+        fitted.coef_.dtype
+        == fitted.predict(features, runs=RUNS).dtype
+        == fitted.intercept_.dtype
+        == np.float32
+    )
     exact = model(solver=route).fit(*data, runs=RUNS)
     assert np.abs(fitted.cv_scores_ - exact.cv_scores_).max() <= tolerance(np.float32)
-    assert relative_error(fitted.predict(features, runs=RUNS), exact.predict(data[0], runs=RUNS)) <= tolerance(np.float32, 10)
+    assert relative_error(
+        fitted.predict(features, runs=RUNS), exact.predict(data[0], runs=RUNS)
+    ) <= tolerance(np.float32, 10)
 
 
-def test_changing_one_run_leaves_other_predictions_bit_identical(route: str, data: tuple[np.ndarray, np.ndarray]) -> None:
+def test_changing_one_run_leaves_other_predictions_bit_identical(
+    route: str, data: tuple[np.ndarray, np.ndarray]
+) -> None:
     features, responses = data
     fitted = model(solver=route).fit(features, responses, runs=RUNS)
     changed = features.copy()
@@ -81,8 +92,12 @@ def test_changing_one_run_leaves_other_predictions_bit_identical(route: str, dat
     assert not np.array_equal(after[40:90], before[40:90])
 
 
-@pytest.mark.parametrize("kind", ["list", "fortran", "strided", "read-only", "memmap", "hdf5", "hdf5 per run", "file paths"])
-def test_every_kind_of_input_gives_the_same_fit(kind: str, data: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "kind", ["list", "fortran", "strided", "read-only", "memmap", "hdf5", "hdf5 per run", "file paths"]
+)
+def test_every_kind_of_input_gives_the_same_fit(
+    kind: str, data: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
     expected = model().fit(*data, runs=RUNS)
     given, runs, files = as_given(kind, data, tmp_path)
     before = [np.array(array) for array in data]
@@ -95,7 +110,9 @@ def test_every_kind_of_input_gives_the_same_fit(kind: str, data: tuple[np.ndarra
         np.testing.assert_array_equal(array, copy)
 
 
-def as_given(kind: str, data: tuple[np.ndarray, np.ndarray], folder: Path) -> tuple[list, list[int] | None, list]:
+def as_given(
+    kind: str, data: tuple[np.ndarray, np.ndarray], folder: Path
+) -> tuple[list, list[int] | None, list]:
     split = np.cumsum(RUNS)[:-1]
     if kind == "list":
         return [np.split(array, split) for array in data], None, []
@@ -114,7 +131,14 @@ def as_given(kind: str, data: tuple[np.ndarray, np.ndarray], folder: Path) -> tu
         return [np.load(folder / f"{name}.npy", mmap_mode="r") for name in "xy"], RUNS, []
     if kind == "hdf5":
         file = h5py.File(folder / "all.h5", "w")
-        return [file.create_dataset(name, data=array, chunks=(16, 4)) for name, array in zip("xy", data, strict=True)], RUNS, [file]
+        return (
+            [
+                file.create_dataset(name, data=array, chunks=(16, 4))
+                for name, array in zip("xy", data, strict=True)
+            ],
+            RUNS,
+            [file],
+        )
     paths: list[list[Path]] = [[], []]
     for side, array in enumerate(data):
         for number, part in enumerate(np.split(array, split)):
@@ -124,7 +148,11 @@ def as_given(kind: str, data: tuple[np.ndarray, np.ndarray], folder: Path) -> tu
     if kind == "file paths":
         return [[str(path) for path in side] for side in paths], None, []
     opened = [[h5py.File(path) for path in side] for side in paths]
-    return [[file["data"] for file in side] for side in opened], None, [file for side in opened for file in side]
+    return (
+        [[file["data"] for file in side] for side in opened],
+        None,
+        [file for side in opened for file in side],
+    )
 
 
 @pytest.mark.parametrize("stored", [np.float16, np.int16, bool])
@@ -136,13 +164,18 @@ def test_small_types_are_read_as_float32(stored: type, data: tuple[np.ndarray, n
     assert fitted.coef_.dtype == np.float32
 
 
-def test_bad_voxels_are_masked_reported_and_the_others_bit_identical(route: str, data: tuple[np.ndarray, np.ndarray]) -> None:
+def test_bad_voxels_are_masked_reported_and_the_others_bit_identical(
+    route: str, data: tuple[np.ndarray, np.ndarray]
+) -> None:
     features, responses = data
     expected = model(solver=route).fit(features, responses, runs=RUNS)
     broken = responses.copy()
     broken[:, 3] = 4.0
     broken[45, 7] = np.nan
-    with pytest.warns(MaskedTargetsWarning, match=r"2 of 12 targets .* 1 constant \(first: column 3\).*run 1.*row 5.*column 7"):
+    with pytest.warns(
+        MaskedTargetsWarning,
+        match=r"2 of 12 targets .* 1 constant \(first: column 3\).*run 1.*row 5.*column 7",
+    ):
         fitted = model(solver=route).fit(features, broken, runs=RUNS)
     good = fitted.valid_targets_
     assert np.flatnonzero(~good).tolist() == [3, 7]
@@ -167,27 +200,41 @@ def test_a_constant_feature_changes_nothing(route: str, data: tuple[np.ndarray, 
 
 
 def test_the_edge_of_the_grid_is_reported(data: tuple[np.ndarray, np.ndarray]) -> None:
-    with pytest.warns(AlphaEdgeWarning, match=r"\d+ targets chose the smallest and \d+ the largest .* 100.0% .* widen alphas"):
+    with pytest.warns(
+        AlphaEdgeWarning,
+        match=r"\d+ targets chose the smallest and \d+ the largest .* 100.0% .* widen alphas",
+    ):
         model(alphas=[1e6, 1e7]).fit(*data, runs=RUNS)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model(alphas=[10.0]).fit(*data, runs=RUNS)  # one penalty is no grid
 
 
-def test_saved_and_loaded_fits_are_the_same(route: str, data: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
+def test_saved_and_loaded_fits_are_the_same(
+    route: str, data: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
     fitted = model(solver=route, cv=KFold(3), gap=0, delays=(0,)).fit(*data, runs=RUNS)
     fitted.save(tmp_path / "fit.h5")
     loaded = EncodingRidge.load(tmp_path / "fit.h5")
     np.testing.assert_array_equal(loaded.predict(data[0], runs=RUNS), fitted.predict(data[0], runs=RUNS))
-    for name in ("alpha_", "cv_scores_", "best_cv_scores_", "coef_", "intercept_", "valid_targets_", "n_features_in_", "n_targets_"):
+    for name in (
+        "alpha_",
+        "cv_scores_",
+        "best_cv_scores_",
+        "coef_",
+        "intercept_",
+        "valid_targets_",
+        "n_features_in_",
+        "n_targets_",
+    ):
         np.testing.assert_array_equal(getattr(loaded, name), getattr(fitted, name))
     assert loaded.plan_ == fitted.plan_
     again = loaded.fit(*data, runs=RUNS)
     np.testing.assert_array_equal(again.cv_scores_, fitted.cv_scores_)
     assert [path.name for path in tmp_path.iterdir()] == ["fit.h5"]
+    with h5py.File(tmp_path / "other.h5", "w"):
+        pass
     with pytest.raises(ValueError, match="not a saved EncodingRidge"):
-        with h5py.File(tmp_path / "other.h5", "w"):
-            pass
         EncodingRidge.load(tmp_path / "other.h5")
     with pytest.raises(FileNotFoundError):
         EncodingRidge.load(tmp_path / "none.h5")
@@ -202,7 +249,9 @@ def test_it_clones_pickles_and_needs_fitting(data: tuple[np.ndarray, np.ndarray]
     np.testing.assert_array_equal(copy.predict(data[0]), fitted.predict(data[0]))
 
 
-def test_a_fit_does_not_follow_later_changes_of_the_callers_array(data: tuple[np.ndarray, np.ndarray]) -> None:
+def test_a_fit_does_not_follow_later_changes_of_the_callers_array(
+    data: tuple[np.ndarray, np.ndarray],
+) -> None:
     features = data[0].copy()
     fitted = model(solver="dual").fit(features, data[1], runs=RUNS)
     before = fitted.predict(data[0], runs=RUNS)
@@ -220,9 +269,17 @@ def test_folds_inside_a_run_leave_a_gap_of_the_longest_delay(data: tuple[np.ndar
 BAD = {
     "rows differ": (lambda x, y: (x[:149], y, None), ValueError, r"149.*150"),
     "runs do not add up": (lambda x, y: (x, y, [40, 50]), ValueError, r"90.*150"),
-    "runs differ": (lambda x, y: (np.split(x, [40]), np.split(y, [41]), None), ValueError, r"differ in their runs"),
+    "runs differ": (
+        lambda x, y: (np.split(x, [40]), np.split(y, [41]), None),
+        ValueError,
+        r"differ in their runs",
+    ),
     "one dimension": (lambda x, y: (x[:, 0], y, RUNS), ValueError, r"2-D|two dimensions|shape \(150,\)"),
-    "nan feature": (lambda x, y: (np.where(np.arange(10) == 2, np.nan, x), y, RUNS), ValueError, r"run 'run 0', row 0 .* column 2"),
+    "nan feature": (
+        lambda x, y: (np.where(np.arange(10) == 2, np.nan, x), y, RUNS),
+        ValueError,
+        r"run 'run 0', row 0 .* column 2",
+    ),
     "all zero": (lambda x, y: (x, np.zeros_like(y), RUNS), ValueError, r"every value is zero"),
     "no targets": (lambda x, y: (x, y[:, :0], RUNS), ValueError, r"shape \(150, 0\)|no columns|zero columns"),
     "one sample": (lambda x, y: (x[:1], y[:1], None), ValueError, r"."),
@@ -253,7 +310,9 @@ def test_bad_input_is_named(case: str, data: tuple[np.ndarray, np.ndarray]) -> N
         ({"memory_limit": "much"}, "memory_limit='much'"),
     ],
 )
-def test_bad_options_are_named(options: dict[str, Any], message: str, data: tuple[np.ndarray, np.ndarray]) -> None:
+def test_bad_options_are_named(
+    options: dict[str, Any], message: str, data: tuple[np.ndarray, np.ndarray]
+) -> None:
     with pytest.raises(ValueError, match=message):
         model(**options).fit(*data, runs=RUNS)
 
@@ -291,7 +350,9 @@ except KeyboardInterrupt:
 
 @pytest.mark.slow
 def test_ctrl_c_stops_a_long_fit() -> None:
-    run = subprocess.run([sys.executable, "-c", _INTERRUPTED.format(delay=1.5)], capture_output=True, text=True, timeout=120)
+    run = subprocess.run(
+        [sys.executable, "-c", _INTERRUPTED.format(delay=1.5)], capture_output=True, text=True, timeout=120
+    )
     assert run.stdout.strip() == "interrupted", run.stderr
 
 
@@ -316,7 +377,9 @@ print(peak - before, model.plan_.peak_bytes)
 @pytest.mark.filterwarnings("default")
 def test_peak_memory_stays_within_the_plan(route: str) -> None:
     """The promise is the plan's: 15 % and 32 MiB (thread stacks, BLAS buffers) are allowed for."""
-    run = subprocess.run([sys.executable, "-W", "ignore", "-c", _MEMORY, route], capture_output=True, text=True, timeout=300)
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _MEMORY, route], capture_output=True, text=True, timeout=300
+    )
     assert run.returncode == 0, run.stderr
     grown, planned = map(int, run.stdout.split())
     assert grown <= 1.15 * planned + 32 * 2**20

@@ -20,5 +20,8 @@ def resolve_device(device: str) -> Device:
     if device in ("auto", "cpu"):
         return "cpu"
     if device == "cuda":
-        raise RuntimeError('device="cuda": this build of voxridge has no CUDA module (voxridge._cuda); use device="auto" or "cpu"')
+        raise RuntimeError(
+            'device="cuda": this build of voxridge has no CUDA module (voxridge._cuda); '
+            'use device="auto" or "cpu"'
+        )
     raise ValueError(f'device={device!r} is not known; use "auto", "cpu" or "cuda"')

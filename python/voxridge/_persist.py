@@ -64,9 +64,14 @@ def load_encoding(path: str | os.PathLike[str]) -> EncodingRidge:
 
     with open_h5(path) as file:
         if file.attrs.get("format") != _FORMAT:
-            raise ValueError(f"{path} is not a saved EncodingRidge (format {file.attrs.get('format')!r}, expected {_FORMAT!r})")
+            raise ValueError(
+                f"{path} is not a saved EncodingRidge "
+                f"(format {file.attrs.get('format')!r}, expected {_FORMAT!r})"
+            )
         parameters: dict[str, Any] = json.loads(file.attrs["parameters"])
-        folds = [Fold(group["train"][()], group["validation"][()]) for _, group in sorted(file["folds"].items())]
+        folds = [
+            Fold(group["train"][()], group["validation"][()]) for _, group in sorted(file["folds"].items())
+        ]
         if parameters["cv"] is None:
             parameters["cv"] = [(fold.train, fold.validation) for fold in folds]
         parameters["delays"] = tuple(parameters["delays"])

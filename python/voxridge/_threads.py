@@ -1,4 +1,5 @@
-"""How many threads the kernels of this package use: the processors this process may run on, or fewer on request."""
+"""How many threads the kernels of this package use: the processors this process may run on, or fewer on
+request."""
 
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ def n_threads() -> int:
         value = os.environ.get(name)
         if value:
             if not value.strip().isdigit() or int(value) < 1:
-                raise ValueError(f"{name}={value!r} is not a positive integer; unset it or give a number of threads")
+                raise ValueError(
+                    f"{name}={value!r} is not a positive integer; unset it or give a number of threads"
+                )
             return int(value)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -30,10 +30,12 @@ _MEMORY_SHARE = 0.8  # of the free memory, where no limit is given
 
 
 class EncodingRidge(BaseEstimator):  # type: ignore[misc]
-    """Ridge regression of voxel responses on delayed features, the penalty of every voxel chosen by cross-validation.
+    """Ridge regression of voxel responses on delayed features, the penalty of every voxel chosen by
+    cross-validation.
 
-    Minimises, for every voxel, ``||y - b - sum_d X_d w_d||^2 + alpha ||w||^2``, where ``X_d[t] = features[t - d]`` inside the run of t and 0
-    outside (a finite impulse response), b is unpenalised, and alpha is the penalty of the grid with the best mean held-out score.
+    Minimises, for every voxel, ``||y - b - sum_d X_d w_d||^2 + alpha ||w||^2``, where ``X_d[t] = features[t -
+    d]`` inside the run of t and 0 outside (a finite impulse response), b is unpenalised, and alpha is the
+    penalty of the grid with the best mean held-out score.
 
     Parameters
     ----------
@@ -42,11 +44,14 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
     delays : sequence of int, default (1, 2, 3, 4)
         In samples (TRs); nothing crosses a run boundary.
     cv : "leave-one-run-out", int, splitter, or iterable of (train, test)
-        An int makes folds of whole neighbouring runs, or contiguous blocks of a single run. Splitters get ``groups`` = runs.
+        An int makes folds of whole neighbouring runs, or contiguous blocks of a single run. Splitters get
+        ``groups`` = runs.
     gap : "auto" or int
-        Where folds cut inside a run, training samples closer than this to a scored sample are left out. "auto": the longest delay.
+        Where folds cut inside a run, training samples closer than this to a scored sample are left out.
+        "auto": the longest delay.
     scoring : "correlation" or "r2"
-        What chooses alpha: the mean over folds of the held-out score. Ties go to the larger penalty. A constant prediction has correlation 0.
+        What chooses alpha: the mean over folds of the held-out score. Ties go to the larger penalty. A
+        constant prediction has correlation 0.
     alpha_per_target : bool, default True
         False chooses one penalty for all voxels by their mean score.
     fit_intercept : bool, default True
@@ -65,7 +70,8 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
     best_cv_scores_ : ndarray (n_targets,)
     coef_ : ndarray (n_targets, n_delays * n_features), delay-major, formed when first asked for
     intercept_ : ndarray (n_targets,)
-    valid_targets_ : ndarray of bool (n_targets,), False where a voxel is constant or not finite: masked, and the others bit-identical
+    valid_targets_ : ndarray of bool (n_targets,), False where a voxel is constant or not finite: masked, and
+        the others bit-identical
     plan_ : Plan, which prints what the fit did
     folds_ : list of Fold, the rows of every fold after purging
     n_features_in_, n_targets_ : int
@@ -73,14 +79,16 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
     Raises
     ------
     ValueError, TypeError
-        From ``fit``: shapes or runs that do not match, delays as long as a run, bad penalties, folds that are empty or leak, features that
-        are not finite, no valid voxel. The message names the argument and what would do.
+        From ``fit``: shapes or runs that do not match, delays as long as a run, bad penalties, folds that are
+        empty or leak, features that are not finite, no valid voxel. The message names the argument and what
+        would do.
     MemoryError
         From ``fit``: ``memory_limit`` is too small for any tiling; the message says the least that would do.
 
     References
     ----------
-    Huth et al. 2016 (Nature 532) for the model; Dupre la Tour et al. 2022 (NeuroImage 264) for per-target penalties.
+    Huth et al. 2016 (Nature 532) for the model; Dupre la Tour et al. 2022 (NeuroImage 264) for per-target
+    penalties.
 
     Examples
     --------
@@ -89,7 +97,8 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
     >>> rng = np.random.default_rng(0)
     >>> features = rng.standard_normal((120, 5))
     >>> responses = np.vstack([np.zeros((1, 5)), features[:-1]]) @ rng.standard_normal((5, 8))
-    >>> model = EncodingRidge(alphas=[0.1, 1, 10], delays=(1, 2), cv=3, progress=False).fit(features, responses, runs=[40, 40, 40])
+    >>> model = EncodingRidge(alphas=[0.1, 1, 10], delays=(1, 2), cv=3, progress=False).fit(features,
+    responses, runs=[40, 40, 40])
     >>> bool(model.best_cv_scores_.min() > 0.9)
     True
     """
@@ -120,7 +129,7 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
         self.memory_limit = memory_limit
         self.progress = progress
 
-    # --- fitting ---------------------------------------------------------------------------------------------------------------
+    # --- fitting
 
     def fit(self, features: Any, responses: Any, runs: Sequence[int] | None = None) -> EncodingRidge:
         """Choose the penalties and fit.
@@ -128,7 +137,8 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         features : (n_samples, n_features)
-            An array, a list of one array per run, a memmap, an HDF5 dataset or file, a list of files, or a store selection.
+            An array, a list of one array per run, a memmap, an HDF5 dataset or file, a list of files, or a
+            store selection.
         responses : (n_samples, n_targets), likewise; read a tile of voxels at a time.
         runs : run lengths, where a single matrix is given. Default: one run.
 
@@ -142,7 +152,8 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
         check_finite(x)
         scan = scan_targets(y)
         scan.require_valid("responses")
-        design = DelayedDesign(_owned(x, np.result_type(x.dtype, y.dtype)), self.delays, x.runs)
+        block = x.read().astype(np.result_type(x.dtype, y.dtype), copy=False)
+        design = DelayedDesign(block, self.delays, x.runs)
         longest = max(abs(delay) for delay in design.delays)
         self.folds_: list[Fold] = make_folds(self.cv, x.runs, gap=self.gap, longest_delay=longest)
         limit = parse_memory(self.memory_limit)
@@ -165,7 +176,9 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
     def _sources(self, features: Any, responses: Any, runs: Sequence[int] | None) -> tuple[Source, Source]:
         x = as_source(features, name="features", runs=runs)
         y = as_source(responses, name="responses", runs=runs)
-        if runs is None and len(x.runs) != len(y.runs) and x.shape[0] == y.shape[0]:  # only one side says where runs end
+        if (
+            runs is None and len(x.runs) != len(y.runs) and x.shape[0] == y.shape[0]
+        ):  # only one side says where runs end
             if len(y.runs) == 1:
                 y = as_source(responses, name="responses", runs=x.runs, run_names=x.run_names)
             elif len(x.runs) == 1:
@@ -183,41 +196,46 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
         self.plan_ = result.plan
         self.n_features_in_ = int(design.features.shape[1])
         self.n_targets_ = int(result.alpha.size)
-        self._weights = result.weights
+        self._weights = result.weights.owned()
         self._coef: Floating | None = None
         if scan.n_masked:
             warnings.warn(scan.message("responses"), MaskedTargetsWarning, stacklevel=3)
         if result.edge_fraction > _EDGE_SHARE:
             low, high = result.n_edge
             warnings.warn(
-                f"{low} targets chose the smallest and {high} the largest penalty of the grid, {result.edge_fraction:.1%} of those fitted; "
-                "the best may lie outside: widen alphas",
+                f"{low} targets chose the smallest and {high} the largest penalty of the grid, "
+                f"{result.edge_fraction:.1%} of those fitted; the best may lie outside: widen alphas",
                 AlphaEdgeWarning,
                 stacklevel=3,
             )
 
-    # --- using the fit ---------------------------------------------------------------------------------------------------------
+    # --- using the fit
 
     @property
     def coef_(self) -> Floating:
-        """(n_targets, n_delays * n_features), delay-major: column ``i * n_features + j`` is delay i of feature j."""
+        """(n_targets, n_delays * n_features), delay-major: column ``i * n_features + j`` is delay i of
+        feature j."""
         self._check_fitted()
         if self._coef is None:
             self._coef = self._weights.coefficients().T
         return self._coef
 
     def predict(self, features: Any, runs: Sequence[int] | None = None) -> Floating:
-        """Responses (n_samples, n_targets) to ``features``; NaN for masked voxels. Each run is predicted from its own features only.
+        """Responses (n_samples, n_targets) to ``features``; NaN for masked voxels. Each run is predicted from
+        its own features only.
 
         Raises
         ------
         ValueError
-            If the number of features differs from the fit, a run is not longer than a delay, or a feature is not finite.
+            If the number of features differs from the fit, a run is not longer than a delay, or a feature is
+            not finite.
         """
         self._check_fitted()
         x = as_source(features, name="features", runs=runs)
         if x.shape[1] != self.n_features_in_:
-            raise ValueError(f"features has shape {x.shape}, but the model was fitted on {self.n_features_in_} features")
+            raise ValueError(
+                f"features has shape {x.shape}, but the model was fitted on {self.n_features_in_} features"
+            )
         check_finite(x)
         check_delays(self._weights.delays, x.runs)
         prediction = self._weights.predict(x.read().astype(self.intercept_.dtype, copy=False), x.runs)
@@ -227,14 +245,17 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
     def score(
         self, features: Any, responses: Any, runs: Sequence[int] | None = None, per_target: bool = True
     ) -> Floating | float:
-        """Correlation or R2 (as ``scoring`` says) of the predictions over all given samples; NaN for masked voxels.
+        """Correlation or R2 (as ``scoring`` says) of the predictions over all given samples; NaN for masked
+        voxels.
 
         ``per_target=False`` gives the mean over the voxels whose score is defined.
         """
         self._check_fitted()
         x, y = self._sources(features, responses, runs)
         if y.shape[1] != self.n_targets_:
-            raise ValueError(f"responses has shape {y.shape}, but the model was fitted on {self.n_targets_} targets")
+            raise ValueError(
+                f"responses has shape {y.shape}, but the model was fitted on {self.n_targets_} targets"
+            )
         scorer = correlation_score if self.scoring == "correlation" else r2_score
         scores = scorer(y.read(), self.predict(x))
         return scores if per_target else float(np.nanmean(scores))
@@ -243,7 +264,7 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
         if not hasattr(self, "intercept_"):
             raise NotFittedError("this EncodingRidge is not fitted yet; call fit first")
 
-    # --- saving ----------------------------------------------------------------------------------------------------------------
+    # --- saving
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fit to an HDF5 file (to a temporary name, then renamed)."""
@@ -254,16 +275,11 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> EncodingRidge:
-        """Read a fit back. ``cv`` becomes the folds that were used, where it was a splitter or an iterable."""
+        """Read a fit back. ``cv`` becomes the folds that were used, where it was a splitter or an
+        iterable."""
         from voxridge._persist import load_encoding
 
         return load_encoding(path)
-
-
-def _owned(source: Source, dtype: Any) -> Floating:
-    """The features in ``dtype``, in memory of our own: a fit must not change when the caller's array does."""
-    block = source.read()
-    return np.array(block, dtype=dtype, order="C", copy=None if block.flags.writeable else True)
 
 
 def _targets(source: Source, scan: TargetScan) -> Targets:
@@ -273,6 +289,5 @@ def _targets(source: Source, scan: TargetScan) -> Targets:
         read=lambda begin, end: source.read(columns=slice(begin, end)),
         mean=np.where(scan.valid, scan.mean, 0.0),
         valid=scan.valid,
+        in_memory=source.in_memory,
     )
-
-

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 Floating = NDArray[Any]
 
-# Policy: relative to the scale of the answer, floor[dtype] * slack. The floor is what the format and the products of a few thousand terms
-# allow; the slack is for what the problem amplifies (condition, cancellation) and is given where a test uses it, with its reason.
+# Policy: relative to the scale of the answer, floor[dtype] * slack. The floor is what the format and the
+# products of a few thousand terms allow; the slack is for what the problem amplifies (condition,
+# cancellation) and is given where a test uses it, with its reason.
 _FLOOR = {np.dtype(np.float64): 1e-13, np.dtype(np.float32): 2e-6}
 
 
@@ -33,7 +34,8 @@ def relative_error(actual: Any, expected: Any) -> float:
 
 
 def delayed_matrix(features: Floating, delays: Sequence[int], runs: Sequence[int]) -> Floating:
-    """The delayed design, element by element, float64: X[t, (i, j)] = features[t - delays[i], j] inside the run of t, else 0."""
+    """The delayed design, element by element, float64: X[t, (i, j)] = features[t - delays[i], j] inside the
+    run of t, else 0."""
     n, p = features.shape
     design = np.zeros((n, len(delays) * p))
     start = 0
@@ -46,8 +48,11 @@ def delayed_matrix(features: Floating, delays: Sequence[int], runs: Sequence[int
     return design
 
 
-def textbook_ridge(x: Floating, y: Floating, alpha: Any, fit_intercept: bool = True) -> tuple[Floating, Floating]:
-    """(coef (p, v), intercept (v,)) of ridge with one penalty per target, by the SVD of the centred design, float64."""
+def textbook_ridge(
+    x: Floating, y: Floating, alpha: Any, fit_intercept: bool = True
+) -> tuple[Floating, Floating]:
+    """(coef (p, v), intercept (v,)) of ridge with one penalty per target, by the SVD of the centred design,
+    float64."""
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     x_mean = x.mean(axis=0) if fit_intercept else np.zeros(x.shape[1])
     y_mean = y.mean(axis=0) if fit_intercept else np.zeros(y.shape[1])
@@ -61,7 +66,12 @@ def textbook_ridge(x: Floating, y: Floating, alpha: Any, fit_intercept: bool = T
 
 
 def textbook_scores(
-    x: Floating, y: Floating, alphas: Iterable[float], folds: Iterable[tuple[Any, Any]], scoring: str, fit_intercept: bool = True
+    x: Floating,
+    y: Floating,
+    alphas: Iterable[float],
+    folds: Iterable[tuple[Any, Any]],
+    scoring: str,
+    fit_intercept: bool = True,
 ) -> Floating:
     """Mean held-out score (n_alphas, v), a fit for every fold and penalty, float64."""
     x, y, folds = np.asarray(x, np.float64), np.asarray(y, np.float64), list(folds)
@@ -81,7 +91,9 @@ def textbook_score(y: Floating, prediction: Floating, scoring: str) -> Floating:
         return np.asarray(1 - ((y - prediction) ** 2).sum(axis=0) / (centred**2).sum(axis=0))
     moved = prediction - prediction.mean(axis=0)
     scale = np.sqrt((moved**2).sum(axis=0) * (centred**2).sum(axis=0))
-    correlation: Floating = np.divide((moved * centred).sum(axis=0), scale, out=np.zeros(y.shape[1]), where=scale > 0)
+    correlation: Floating = np.divide(
+        (moved * centred).sum(axis=0), scale, out=np.zeros(y.shape[1]), where=scale > 0
+    )
     return correlation
 
 
@@ -91,8 +103,8 @@ DESIGNS = ("generic", "ill-conditioned", "rank-deficient", "duplicated", "orthon
 def make_design(kind: str, n: int, p: int, seed: int = 0) -> Floating:
     """(n, p) float64 features of one of the kinds that break solvers.
 
-    generic: independent normal; ill-conditioned: Gram spectrum over 8 decades; rank-deficient: rank min(n, p) // 2;
-    duplicated: every feature twice; orthonormal: X'X = I (or XX' = I).
+    generic: independent normal; ill-conditioned: Gram spectrum over 8 decades; rank-deficient: rank min(n, p)
+    // 2; duplicated: every feature twice; orthonormal: X'X = I (or XX' = I).
     """
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((n, p))

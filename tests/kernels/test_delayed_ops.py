@@ -32,7 +32,9 @@ def some_rows(seed: int, n: int) -> np.ndarray:
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 10**6), runs=RUNS, delays=DELAYS)
 @pytest.mark.parametrize(("stored", "summed"), [("f4", "f4"), ("f4", "f8"), ("f8", "f8")])
-def test_ops_equal_the_delayed_matrix(stored: str, summed: str, seed: int, runs: list[int], delays: list[int]) -> None:
+def test_ops_equal_the_delayed_matrix(
+    stored: str, summed: str, seed: int, runs: list[int], delays: list[int]
+) -> None:
     features = problem(seed, runs, np.dtype(stored).type)
     x = delayed_matrix(features, delays, runs)
     design = DelayedDesign(features, delays, runs)
@@ -51,7 +53,9 @@ def test_ops_equal_the_delayed_matrix(stored: str, summed: str, seed: int, runs:
 
 @settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 10**6), runs=RUNS, other=RUNS, delays=DELAYS)
-def test_cross_kernel_equals_the_delayed_matrices(seed: int, runs: list[int], other: list[int], delays: list[int]) -> None:
+def test_cross_kernel_equals_the_delayed_matrices(
+    seed: int, runs: list[int], other: list[int], delays: list[int]
+) -> None:
     left, right = problem(seed, runs, np.float64), problem(seed + 1, other, np.float64)
     expected = delayed_matrix(left, delays, runs) @ delayed_matrix(right, delays, other).T
     actual = DelayedDesign(left, delays, runs).cross_kernel(DelayedDesign(right, delays, other))
@@ -92,7 +96,9 @@ def test_nothing_crosses_a_run_boundary(rng: np.random.Generator) -> None:
 
 def test_rows_none_and_rows_all_are_the_same(rng: np.random.Generator) -> None:
     features = rng.standard_normal((50, 3))
-    np.testing.assert_array_equal(delayed_gram(features, (0, 2)), delayed_gram(features, (0, 2), rows=range(50)))
+    np.testing.assert_array_equal(
+        delayed_gram(features, (0, 2)), delayed_gram(features, (0, 2), rows=range(50))
+    )
     assert delayed_gram(features, (0, 2), rows=[]).tolist() == np.zeros((6, 6)).tolist()
 
 

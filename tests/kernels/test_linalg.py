@@ -16,7 +16,9 @@ def test_matmul(dtype: type, trans_a: bool, trans_b: bool, rng: np.random.Genera
     a, b = rng.standard_normal((40, 30)).astype(dtype), rng.standard_normal((30, 20)).astype(dtype)
     expected = a.astype(float) @ b
     left, right = (a.T.copy() if trans_a else a), (b.T.copy() if trans_b else b)
-    assert relative_error(linalg.matmul(left, right, trans_a=trans_a, trans_b=trans_b), expected) <= tolerance(dtype)
+    assert relative_error(
+        linalg.matmul(left, right, trans_a=trans_a, trans_b=trans_b), expected
+    ) <= tolerance(dtype)
 
 
 def test_matmul_accumulates_into_strided_rows(dtype: type, rng: np.random.Generator) -> None:
@@ -42,7 +44,9 @@ def test_eigh_and_cholesky(rng: np.random.Generator) -> None:
     assert relative_error((vectors.T * values) @ vectors, a) <= tolerance("f8")
     assert (np.diff(values) >= 0).all()
     b = rng.standard_normal((40, 7))
-    assert relative_error(a @ linalg.cholesky_solve(linalg.cholesky(a), b), b) <= tolerance("f8", 1e3)  # condition of a
+    assert relative_error(a @ linalg.cholesky_solve(linalg.cholesky(a), b), b) <= tolerance(
+        "f8", 1e3
+    )  # condition of a
 
 
 def test_cholesky_says_which_minor_fails() -> None:

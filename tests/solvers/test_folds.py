@@ -39,7 +39,11 @@ def test_int_on_one_run_makes_contiguous_blocks_with_a_gap() -> None:
 
 
 @settings(deadline=None, max_examples=60)
-@given(runs=st.lists(st.integers(4, 30), min_size=1, max_size=4), gap=st.integers(0, 3), seed=st.integers(0, 1000))
+@given(
+    runs=st.lists(st.integers(4, 30), min_size=1, max_size=4),
+    gap=st.integers(0, 3),
+    seed=st.integers(0, 1000),
+)
 def test_purged_training_samples_are_never_near_scored_ones(runs: list[int], gap: int, seed: int) -> None:
     n = sum(runs)
     run_of = np.repeat(np.arange(len(runs)), runs)

@@ -46,14 +46,20 @@ CASES = {
     "blocks with gaps": (5, [150], "auto"),
     "few training rows": ([(np.arange(40), np.arange(60, 150))], [150], 0),
     "scattered": ([(np.arange(0, 150, 2), np.arange(1, 150, 2))], [150], 0),
-    "rows left out": ([(np.arange(0, 50), np.arange(60, 100)), (np.arange(70, 150), np.arange(20, 60))], [150], 0),
+    "rows left out": (
+        [(np.arange(0, 50), np.arange(60, 100)), (np.arange(70, 150), np.arange(20, 60))],
+        [150],
+        0,
+    ),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("scoring", ["correlation", "r2"])
 @pytest.mark.parametrize("fit_intercept", [True, False])
-def test_equals_the_textbook(case: str, scoring: str, fit_intercept: bool, route: str, dtype: type, rng: np.random.Generator) -> None:
+def test_equals_the_textbook(
+    case: str, scoring: str, fit_intercept: bool, route: str, dtype: type, rng: np.random.Generator
+) -> None:
     cv, runs, gap = CASES[case]
     delays = (0, 1, 3)
     features = (rng.standard_normal((150, 12)) + 0.5).astype(dtype)
@@ -65,13 +71,24 @@ def test_equals_the_textbook(case: str, scoring: str, fit_intercept: bool, route
         folds = make_folds(cv, runs, gap=gap, longest_delay=3)
     design = DelayedDesign(features, delays, runs)
     result = solve_ridge_cv(
-        design, targets_of(y), alphas, folds, scoring=scoring, fit_intercept=fit_intercept, solver=route, n_targets_batch=3
+        design,
+        targets_of(y),
+        alphas,
+        folds,
+        scoring=scoring,
+        fit_intercept=fit_intercept,
+        solver=route,
+        n_targets_batch=3,
     )
     expected = textbook_scores(x, y, alphas, splits(folds), scoring, fit_intercept)
-    assert np.abs(result.cv_scores - expected).max() <= tolerance(dtype, 10 * np.abs(expected).max())  # 40 rows, 36 columns
+    assert np.abs(result.cv_scores - expected).max() <= tolerance(
+        dtype, 10 * np.abs(expected).max()
+    )  # 40 rows, 36 columns
     np.testing.assert_array_equal(result.alpha, alphas[expected.argmax(axis=0)])
     coef, intercept = textbook_ridge(x, y, result.alpha, fit_intercept)
-    assert relative_error(result.weights.coefficients(), coef) <= tolerance(dtype, 10)  # condition of the refit
+    assert relative_error(result.weights.coefficients(), coef) <= tolerance(
+        dtype, 10
+    )  # condition of the refit
     assert np.abs(result.intercept - intercept).max() <= tolerance(dtype, 20)
     assert result.cv_scores.dtype == np.float64
     assert result.weights.coefficients().dtype == dtype
@@ -122,9 +139,10 @@ def test_folds_in_several_passes_give_the_same(route: str, rng: np.random.Genera
     x, y = rng.standard_normal((300, 150)), rng.standard_normal((300, 40))
     folds = make_folds(6, [300], gap=0)
     whole = solve(x, y, np.logspace(0, 4, 5), folds, solver=route)
-    least = make_plan(Problem(300, 150, 40, 5, folds, 8), solver=route, memory_limit=None)
-    limit = least.peak_bytes - least.factor_bytes // 2
+    whole_plan = make_plan(Problem(300, 150, 40, 5, folds, 8, False), solver=route, memory_limit=None)
+    limit = whole_plan.peak_bytes - whole_plan.factor_bytes // 2
     passes = solve(x, y, np.logspace(0, 4, 5), folds, solver=route, memory_limit=limit)
+    assert whole_plan.folds_per_pass == 6
     assert passes.plan.folds_per_pass < 6
     assert relative_error(passes.cv_scores, whole.cv_scores) <= tolerance("f8")
     assert relative_error(passes.intercept, whole.intercept) <= tolerance("f8", 10)
@@ -178,7 +196,9 @@ def test_masked_targets_leave_the_others_bit_identical(route: str, rng: np.rando
     for name in ("alpha", "best_scores", "intercept"):
         np.testing.assert_array_equal(getattr(masked, name)[valid], getattr(whole, name)[valid])
         assert np.isnan(getattr(masked, name)[2])
-    np.testing.assert_array_equal(masked.weights.coefficients()[:, valid], whole.weights.coefficients()[:, valid])
+    np.testing.assert_array_equal(
+        masked.weights.coefficients()[:, valid], whole.weights.coefficients()[:, valid]
+    )
     np.testing.assert_array_equal(masked.weights.coefficients()[:, 2], 0.0)
 
 
@@ -202,7 +222,12 @@ def test_inputs_are_not_modified(route: str, dtype: type, rng: np.random.Generat
 
 @pytest.mark.parametrize(
     ("alphas", "message"),
-    [([], "alphas is empty"), ([1.0, -1.0], r"alphas holds \[-1.0\]"), ([np.nan], "finite"), ([[1.0]], r"shape \(1, 1\)")],
+    [
+        ([], "alphas is empty"),
+        ([1.0, -1.0], r"alphas holds \[-1.0\]"),
+        ([np.nan], "finite"),
+        ([[1.0]], r"shape \(1, 1\)"),
+    ],
 )
 def test_bad_alphas_are_named(alphas: list, message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -221,7 +246,10 @@ def test_bad_options_are_named() -> None:
         solve(x, y, [1.0], folds, memory_limit=10)
 
 
-@pytest.mark.parametrize(("text", "expected"), [("8GB", 8 * 10**9), ("512 MiB", 512 * 2**20), (1000, 1000), ("1.5e9", 1_500_000_000), (None, None)])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("8GB", 8 * 10**9), ("512 MiB", 512 * 2**20), (1000, 1000), ("1.5e9", 1_500_000_000), (None, None)],
+)
 def test_memory_limits_in_words(text: Any, expected: int | None) -> None:
     assert parse_memory(text) == expected
 
@@ -234,7 +262,9 @@ def test_bad_memory_limits_are_named(text: str) -> None:
 
 def test_the_plan_takes_the_cheaper_route_and_prints() -> None:
     tall, wide = make_folds(5, [5000], gap=0), make_folds(5, [500], gap=0)
-    assert make_plan(Problem(5000, 300, 1000, 20, tall, 4), solver="auto", memory_limit=None).route == "primal"
+    assert (
+        make_plan(Problem(5000, 300, 1000, 20, tall, 4), solver="auto", memory_limit=None).route == "primal"
+    )
     plan = make_plan(Problem(500, 3000, 1000, 20, wide, 4), solver="auto", memory_limit=None)
     assert plan.route == "dual"
     assert "peak beside the inputs" in str(plan)
@@ -249,8 +279,14 @@ def test_the_quadratic_form_gives_every_norm(seed: int, clustered: bool, decades
     l = np.sort(10.0 ** rng.uniform(-decades, 0, k))
     if clustered:
         l = np.sort(np.repeat(l[: k // 2 + 1], 2)[:k] * (1 + 1e-9 * rng.standard_normal(k)))
-    s = np.sqrt(l)[:, None]  # held-out data and projected targets scale with the singular values, as they do in a fit
-    a, z, c = rng.standard_normal((2 * k, k)) * s.T, rng.standard_normal((k, 9)) * s, rng.standard_normal((k, 9)) * s
+    s = np.sqrt(l)[
+        :, None
+    ]  # held-out data and projected targets scale with the singular values, as they do in a fit
+    a, z, c = (
+        rng.standard_normal((2 * k, k)) * s.T,
+        rng.standard_normal((k, 9)) * s,
+        rng.standard_normal((k, 9)) * s,
+    )
     alphas = np.array([1e-4, 1e-1, 1e3])
     m = a.T @ a
     form = _cpu.QuadraticForm64(m, l, float(alphas.min()))
@@ -260,5 +296,7 @@ def test_the_quadratic_form_gives_every_norm(seed: int, clustered: bool, decades
     _cpu.reduce_scores(z, c, lz, nz, l, alphas, float(l @ np.diag(m) / np.trace(m)), products, norms, 2)
     for i, alpha in enumerate(alphas):
         d = 1 / (l + alpha)
-        assert relative_error(norms[i], ((a @ (z * d[:, None])) ** 2).sum(axis=0)) <= tolerance("f8", 1e3)  # kNearTolerance
+        assert relative_error(norms[i], ((a @ (z * d[:, None])) ** 2).sum(axis=0)) <= tolerance(
+            "f8", 1e3
+        )  # kNearTolerance
         assert relative_error(products[i], (c * z * d[:, None]).sum(axis=0)) <= tolerance("f8", 100)

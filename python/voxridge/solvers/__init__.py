@@ -1,4 +1,5 @@
-"""Pure solver functions over arrays and streams. They know nothing of language models, brains or scikit-learn."""
+"""Pure solver functions over arrays and streams. They know nothing of language models, brains or
+scikit-learn."""
 
 from __future__ import annotations
 

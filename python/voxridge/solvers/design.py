@@ -1,4 +1,5 @@
-"""The delayed design matrix that is never formed: features, runs and delays, and the products that solvers need of it."""
+"""The delayed design matrix that is never formed: features, runs and delays, and the products that solvers
+need of it."""
 
 from __future__ import annotations
 
@@ -27,11 +28,14 @@ class DelayedDesign:
 
     Notes
     -----
-    Products and Grams come from shifted views of ``features``; block (i, j) of the Gram depends on ``delays[i] - delays[j]`` but for
-    the ends of the runs, and the kernel is a sum of shifted copies of ``features @ features.T``.
+    Products and Grams come from shifted views of ``features``; block (i, j) of the Gram depends on
+    ``delays[i] - delays[j]`` but for the ends of the runs, and the kernel is a sum of shifted copies of
+    ``features @ features.T``.
     """
 
-    def __init__(self, features: Floating, delays: Sequence[int] = (0,), runs: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, features: Floating, delays: Sequence[int] = (0,), runs: Sequence[int] | None = None
+    ) -> None:
         if features.ndim != 2:
             raise ValueError(f"features must be 2-D (n_samples, n_features), got shape {features.shape}")
         if features.dtype not in (np.float32, np.float64):

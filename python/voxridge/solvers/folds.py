@@ -36,25 +36,29 @@ class Fold:
         return np.flatnonzero(kept)
 
 
-def make_folds(cv: Any, runs: Sequence[int], *, gap: int | str = "auto", longest_delay: int = 0) -> list[Fold]:
+def make_folds(
+    cv: Any, runs: Sequence[int], *, gap: int | str = "auto", longest_delay: int = 0
+) -> list[Fold]:
     """Folds for samples in runs.
 
     Parameters
     ----------
     cv : "leave-one-run-out", int, splitter or iterable of (train, test)
-        An int k makes k folds of whole neighbouring runs, of about equal length (k contiguous blocks where there is a single run).
-        A splitter is asked with ``groups`` = the run of each sample.
+        An int k makes k folds of whole neighbouring runs, of about equal length (k contiguous blocks where
+        there is a single run). A splitter is asked with ``groups`` = the run of each sample.
     runs : sequence of int
         Run lengths.
     gap : int or "auto"
-        Training samples closer than this to a scored sample of the same run are purged. "auto" is ``longest_delay``.
+        Training samples closer than this to a scored sample of the same run are purged. "auto" is
+        ``longest_delay``.
     longest_delay : int
         The longest delay of the design, in samples.
 
     Raises
     ------
     ValueError
-        If there are fewer runs than folds, a fold is empty, trains on what it scores, or points outside the data.
+        If there are fewer runs than folds, a fold is empty, trains on what it scores, or points outside the
+        data.
     """
     lengths = list(runs)
     n_samples = sum(lengths)
@@ -68,8 +72,8 @@ def make_folds(cv: Any, runs: Sequence[int], *, gap: int | str = "auto", longest
         raise ValueError(f"cv={cv!r} gave no folds")
     if width < longest_delay and any(_cuts_a_run(fold, run_of) for fold in folds):
         warnings.warn(
-            f"gap={width} is shorter than the longest delay ({longest_delay}) and folds cut inside a run: training and scored samples "
-            'share features; use gap="auto"',
+            f"gap={width} is shorter than the longest delay ({longest_delay}) and folds cut inside a run: "
+            'training and scored samples share features; use gap="auto"',
             LeakageWarning,
             stacklevel=3,
         )
@@ -85,15 +89,27 @@ def _check_gap(gap: int | str) -> int:
 def _splits(cv: Any, lengths: list[int], run_of: Rows) -> Iterable[tuple[Any, Any]]:
     if isinstance(cv, str):
         if cv != "leave-one-run-out":
-            raise ValueError(f'cv={cv!r} is not known; use "leave-one-run-out", a number of folds, a splitter or (train, test) pairs')
+            raise ValueError(
+                f'cv={cv!r} is not known; use "leave-one-run-out", a number of folds, a splitter '
+                "or (train, test) pairs"
+            )
         if len(lengths) < 2:
-            raise ValueError('cv="leave-one-run-out" needs at least 2 runs, got 1; give runs, or an int for contiguous folds of one run')
+            raise ValueError(
+                'cv="leave-one-run-out" needs at least 2 runs, got 1; give runs, '
+                "or an int for contiguous folds of one run"
+            )
         return _blocks(np.arange(len(lengths)), run_of)
     if isinstance(cv, int | np.integer) and not isinstance(cv, bool):
-        return _blocks(_whole_runs(int(cv), lengths), run_of) if len(lengths) > 1 else _contiguous(int(cv), lengths[0])
+        return (
+            _blocks(_whole_runs(int(cv), lengths), run_of)
+            if len(lengths) > 1
+            else _contiguous(int(cv), lengths[0])
+        )
     if hasattr(cv, "split"):
         rows = np.zeros((run_of.size, 1))
-        with warnings.catch_warnings():  # splitters that know no groups say so; offering them is not the user's doing
+        with (
+            warnings.catch_warnings()
+        ):  # splitters that know no groups say so; offering them is not the user's doing
             warnings.filterwarnings("ignore", message="The groups parameter is ignored", category=UserWarning)
             return list(cv.split(rows, None, run_of))
     if isinstance(cv, Iterable):
@@ -106,7 +122,10 @@ def _whole_runs(n_folds: int, lengths: list[int]) -> Rows:
     if n_folds < 2:
         raise ValueError(f"cv={n_folds}: at least 2 folds are needed")
     if n_folds > len(lengths):
-        raise ValueError(f"cv={n_folds} asks for more folds than there are runs ({len(lengths)}); runs are never cut, so use fewer folds")
+        raise ValueError(
+            f"cv={n_folds} asks for more folds than there are runs ({len(lengths)}); "
+            "runs are never cut, so use fewer folds"
+        )
     middles = np.cumsum(lengths) - np.asarray(lengths) / 2
     fold_of = np.minimum((middles / sum(lengths) * n_folds).astype(np.intp), n_folds - 1)
     least = np.arange(len(lengths)) - (len(lengths) - n_folds)
@@ -136,21 +155,33 @@ def _check_fold(train: Any, test: Any, n_samples: int, number: int) -> Fold:
         index = np.asarray(rows)
         if index.dtype == bool:
             if index.shape != (n_samples,):
-                raise ValueError(f"fold {number}: the boolean {what} mask has shape {index.shape}, expected ({n_samples},)")
+                raise ValueError(
+                    f"fold {number}: the boolean {what} mask has shape {index.shape}, expected ({n_samples},)"
+                )
             index = np.flatnonzero(index)
         if index.size == 0:
             raise ValueError(f"fold {number} has no {what} samples")
         if not np.issubdtype(index.dtype, np.integer):
-            raise ValueError(f"fold {number}: {what} indices must be integers or a boolean mask, got dtype {index.dtype}")
+            raise ValueError(
+                f"fold {number}: {what} indices must be integers or a boolean mask, got dtype {index.dtype}"
+            )
         unique = np.unique(index).astype(np.intp)
         if unique[0] < 0 or unique[-1] >= n_samples:
-            raise ValueError(f"fold {number}: {what} indices run from {unique[0]} to {unique[-1]}, the data have {n_samples} samples")
+            raise ValueError(
+                f"fold {number}: {what} indices run from {unique[0]} to {unique[-1]}, "
+                f"the data have {n_samples} samples"
+            )
         if unique.size != index.size:
-            raise ValueError(f"fold {number}: {what} indices repeat; samples drawn with replacement are not supported, use sample weights")
+            raise ValueError(
+                f"fold {number}: {what} indices repeat; samples drawn with replacement are not supported, "
+                "use sample weights"
+            )
         sets.append(unique)
     shared = np.intersect1d(sets[0], sets[1])
     if shared.size:
-        raise ValueError(f"fold {number} trains on {shared.size} of the samples that it scores (the first is {shared[0]})")
+        raise ValueError(
+            f"fold {number} trains on {shared.size} of the samples that it scores (the first is {shared[0]})"
+        )
     return Fold(*sets)
 
 
@@ -165,7 +196,10 @@ def _purge(fold: Fold, run_of: Rows, gap: int, number: int) -> Fold:
             near[moved[inside][same_run]] = True
     train = fold.train[~near[fold.train]]
     if train.size == 0:
-        raise ValueError(f"fold {number}: no training sample is further than gap={gap} from the scored ones; use a shorter gap or fewer folds")
+        raise ValueError(
+            f"fold {number}: no training sample is further than gap={gap} from the scored ones; "
+            "use a shorter gap or fewer folds"
+        )
     return Fold(train, fold.validation)
 
 

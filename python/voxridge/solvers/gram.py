@@ -58,7 +58,11 @@ def delayed_gram(
 
 
 def delayed_kernel(
-    features: NDArray[Any], delays: Sequence[int] = (0,), *, runs: Sequence[int] | None = None, dtype: Any = np.float64
+    features: NDArray[Any],
+    delays: Sequence[int] = (0,),
+    *,
+    runs: Sequence[int] | None = None,
+    dtype: Any = np.float64,
 ) -> NDArray[Any]:
     """``X X'`` (n_samples, n_samples) of the delayed design; arguments and errors as in :func:`delayed_gram`.
 
@@ -78,5 +82,7 @@ def _row_ranges(design: DelayedDesign, rows: Any) -> Ranges:
         return design.everything()
     index = np.asarray(rows)
     if index.size and (index.min() < 0 or index.max() >= design.n_samples):
-        raise ValueError(f"rows run from {index.min()} to {index.max()}, the data have {design.n_samples} samples")
+        raise ValueError(
+            f"rows run from {index.min()} to {index.max()}, the data have {design.n_samples} samples"
+        )
     return ranges_of(np.unique(index).astype(np.intp))

@@ -1,7 +1,7 @@
 """Dense linear algebra on C-ordered arrays, all of it in one BLAS with the GIL released.
 
-numpy and scipy wheels each carry an OpenBLAS with a thread pool of its own; calling both by turns makes their threads compete. Heavy products of
-this package go through here, and so through scipy's.
+numpy and scipy wheels each carry an OpenBLAS with a thread pool of its own; calling both by turns makes their
+threads compete. Heavy products of this package go through here, and so through scipy's.
 """
 
 from __future__ import annotations
@@ -17,9 +17,16 @@ Floating = NDArray[Any]
 
 
 def matmul(
-    a: Floating, b: Floating, *, trans_a: bool = False, trans_b: bool = False, out: Floating | None = None, beta: float = 0.0
+    a: Floating,
+    b: Floating,
+    *,
+    trans_a: bool = False,
+    trans_b: bool = False,
+    out: Floating | None = None,
+    beta: float = 0.0,
 ) -> Floating:
-    """``op(a) @ op(b)`` for C-ordered float32 or float64 matrices of one dtype; ``out`` <- product + ``beta`` * ``out``."""
+    """``op(a) @ op(b)`` for C-ordered float32 or float64 matrices of one dtype; ``out`` <- product + ``beta``
+    * ``out``."""
     if out is None:
         shape = (a.shape[1] if trans_a else a.shape[0], b.shape[0] if trans_b else b.shape[1])
         out = np.zeros(shape, dtype=a.dtype) if 0 in (*a.shape, *b.shape) else np.empty(shape, dtype=a.dtype)
@@ -36,7 +43,8 @@ def gram(a: Floating, *, trans: bool = True) -> Floating:
 
 
 class EighWorkspace:
-    """Memory that eigendecompositions share: LAPACK wants 2 n^2 elements, and fresh pages would cost a quarter of the time."""
+    """Memory that eigendecompositions share: LAPACK wants 2 n^2 elements, and fresh pages would cost a
+    quarter of the time."""
 
     def __init__(self) -> None:
         self._work: Floating = np.empty(0)
@@ -64,13 +72,15 @@ def eigh_inplace(a: Floating, workspace: EighWorkspace | None = None) -> Floatin
 
 
 def eigh(a: Floating) -> tuple[Floating, Floating]:
-    """``(w, q_t)`` with ``a = q_t.T @ diag(w) @ q_t``: w ascending, rows of q_t the eigenvectors, float64; ``a`` is kept."""
+    """``(w, q_t)`` with ``a = q_t.T @ diag(w) @ q_t``: w ascending, rows of q_t the eigenvectors, float64;
+    ``a`` is kept."""
     vectors = np.array(a, dtype=np.float64, order="C")
     return eigh_inplace(vectors), vectors
 
 
 def cholesky(a: Floating) -> Floating:
-    """Lower factor L of symmetric positive definite ``a = L L'`` (the upper triangle of the result is not cleared; ``a`` is kept).
+    """Lower factor L of symmetric positive definite ``a = L L'`` (the upper triangle of the result is not
+    cleared; ``a`` is kept).
 
     Raises
     ------
@@ -80,7 +90,9 @@ def cholesky(a: Floating) -> Floating:
     factor = np.array(a, order="C")
     failed = _cpu.cholesky(factor)
     if failed:
-        raise np.linalg.LinAlgError(f"the leading minor of order {failed} of a {a.shape} matrix is not positive definite")
+        raise np.linalg.LinAlgError(
+            f"the leading minor of order {failed} of a {a.shape} matrix is not positive definite"
+        )
     return factor
 
 

@@ -1,4 +1,5 @@
-"""What a cross-validated fit will do before it does it: route, tiles, flops and memory, from a written cost model."""
+"""What a cross-validated fit will do before it does it: route, tiles, flops and memory, from a written cost
+model."""
 
 from __future__ import annotations
 
@@ -13,14 +14,15 @@ from voxridge.solvers.folds import Fold
 
 _EIGH = 9.0  # float64 flops per k^3, with vectors
 _FLOAT64_COST = 2.0  # a float64 flop in units of a float32 flop
-_TILE_TARGET_BYTES = 96 * 2**20  # buffers of one tile: past this, wider tiles no longer make the products faster
+_TILE_TARGET_BYTES = 48 * 2**20  # buffers of one tile: wider ones no longer make the products faster
 _LEAST_TILE = 64
 _EXACT = 8  # bytes of a float64, which the primal falls back on (spectral.PrimalFolds)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Route and tiles of a fit, with what they cost. ``flops`` counts the irreducible products; ``peak_bytes`` is on top of the inputs."""
+    """Route and tiles of a fit, with what they cost. ``flops`` counts the irreducible products;
+    ``peak_bytes`` is on top of the inputs."""
 
     route: Literal["primal", "dual"]
     n_targets_batch: int
@@ -56,13 +58,16 @@ class Problem:
     n_alphas: int
     folds: Sequence[Fold]
     itemsize: int
+    targets_in_memory: bool = True
 
     @property
     def longest_train(self) -> int:
         return max(fold.train.size for fold in self.folds)
 
 
-def make_plan(problem: Problem, *, solver: str, memory_limit: int | None, n_targets_batch: int | None = None) -> Plan:
+def make_plan(
+    problem: Problem, *, solver: str, memory_limit: int | None, n_targets_batch: int | None = None
+) -> Plan:
     """Choose the cheaper route (or the one asked for) and tiles that fit the limit.
 
     Raises
@@ -75,49 +80,84 @@ def make_plan(problem: Problem, *, solver: str, memory_limit: int | None, n_targ
     if solver not in ("auto", "primal", "dual"):
         raise ValueError(f'solver={solver!r} is not known; use "auto", "primal" or "dual"')
     routes: list[Literal["primal", "dual"]] = ["primal", "dual"]
-    candidates = [_plan_route(problem, route, memory_limit, n_targets_batch) for route in routes if solver in ("auto", route)]
+    candidates = [
+        _plan_route(problem, route, memory_limit, n_targets_batch)
+        for route in routes
+        if solver in ("auto", route)
+    ]
     fitting = [plan for plan in candidates if memory_limit is None or plan.peak_bytes <= memory_limit]
     if not fitting:
         least = min(plan.peak_bytes for plan in candidates)
         raise MemoryError(
-            f"memory_limit={memory_limit} bytes is too small: the fit needs at least {least} bytes ({_megabytes(least)}) beside its inputs"
+            f"memory_limit={memory_limit} bytes is too small: the fit needs at least {least} bytes "
+            f"({_megabytes(least)}) beside its inputs"
         )
     return min(fitting, key=lambda plan: plan.flops)
 
 
-def _plan_route(problem: Problem, route: Literal["primal", "dual"], memory_limit: int | None, asked_tile: int | None) -> Plan:
-    n, p, v, item = problem.n, problem.p, problem.n_targets, problem.itemsize
-    k = min(p, problem.longest_train) if route == "primal" else problem.longest_train
-    order = p if route == "primal" else problem.longest_train
-    full = p if route == "primal" else n
-    factor_bytes = sum(_factor_bytes(problem, route, fold) for fold in problem.folds)
+def _plan_route(
+    problem: Problem, route: Literal["primal", "dual"], memory_limit: int | None, asked_tile: int | None
+) -> Plan:
+    v = problem.n_targets
     one_factor = max(_factor_bytes(problem, route, fold) for fold in problem.folds)
-    # While a factor is made: the total Gram, its own Gram and eigenvectors, LAPACK's workspace of 2 k^2, M and the held-out design.
-    making = 8 * (full**2 + 5 * order**2) + full * full * item
-    result_bytes = (full + 1) * v * item + (problem.n_alphas + 3) * v * 8
-    row_bytes = item * (n + 5 * k) + 8 * 4 * problem.n_alphas
-    if route == "primal":  # X'Y of every fold, of all samples and of one training set, and z; in float64 where float32 will not do
-        row_bytes += _EXACT * ((len(problem.folds) + 2) * order + k + n)
-    least = making + result_bytes + one_factor + row_bytes * min(_LEAST_TILE, max(v, 1))
+    all_factors = sum(_factor_bytes(problem, route, fold) for fold in problem.folds)
+    row_bytes = _bytes_per_target(problem, route)
+    least = _peak(problem, route, one_factor, min(_LEAST_TILE, v) * row_bytes)
     budget = _TILE_TARGET_BYTES if memory_limit is None else min(_TILE_TARGET_BYTES, memory_limit - least)
-    tile = asked_tile or int(np.clip(budget // row_bytes, _LEAST_TILE, 8192))
-    tile = max(1, min(tile, v))
-    fixed = making + result_bytes + tile * row_bytes
-    together = len(problem.folds)
-    if memory_limit is not None and fixed + factor_bytes > memory_limit:
-        together = max(1, int((memory_limit - fixed) // max(one_factor, 1)))
-    held = min(factor_bytes, together * one_factor)
+    tile = max(1, min(asked_tile or int(np.clip(budget // row_bytes, _LEAST_TILE, 8192)), v))
+    # A pass of the dual reads the targets and no more, so one fold at a time costs next to nothing; the
+    # primal forms X'Y anew in every pass.
+    together = 1 if route == "dual" and problem.targets_in_memory else len(problem.folds)
+    held = min(all_factors, together * one_factor)
+    if memory_limit is not None and _peak(problem, route, held, tile * row_bytes) > memory_limit:
+        spare = memory_limit - _peak(problem, route, 0, tile * row_bytes)
+        together = int(np.clip(spare // max(one_factor, 1), 1, together))
+        held = min(all_factors, together * one_factor)
     return Plan(
         route=route,
         n_targets_batch=tile,
         folds_per_pass=together,
         flops=_flops(problem, route),
-        factor_bytes=int(held),
-        tile_bytes=int(tile * row_bytes),
-        result_bytes=int(result_bytes),
-        peak_bytes=int(fixed + held),
-        reason=f"n = {n}, p = {p}",
+        factor_bytes=held,
+        tile_bytes=tile * row_bytes,
+        result_bytes=_result_bytes(problem, route),
+        peak_bytes=_peak(problem, route, held, tile * row_bytes),
+        reason=f"n = {problem.n}, p = {problem.p}",
     )
+
+
+def _orders(problem: Problem, route: str) -> tuple[int, int]:
+    """Order of the Gram of all samples and of the largest training Gram."""
+    return (problem.p, problem.p) if route == "primal" else (problem.n, problem.longest_train)
+
+
+def _peak(problem: Problem, route: str, factors: int, tiles: int) -> int:
+    """The largest of three moments, beside the inputs."""
+    full, order = _orders(problem, route)
+    scores = (problem.n_alphas + 3) * problem.n_targets * 8
+    # Decomposing: the Gram of all, one of our own that becomes the eigenvectors, LAPACK's 2 k^2, M.
+    decomposing = 8 * max(full**2 + 4 * order**2, (4 if route == "primal" else 3) * full**2) + factors
+    scoring = 8 * (full**2 + 2 * order**2) + factors + tiles
+    refitting = (
+        (_EXACT + problem.itemsize) * full**2 + factors + tiles + _result_bytes(problem, route) - scores
+    )
+    return int(scores + max(decomposing, scoring, refitting))
+
+
+def _result_bytes(problem: Problem, route: str) -> int:
+    full, _ = _orders(problem, route)
+    return (full * problem.itemsize + 8 * (problem.n_alphas + 3)) * problem.n_targets
+
+
+def _bytes_per_target(problem: Problem, route: str) -> int:
+    """Buffers of one target in a tile."""
+    _, order = _orders(problem, route)
+    k = min(order, problem.longest_train)
+    wide = problem.itemsize * (problem.n + 5 * k) + 8 * 4 * problem.n_alphas
+    if route == "dual":
+        return wide
+    # X'Y of every fold, of all samples and of one training set, and z; in float64 where float32 will not do.
+    return wide + _EXACT * ((len(problem.folds) + 2) * order + k + problem.n)
 
 
 def _factor_bytes(problem: Problem, route: str, fold: Fold) -> int:
@@ -132,7 +172,10 @@ def _flops(problem: Problem, route: str) -> float:
     n, p, v = problem.n, problem.p, problem.n_targets
     wide = 0.0
     square = float(n * p * (p if route == "primal" else n)) * _FLOAT64_COST
-    orders = [(p if route == "primal" else fold.train.size, min(p, fold.train.size), fold.validation.size) for fold in problem.folds]
+    orders = [
+        (p if route == "primal" else fold.train.size, min(p, fold.train.size), fold.validation.size)
+        for fold in problem.folds
+    ]
     for order, k, scored in orders:
         square += _FLOAT64_COST * (_EIGH * order**3 + 2.0 * scored * order * k + scored * k * k)
         wide += 2.0 * v * (order * k + k * k + k * min(scored, order) + 1.5 * problem.n_alphas * k)
@@ -156,20 +199,34 @@ def parse_memory(limit: Any) -> int | None:
     """
     if limit is None:
         return None
-    units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+    units = {
+        "": 1,
+        "B": 1,
+        "KB": 10**3,
+        "MB": 10**6,
+        "GB": 10**9,
+        "TB": 10**12,
+        "KIB": 2**10,
+        "MIB": 2**20,
+        "GIB": 2**30,
+        "TIB": 2**40,
+    }
     text = str(limit).strip().upper().replace(" ", "")
     number = text.rstrip("KMGTIB")
     try:
         amount = float(number) * units[text[len(number) :]]
     except (KeyError, ValueError):
-        raise ValueError(f'memory_limit={limit!r} is not an amount of memory; give bytes or text such as "8GB"') from None
+        raise ValueError(
+            f'memory_limit={limit!r} is not an amount of memory; give bytes or text such as "8GB"'
+        ) from None
     if not np.isfinite(amount) or amount <= 0:
         raise ValueError(f"memory_limit={limit!r} must be positive")
     return int(amount)
 
 
 def available_memory() -> int:
-    """Bytes this process may still take: free memory, or what is left of a container's limit where that is less."""
+    """Bytes this process may still take: free memory, or what is left of a container's limit where that is
+    less."""
     free = _meminfo("MemAvailable")
     for limit, used in (
         ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),

@@ -1,4 +1,5 @@
-"""Ridge with a penalty per target, chosen by cross-validation: one pass over the targets, a tile at a time."""
+"""Ridge with a penalty per target, chosen by cross-validation: one pass over the targets, a tile at a
+time."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ Report = Callable[[str, float], None]
 
 @dataclass
 class RidgeCVResult:
-    """What :func:`solve_ridge_cv` returns. Arrays over targets have length n_targets; masked targets hold NaN (coefficients: 0)."""
+    """What :func:`solve_ridge_cv` returns. Arrays over targets have length n_targets; masked targets hold NaN
+    (coefficients: 0)."""
 
     alphas: Floating
     alpha: Floating
@@ -47,8 +49,9 @@ class RidgeCVResult:
 class Targets:
     """Targets read a tile of columns at a time.
 
-    ``read(begin, end)`` gives (n_samples, end - begin); ``mean`` (float64) is taken off where there is an intercept; targets that
-    are not ``valid`` are replaced by zeros, so the others see the same arithmetic whatever was masked.
+    ``read(begin, end)`` gives (n_samples, end - begin); ``mean`` (float64) is taken off where there is an
+    intercept; targets that are not ``valid`` are replaced by zeros, so the others see the same arithmetic
+    whatever was masked.
     """
 
     n_samples: int
@@ -56,6 +59,7 @@ class Targets:
     read: ReadTargets
     mean: Floating
     valid: NDArray[np.bool_]
+    in_memory: bool = True
 
     def tile(self, begin: int, end: int, out: Floating, centre: bool) -> Floating:
         block = self.read(begin, end)
@@ -83,8 +87,9 @@ def solve_ridge_cv(
 ) -> RidgeCVResult:
     """Choose a penalty for every target by its mean held-out score, then refit on all samples.
 
-    Minimises ``||y - b - X w||^2 + alpha ||w||^2`` with b unpenalised. The score of a penalty is the mean over folds of the held-out
-    correlation or R2; **ties go to the larger penalty**. Every target is refitted once, with its own penalty.
+    Minimises ``||y - b - X w||^2 + alpha ||w||^2`` with b unpenalised. The score of a penalty is the mean
+    over folds of the held-out correlation or R2; **ties go to the larger penalty**. Every target is refitted
+    once, with its own penalty.
 
     Parameters
     ----------
@@ -92,7 +97,8 @@ def solve_ridge_cv(
         float32 or float64; its dtype is the working precision of everything as wide as the targets.
     targets : Targets
     alphas : sequence of float
-        The grid, in any order, penalties as in scikit-learn (the loss adds ``alpha ||w||^2``). Zero needs full rank.
+        The grid, in any order, penalties as in scikit-learn (the loss adds ``alpha ||w||^2``). Zero needs
+        full rank.
     folds : sequence of Fold
     scoring : "correlation" or "r2"
     alpha_per_target : bool
@@ -121,15 +127,34 @@ def solve_ridge_cv(
         raise ValueError(f'scoring={scoring!r} is not known here; use "correlation" or "r2"')
     if not folds:
         raise ValueError("folds is empty")
-    problem = Problem(design.n_samples, design.n_columns, targets.n_targets, grid.size, folds, design.dtype.itemsize)
+    problem = Problem(
+        design.n_samples,
+        design.n_columns,
+        targets.n_targets,
+        grid.size,
+        folds,
+        design.dtype.itemsize,
+        targets.in_memory,
+    )
     plan = make_plan(problem, solver=solver, memory_limit=memory_limit, n_targets_batch=n_targets_batch)
-    fit = _Fit(design, targets, grid, list(folds), scoring, fit_intercept, alpha_per_target, plan, report or (lambda step, done: None))
+    fit = _Fit(
+        design,
+        targets,
+        grid,
+        list(folds),
+        scoring,
+        fit_intercept,
+        alpha_per_target,
+        plan,
+        report or (lambda step, done: None),
+    )
     return fit.run()
 
 
 @dataclass
 class _Fit:
-    """The passes over the targets. Fold factors are made in groups that fit in memory; the refit joins the last group's pass."""
+    """The passes over the targets. Fold factors are made in groups that fit in memory; the refit joins the
+    last group's pass."""
 
     design: DelayedDesign
     targets: Targets
@@ -155,7 +180,10 @@ class _Fit:
         size = self.design.n_columns if self.plan.route == "primal" else self.design.n_samples
         self.weights = np.empty((size, v), dtype=dtype)
         self.intercept = np.zeros(v)
-        groups = [self.folds[i : i + self.plan.folds_per_pass] for i in range(0, len(self.folds), self.plan.folds_per_pass)]
+        groups = [
+            self.folds[i : i + self.plan.folds_per_pass]
+            for i in range(0, len(self.folds), self.plan.folds_per_pass)
+        ]
         refit_now = self.alpha_per_target
         for number, group in enumerate(groups):
             last = number == len(groups) - 1
@@ -187,7 +215,9 @@ class _Fit:
     def _pass(self, factors: list[FoldFactor], full: tuple[Spectrum, Floating] | None, name: str) -> None:
         for begin, end in self._tiles():
             self.report(name, begin / max(1, self.targets.n_targets))
-            y = self.targets.tile(begin, end, self.take("y", self.design.n_samples, end - begin), self.fit_intercept)
+            y = self.targets.tile(
+                begin, end, self.take("y", self.design.n_samples, end - begin), self.fit_intercept
+            )
             products = TileProducts(self, y, factors)
             for factor in factors:
                 self.scores[:, begin:end] += products.scores(factor) / len(self.folds)
@@ -205,12 +235,18 @@ class _Fit:
         """A contiguous (rows, cols) matrix in memory called ``name``, which every tile uses again."""
         buffer = self.buffers.get(name)
         if buffer is None or buffer.size < rows * cols:
-            self.buffers[name] = buffer = np.empty(rows * self.plan.n_targets_batch, dtype=dtype or self.design.dtype)
+            self.buffers[name] = buffer = np.empty(
+                rows * self.plan.n_targets_batch, dtype=dtype or self.design.dtype
+            )
         return buffer[: rows * cols].reshape(rows, cols)
 
     def _choose_one(self) -> None:
         valid = self.targets.valid
-        mean = self.scores[:, valid].mean(axis=1, keepdims=True) if valid.any() else np.zeros((self.alphas.size, 1))
+        mean = (
+            self.scores[:, valid].mean(axis=1, keepdims=True)
+            if valid.any()
+            else np.zeros((self.alphas.size, 1))
+        )
         self.alpha[:] = self.alphas[_best(mean, self.alphas)[0]]
 
     def _refit(self, full: tuple[Spectrum, Floating], products: TileProducts, begin: int, end: int) -> None:
@@ -226,15 +262,28 @@ class _Fit:
 
     def _result(self) -> RidgeCVResult:
         masked = ~self.targets.valid
-        best = _best(self.scores, self.alphas) if self.alpha_per_target else np.flatnonzero(self.alphas == self.alpha[:1])[:1]
-        best_scores = self.scores[best, np.arange(self.targets.n_targets)] if self.targets.n_targets else np.empty(0)
-        n_edge = (int((self.alpha[~masked] == self.alphas.min()).sum()), int((self.alpha[~masked] == self.alphas.max()).sum()))
+        best = (
+            _best(self.scores, self.alphas)
+            if self.alpha_per_target
+            else np.flatnonzero(self.alphas == self.alpha[:1])[:1]
+        )
+        best_scores = (
+            self.scores[best, np.arange(self.targets.n_targets)] if self.targets.n_targets else np.empty(0)
+        )
+        n_edge = (
+            int((self.alpha[~masked] == self.alphas.min()).sum()),
+            int((self.alpha[~masked] == self.alphas.max()).sum()),
+        )
         for array in (self.alpha, best_scores):
             array[masked] = np.nan
         self.scores[:, masked] = np.nan
         self.weights[:, masked] = 0
         self.intercept[masked] = np.nan
-        weights = PrimalWeights(self.weights, self.design.delays) if self.plan.route == "primal" else DualWeights(self.weights, self.design)
+        weights = (
+            PrimalWeights(self.weights, self.design.delays)
+            if self.plan.route == "primal"
+            else DualWeights(self.weights, self.design)
+        )
         return RidgeCVResult(
             alphas=self.alphas,
             alpha=self.alpha,
@@ -262,7 +311,8 @@ class TileProducts:
         return self.fit.take(name, rows, self.width, self.dtype)
 
     def _held_out(self) -> None:
-        """X_f'Y_f of every fold; their sum is X'Y where the folds of all passes are these and cover every sample once."""
+        """X_f'Y_f of every fold; their sum is X'Y where the folds of all passes are these and cover every
+        sample once."""
         design, p = self.fit.design, self.fit.design.n_columns
         self.exact_y = self.y
         if self.dtype != self.y.dtype:
@@ -270,7 +320,9 @@ class TileProducts:
             np.copyto(self.exact_y, self.y)
         self.held_out = {}
         for number, factor in enumerate(self.factors):
-            self.held_out[id(factor)] = design.xty(self.exact_y, factor.validation, self._take(f"held out {number}", p))
+            self.held_out[id(factor)] = design.xty(
+                self.exact_y, factor.validation, self._take(f"held out {number}", p)
+            )
         self.total = self._take("total", p)
         if self._covers_once():
             np.copyto(self.total, self.held_out[id(self.factors[0])])
@@ -282,7 +334,9 @@ class TileProducts:
     def _covers_once(self) -> bool:
         rows = sorted(pair for factor in self.factors for pair in factor.validation)
         ends = [0] + [end for _, end in rows]
-        return bool(rows) and [begin for begin, _ in rows] == ends[:-1] and ends[-1] == self.fit.design.n_samples
+        return (
+            bool(rows) and [begin for begin, _ in rows] == ends[:-1] and ends[-1] == self.fit.design.n_samples
+        )
 
     def scores(self, factor: FoldFactor) -> Floating:
         fit, k = self.fit, factor.spectrum.rank
@@ -298,12 +352,15 @@ class TileProducts:
         return heldout_scores(factor, z, c, sums, squares, train_mean, fit.alphas, fit.scoring, work)
 
     def _project_train(self, factor: FoldFactor, train_sums: Floating, z: Floating) -> None:
-        """z = Q' of the centred X_train'Y_train (primal) or of Y_train (dual: Q is orthogonal to the constant already)."""
+        """z = Q' of the centred X_train'Y_train (primal) or of Y_train (dual: Q is orthogonal to the constant
+        already)."""
         q_t = factor.spectrum.q_t
         if not self.primal:
             return _project_rows(q_t, self.y, factor.train, z)
         train = self._take("train", q_t.shape[1])
-        if 2 * n_rows(factor.train) < self.y.shape[0]:  # a small part of the whole would drown in the rounding of the difference
+        if (
+            2 * n_rows(factor.train) < self.y.shape[0]
+        ):  # a small part of the whole would drown in the rounding of the difference
             self.fit.design.xty(self.exact_y, factor.train, train)
         else:
             np.subtract(self.total, self.held_out[id(factor)], out=train)
@@ -335,7 +392,9 @@ class TileProducts:
     def project_all(self, spectrum: Spectrum, z: Floating) -> None:
         """z = Q' of the centred X'Y (primal) or of Y (dual), all samples."""
         if self.primal:
-            self._project(spectrum.q_t, self.total, z)  # the mean of y is 0 where there is an intercept: nothing else to centre
+            self._project(
+                spectrum.q_t, self.total, z
+            )  # the mean of y is 0 where there is an intercept: nothing else to centre
         else:
             matmul(spectrum.q_t, self.y, out=z)
 

@@ -25,7 +25,8 @@ def run_offsets(runs: Sequence[int] | None, n_samples: int, *, name: str = "runs
         raise ValueError(f"{name}={lengths}: every run needs at least one sample; leave empty runs out")
     if sum(lengths) != n_samples:
         raise ValueError(
-            f"{name} add up to {sum(lengths)} samples, but the data have {n_samples}; give the length of every run in order"
+            f"{name} add up to {sum(lengths)} samples, but the data have {n_samples}; "
+            "give the length of every run in order"
         )
     return [0, *np.cumsum(lengths).tolist()]
 
@@ -53,8 +54,8 @@ def check_delays(delays: Iterable[int], runs: Sequence[int] | None = None) -> tu
     longest = max(abs(delay) for delay in checked)
     if runs is not None and longest >= min(runs):
         raise ValueError(
-            f"the delay of {longest} samples is as long as the shortest run ({min(runs)} samples), whose delayed features would all "
-            "be zero; shorten delays or leave that run out"
+            f"the delay of {longest} samples is as long as the shortest run ({min(runs)} samples), "
+            "whose delayed features would all be zero; shorten delays or leave that run out"
         )
     return tuple(checked)
 

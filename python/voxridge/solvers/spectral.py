@@ -1,13 +1,15 @@
 """The spectral route: one eigendecomposition a fold, every penalty for every target from one product.
 
-For one fold let the centred training Gram be ``Q diag(l) Q'`` (primal: of the features; dual: of the samples). With ``z = Q' C_train``, the held-out
-design in the eigenbasis ``A = X_val Q``, ``M = A'A``, ``c = A' Y_val`` and ``d_i(alpha) = 1 / (l_i + alpha)``
+For one fold let the centred training Gram be ``Q diag(l) Q'`` (primal: of the features; dual: of the
+samples). With ``z = Q' C_train``, the held-out design in the eigenbasis ``A = X_val Q``, ``M = A'A``, ``c =
+A' Y_val`` and ``d_i(alpha) = 1 / (l_i + alpha)``
 
     pred . y   = sum_i d_i c_i z_i
     |pred|^2   = sum_ij M_ij z_i z_j d_i d_j
 
-and since ``d_i d_j = (d_i - d_j) / (l_j - l_i)``, the second needs one k x k x n_targets product whatever the number of penalties
-(csrc/core/spectral_scores.hpp states the op). Eigenvalues below ``k eps l_max`` are dropped: they carry rounding only.
+and since ``d_i d_j = (d_i - d_j) / (l_j - l_i)``, the second needs one k x k x n_targets product whatever the
+number of penalties (csrc/core/spectral_scores.hpp states the op). Eigenvalues below ``k eps l_max`` are
+dropped: they carry rounding only.
 """
 
 from __future__ import annotations
@@ -88,19 +90,18 @@ class PrimalFolds:
         self.total_gram = design.gram(design.everything())
         self.total_sums = design.sums(design.everything())
 
-    def centred_gram(self, fold: Fold | None) -> tuple[Floating, Floating]:
-        """Training Gram about the training means, and the means; None: of all samples."""
-        n = self.design.n_samples
-        if fold is None:
-            g, sums, count = self.total_gram.copy(), self.total_sums, n
-        else:
-            excluded, count = ranges_of(fold.excluded(n)), fold.train.size
-            if n_rows(excluded) < count:
-                g = self.design.gram(excluded)
-                np.subtract(self.total_gram, g, out=g)
-                sums = self.total_sums - self.design.sums(excluded)
-            else:
-                g, sums = self.design.gram(fold.train_ranges()), self.design.sums(fold.train_ranges())
+    def centred_gram(self, fold: Fold) -> tuple[Floating, Floating]:
+        """Training Gram of a fold about the training means, and the means."""
+        excluded, count = ranges_of(fold.excluded(self.design.n_samples)), fold.train.size
+        if n_rows(excluded) < count:
+            g = self.design.gram(excluded)
+            np.subtract(self.total_gram, g, out=g)
+            return self._centre(g, self.total_sums - self.design.sums(excluded), count)
+        train = fold.train_ranges()
+        return self._centre(self.design.gram(train), self.design.sums(train), count)
+
+    def _centre(self, g: Floating, sums: Floating, count: int) -> tuple[Floating, Floating]:
+        """``g - count mean mean'`` in place, and the mean."""
         if not self.fit_intercept:
             return g, np.zeros_like(sums)
         mean = sums / count
@@ -115,15 +116,18 @@ class PrimalFolds:
         return _finish(self._narrowed(spectrum), fold, a, shift, mean, self.alpha_min, self.design)
 
     def full(self) -> tuple[Spectrum, Floating]:
-        """Spectrum and feature means for the refit on all samples."""
-        g, mean = self.centred_gram(None)
-        return self._narrowed(decompose(g, self.workspace)), mean
+        """Spectrum and feature means for the refit on all samples; the Gram is overwritten: this comes last."""
+        g, mean = self._centre(self.total_gram, self.total_sums, self.design.n_samples)
+        spectrum = self._narrowed(decompose(g, self.workspace))
+        del self.total_gram, self.workspace
+        return spectrum, mean
 
     def _narrowed(self, spectrum: Spectrum) -> Spectrum:
         """Eigenvectors in the dtype of the products with X'Y, which the first spectrum decides.
 
-        X'Y holds the strong directions of X times s_max and the weak ones times s_min. float32 rounds both at the level of the first, so
-        past a condition number of 1e4 these products are done in float64 (measured: 1e-4 off at 1e9 otherwise).
+        X'Y holds the strong directions of X times s_max and the weak ones times s_min. float32 rounds both at
+        the level of the first, so past a condition number of 1e4 these products are done in float64
+        (measured: 1e-4 off at 1e9 otherwise).
         """
         if self.product_dtype is None:
             exact = spectrum.condition(self.alpha_min) > _FLOAT32_CONDITION
@@ -153,13 +157,17 @@ class DualFolds:
         spectrum = decompose(train, self.workspace)
         a = matmul(cross, spectrum.q_t, trans_b=True)
         shift = a.mean(axis=0) if scoring == "correlation" else np.zeros(a.shape[1])
-        return _finish(spectrum.astype(self.product_dtype), fold, a, shift, np.empty(0), self.alpha_min, self.design)
+        return _finish(
+            spectrum.astype(self.product_dtype), fold, a, shift, np.empty(0), self.alpha_min, self.design
+        )
 
     def full(self) -> tuple[Spectrum, Floating]:
         """Spectrum for the refit on all samples; the kernel is overwritten, so this comes last."""
         if self.fit_intercept:
             _centre(self.kernel, self.kernel.mean(axis=0))
-        return decompose(self.kernel, self.workspace).astype(self.product_dtype), np.empty(0)
+        spectrum = decompose(self.kernel, self.workspace).astype(self.product_dtype)
+        del self.kernel, self.workspace
+        return spectrum, np.empty(0)
 
 
 def _centre(kernel: Floating, column_mean: Floating) -> None:
@@ -169,7 +177,13 @@ def _centre(kernel: Floating, column_mean: Floating) -> None:
 
 
 def _finish(
-    spectrum: Spectrum, fold: Fold, a: Floating, shift: Floating, x_mean: Floating, alpha_min: float, design: DelayedDesign
+    spectrum: Spectrum,
+    fold: Fold,
+    a: Floating,
+    shift: Floating,
+    x_mean: Floating,
+    alpha_min: float,
+    design: DelayedDesign,
 ) -> FoldFactor:
     a -= shift
     m = gram(a)
@@ -201,9 +215,11 @@ def heldout_scores(
     scoring: Scoring,
     work: tuple[Floating, Floating],
 ) -> Floating:
-    """Scores (n_alphas, n_targets) of one fold, from z and c (k, n_targets) and the moments of y over the scored rows.
+    """Scores (n_alphas, n_targets) of one fold, from z and c (k, n_targets) and the moments of y over the
+    scored rows.
 
-    A constant target or a constant prediction has correlation 0; a target that is constant over the scored rows has R2 0.
+    A constant target or a constant prediction has correlation 0; a target that is constant over the scored
+    rows has R2 0.
     """
     lz, nz = work
     factor.form.apply(z, lz, nz)

@@ -25,6 +25,10 @@ class PrimalWeights:
     def n_features(self) -> int:
         return int(self.coef.shape[0]) // len(self.delays)
 
+    def owned(self) -> PrimalWeights:
+        """Weights that share no memory with the caller's features."""
+        return self
+
     def coefficients(self) -> Floating:
         """(p, n_targets)."""
         return self.coef
@@ -36,7 +40,8 @@ class PrimalWeights:
 
 @dataclass
 class DualWeights:
-    """``X -> X X_train' dual`` with ``dual`` (n_train, n_targets): smaller than coefficients where there are more columns than samples."""
+    """``X -> X X_train' dual`` with ``dual`` (n_train, n_targets): smaller than coefficients where there are
+    more columns than samples."""
 
     dual: Floating
     train: DelayedDesign
@@ -48,6 +53,14 @@ class DualWeights:
     @property
     def n_features(self) -> int:
         return int(self.train.features.shape[1])
+
+    def owned(self) -> DualWeights:
+        """Weights that share no memory with the caller's features: a fit must not change when they do."""
+        features = self.train.features
+        if features.base is None and features.flags.writeable:
+            return self
+        runs = np.diff(self.train.offsets).tolist()
+        return DualWeights(self.dual, DelayedDesign(features.copy(), self.delays, runs))
 
     def coefficients(self) -> Floating:
         """(p, n_targets), formed here."""
