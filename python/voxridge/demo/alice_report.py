@@ -92,8 +92,8 @@ def write_report(
         {"group mean": group, "single listeners": ~group},
         figures,
         more=[null],
-        caption="Word rate beside ten principal components of each layer, mean over regions. Green: the same with "
-        "the layer's word vectors in a random order: how many words there are and when is kept, which "
+        caption="Word rate beside ten principal components of each layer, mean over regions. Green: the same "
+        "with the layer's word vectors in a random order: how many words there are and when is kept, which "
         "words is lost.",
     )
     _folds(report, result, shuffled, group, figures)

@@ -53,7 +53,7 @@ def alpha_figure(grid: Float64, groups: Mapping[str, Float64]) -> Any:
     grid = np.sort(grid)
     step = float(np.diff(np.log10(grid)).min()) if len(grid) > 1 else 1.0
     with look():
-        figure = new_figure(8.2, 3.4)
+        figure = new_figure(7.4, 3.4)
         axes = figure.add_subplot()
         places = np.log10(grid)
         width = 0.84 * step / len(groups)

@@ -36,7 +36,7 @@ def bars_figure(
     """
     rng = np.random.default_rng(0)
     with look():
-        figure = new_figure(8.2, 4.2)
+        figure = new_figure(7.4, 4.2)
         axes = figure.add_subplot()
         width = 0.8 / len(series)
         for position, ((name, values), colour) in enumerate(zip(series.items(), SERIES, strict=False)):
@@ -103,7 +103,7 @@ def truth_figure(known: Float64, recovered: Float64, groups: Mapping[str, NDArra
 def sides_figure(names: Sequence[str], truth: Float64, recovered: Float64) -> Any:
     """Left and right mean of each area, truth as outline and recovery as bar; arrays (n_areas, 2)."""
     with look():
-        figure = new_figure(8.2, 3.9)
+        figure = new_figure(7.4, 3.9)
         axes = figure.add_subplot()
         for side, (label, colour) in enumerate((("left", BLUE), ("right", VERMILION))):
             x = np.arange(len(names)) + (side - 0.5) * 0.4
@@ -129,7 +129,7 @@ def sides_figure(names: Sequence[str], truth: Float64, recovered: Float64) -> An
 def folds_figure(folds: Sequence[str], series: Mapping[str, Float64], *, title: str) -> Any:
     """A line per model over the outer folds; values (n_folds,)."""
     with look():
-        figure = new_figure(8.2, 3.4)
+        figure = new_figure(7.4, 3.4)
         axes = figure.add_subplot()
         for (name, values), colour in zip(series.items(), SERIES, strict=False):
             axes.plot(np.arange(len(folds)), values, color=colour, marker="o", label=name)
@@ -146,7 +146,7 @@ def alignment_figure(
 ) -> Any:
     """Scores against a shift in seconds; ``control``: level of the dashed line of the same name."""
     with look():
-        figure = new_figure(8.2, 3.6)
+        figure = new_figure(7.4, 3.6)
         axes = figure.add_subplot()
         for (name, values), colour in zip(curves.items(), SERIES, strict=False):
             axes.plot(seconds, values, color=colour, marker="o", markersize=4, label=name)

@@ -46,11 +46,12 @@ def layer_figure(
     chosen : layers chosen in the folds, marked along the bottom
     """
     with look():
-        figure = new_figure(8.2, 4.3)
+        figure = new_figure(7.4, 4.3)
         axes = figure.add_subplot()
         for curve, colour in zip(curves, SERIES, strict=False):
             interval = mean_interval(curve.layers, axis=1)
-            axes.fill_between(numbers, interval.low, interval.high, color=colour, alpha=0.16, linewidth=0)
+            if curve.control is not None:
+                axes.fill_between(numbers, interval.low, interval.high, color=colour, alpha=0.16, linewidth=0)
             axes.plot(numbers, interval.mean, color=colour, marker="o", markersize=3.5, label=curve.name)
             if curve.control is not None:
                 label = f"{curve.name}: {control} alone"

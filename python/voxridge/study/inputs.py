@@ -139,9 +139,7 @@ def check_responses(runs: Mapping[str, Array], names: Sequence[str]) -> None:
     """Same columns in every run, and one name per column when names are given."""
     widths = {name: data.shape[1] for name, data in runs.items()}
     if len(set(widths.values())) > 1:
-        raise ValueError(
-            f"responses differ in their number of columns: {widths}; every run needs the same targets"
-        )
+        raise ValueError(f"responses differ in their columns: {widths}; every run needs the same targets")
     width = next(iter(widths.values()))
     if names and len(names) != width:
         raise ValueError(

@@ -1,0 +1,156 @@
+"""A whole study from files: results, tables, report, resuming after an interruption."""
+
+from __future__ import annotations
+
+import csv
+import warnings
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from voxridge.demo.story import load_story, read_aloud
+from voxridge.features import tr_times, word_rate
+from voxridge.study import engine
+from voxridge.study.config import load_config
+from voxridge.study.inputs import read_responses, read_study_inputs, usable_targets
+from voxridge.study.prepare import delayed
+from voxridge.study.run import run_study
+
+STUDY = """
+title = "Made up"
+[model]
+layers = [0, 2]
+[responses]
+tr = 1.5
+high_pass = 100
+names = ["rate", "noise", "flat", "broken"]
+[fit]
+alpha_low = 10
+alpha_count = 5
+components = 4
+beside_word_rate = true
+"""
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """Three runs with a target driven by the word rate, a noise target, a constant and a NaN target."""
+    rng = np.random.default_rng(0)
+    text = STUDY
+    for number, chapter in enumerate(load_story().chapters[:3], start=1):
+        words = read_aloud(chapter)
+        with (tmp_path / f"w{number}.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["word", "onset", "offset"])
+            writer.writerows(zip(words.text, words.onset, words.offset, strict=True))
+        rate = word_rate(words, tr_times(90, 1.5), 1.5, outside="keep")
+        data = rng.standard_normal((90, 4))
+        data[:, 0] += 2 * delayed(rate, (3,))[:, 0]
+        data[:, 2] = 4.0
+        data[5, 3] = np.nan
+        np.save(tmp_path / f"r{number}.npy", data.astype(np.float32))
+        text += f'[[runs]]\nname = "run-{number}"\nwords = "w{number}.csv"\nresponses = "r{number}.npy"\n'
+    path = tmp_path / "study.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def run(path: Path, out: Path, model: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return run_study(load_config(path), out, model=model, progress=False)
+
+
+@pytest.mark.slow
+def test_study_end_to_end(study: Path, tmp_path: Path, tiny_model: Any) -> None:
+    before = {p: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()}
+    outcome = run(study, tmp_path / "out", tiny_model)
+    result = outcome.result
+    assert result.targets["name"] == ["rate", "noise"]
+    assert [m.name for m in result.models] == ["word rate", "word rate + layer 0", "word rate + layer 2"]
+    assert result.control.mean_scores[0] > 0.6
+    assert abs(result.control.mean_scores[1]) < 0.3
+    with h5py.File(tmp_path / "out" / "results.h5") as file:
+        np.testing.assert_allclose(file["models/word rate/scores"][:], result.control.scores, rtol=1e-6)
+        assert file.attrs["title"] == "Made up"
+    with (tmp_path / "out" / "tables" / "targets.csv").open(newline="") as table:
+        rows = list(csv.reader(table))
+    assert rows[0][:3] == ["name", "r word rate", "r chosen layer"]
+    assert [row[0] for row in rows[1:]] == ["rate", "noise"]
+    page = outcome.report.read_text(encoding="utf-8")
+    assert "2 target(s) are constant or not finite and were left out: flat, broken" in page
+    assert {p: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()} == before
+
+
+@pytest.mark.slow
+def test_interrupted_study_goes_on(
+    study: Path, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[str] = []
+    original = engine.score_model
+
+    def counting(model: Any, *arguments: Any, **keywords: Any) -> Any:
+        if len(fitted) == 2:
+            raise KeyboardInterrupt
+        fitted.append(model.name)
+        return original(model, *arguments, **keywords)
+
+    monkeypatch.setattr(engine, "score_model", counting)
+    with pytest.raises(KeyboardInterrupt):
+        run(study, tmp_path / "out", tiny_model)
+    assert not (tmp_path / "out" / "report.html").exists()
+    assert fitted == ["word rate", "word rate + layer 0"]
+    fitted.clear()
+    outcome = run(study, tmp_path / "out", tiny_model)
+    assert fitted == ["word rate + layer 2"]
+    monkeypatch.undo()
+    whole = run(study, tmp_path / "whole", tiny_model)
+    for resumed, fresh in zip(outcome.result.models, whole.result.models, strict=True):
+        np.testing.assert_array_equal(resumed.scores, fresh.scores)
+    # Other settings are other fits: nothing kept may be used.
+    monkeypatch.setattr(
+        engine, "score_model", lambda m, *a, **k: fitted.append(m.name) or original(m, *a, **k)
+    )
+    fitted.clear()
+    study.write_text(study.read_text().replace("alpha_count = 5", "alpha_count = 6"))
+    run(study, tmp_path / "out", tiny_model)
+    assert len(fitted) == 3
+    for damaged in (tmp_path / "out" / "work" / "fits").iterdir():
+        damaged.write_bytes(b"not a zip file")
+    fitted.clear()
+    run(study, tmp_path / "out", tiny_model)
+    assert len(fitted) == 3
+
+
+def test_inputs_that_do_not_fit(study: Path) -> None:
+    np.save(study.parent / "r2.npy", np.ones((90, 3)))
+    with pytest.raises(ValueError, match="differ in their columns"):
+        read_study_inputs(load_config(study))
+    for number in (1, 2, 3):
+        np.save(study.parent / f"r{number}.npy", np.ones((90, 3)))
+    with pytest.raises(ValueError, match="4 names for 3 columns"):
+        read_study_inputs(load_config(study))
+    study.write_text(study.read_text().replace("high_pass = 100", "trim = [45, 40]"))
+    with pytest.raises(ValueError, match=r"'run-1' has 90 rows and responses.trim takes 45 \+ 40"):
+        read_study_inputs(load_config(study))
+
+
+def test_nothing_usable() -> None:
+    with pytest.raises(ValueError, match="no column is usable"):
+        usable_targets({"a": np.zeros((9, 2))})
+
+
+def test_responses_from_text_and_hdf5(tmp_path: Path) -> None:
+    data = np.random.default_rng(0).standard_normal((6, 2))
+    np.savetxt(tmp_path / "a.txt", data)
+    np.savetxt(tmp_path / "a.csv", data, delimiter=",")
+    with h5py.File(tmp_path / "a.hf5", "w") as file:
+        file["data"] = data
+    for name in ("a.txt", "a.csv", "a.hf5"):
+        np.testing.assert_allclose(read_responses(tmp_path / name), data)
+    (tmp_path / "b.txt").write_text("1 2\nx y\n")
+    with pytest.raises(ValueError, match="not a table of numbers"):
+        read_responses(tmp_path / "b.txt")
