@@ -1,4 +1,8 @@
-"""CPU ops. Matrices are C-ordered float32 or float64 (rows may be strided); outputs are written in place; the GIL is released."""
+"""CPU ops.
+
+Matrices are C-ordered float32 or float64 (rows may be strided);
+outputs are written in place; the GIL is released.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,25 +15,40 @@ _Offsets = Sequence[int]
 _Ranges = Sequence[tuple[int, int]]
 
 def gemm(
-    a: _Matrix, b: _Matrix, out: _Matrix, trans_a: bool = ..., trans_b: bool = ..., alpha: float = ..., beta: float = ...
+    a: _Matrix,
+    b: _Matrix,
+    out: _Matrix,
+    trans_a: bool = ...,
+    trans_b: bool = ...,
+    alpha: float = ...,
+    beta: float = ...,
 ) -> None: ...
 def syrk(a: _Matrix, out: _Matrix, trans: bool = ..., alpha: float = ..., beta: float = ...) -> None: ...
 def cholesky(a: _Matrix) -> int: ...
 def cholesky_solve(factor: _Matrix, b: _Matrix) -> None: ...
 def eigh_work(n: int) -> int: ...
 def eigh(a: _Matrix, w: _Vector, work: _Vector) -> None: ...
-def delayed_gram(features: _Matrix, run_offsets: _Offsets, ranges: _Ranges, delays: _Offsets, out: _Matrix) -> None: ...
+def delayed_gram(
+    features: _Matrix, run_offsets: _Offsets, ranges: _Ranges, delays: _Offsets, out: _Matrix
+) -> None: ...
 def delayed_xty(
     features: _Matrix, y: _Matrix, run_offsets: _Offsets, ranges: _Ranges, delays: _Offsets, out: _Matrix
 ) -> None: ...
 def delayed_xw(
     features: _Matrix, w: _Matrix, run_offsets: _Offsets, ranges: _Ranges, delays: _Offsets, out: _Matrix
 ) -> None: ...
-def delayed_sums(features: _Matrix, run_offsets: _Offsets, ranges: _Ranges, delays: _Offsets, out: _Vector) -> None: ...
+def delayed_sums(
+    features: _Matrix, run_offsets: _Offsets, ranges: _Ranges, delays: _Offsets, out: _Vector
+) -> None: ...
 def base_kernel(features: _Matrix, out: _Matrix) -> None: ...
 def base_cross_kernel(left: _Matrix, right: _Matrix, out: _Matrix) -> None: ...
 def shift_kernel(
-    kernel: _Matrix, row_offsets: _Offsets, col_offsets: _Offsets, delays: _Offsets, symmetric: bool, n_threads: int
+    kernel: _Matrix,
+    row_offsets: _Offsets,
+    col_offsets: _Offsets,
+    delays: _Offsets,
+    symmetric: bool,
+    n_threads: int,
 ) -> None: ...
 def reduce_scores(
     z: _Matrix,

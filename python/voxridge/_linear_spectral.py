@@ -12,8 +12,9 @@ from voxridge.solvers.dense import Centred, Float64Array, FloatArray, weighted_m
 from voxridge.solvers.design import DelayedDesign
 from voxridge.solvers.folds import Fold
 from voxridge.solvers.linalg import matmul
-from voxridge.solvers.ridge_cv import RidgeCVResult, Targets, solve_ridge_cv
+from voxridge.solvers.ridge_cv import RidgeCVResult, solve_ridge_cv
 from voxridge.solvers.solve_ridge import RidgeSolution, solve_ridge
+from voxridge.solvers.tiles import Targets
 from voxridge.solvers.weights import PrimalWeights
 
 

@@ -19,8 +19,9 @@ from voxridge.science.scores import correlation_score, r2_score
 from voxridge.solvers.design import DelayedDesign
 from voxridge.solvers.folds import Fold, make_folds
 from voxridge.solvers.plan import available_memory, parse_memory
-from voxridge.solvers.ridge_cv import RidgeCVResult, Targets, solve_ridge_cv
+from voxridge.solvers.ridge_cv import RidgeCVResult, solve_ridge_cv
 from voxridge.solvers.rows import check_alphas, check_delays
+from voxridge.solvers.tiles import Targets
 from voxridge.streams import Source, TargetScan, as_source, check_finite, match_runs, scan_targets
 
 Floating = NDArray[Any]

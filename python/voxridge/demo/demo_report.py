@@ -50,7 +50,7 @@ def write_report(
         groups,
         figures,
         true_layer=true_layer,
-        caption="Mean over the vertices of each kind of area, known here because the brain is simulated.",
+        caption="Mean over every fourth vertex of each kind of area, known as the brain is simulated.",
     )
     alpha_section(report, result, {**groups, "vertices without signal": ~simulation.signal_mask}, figures)
     report.text(

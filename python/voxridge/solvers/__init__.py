@@ -10,7 +10,7 @@ _HOME = {
     "DelayedDesign": "design",
     "Fold": "folds",
     "RidgeCVResult": "ridge_cv",
-    "Targets": "ridge_cv",
+    "Targets": "tiles",
     "delayed_gram": "gram",
     "delayed_kernel": "gram",
     "leave_one_out": "loo",

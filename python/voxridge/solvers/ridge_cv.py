@@ -16,12 +16,12 @@ from voxridge.solvers.design import DelayedDesign
 from voxridge.solvers.folds import Fold
 from voxridge.solvers.linalg import matmul
 from voxridge.solvers.plan import Plan, Problem, make_plan
-from voxridge.solvers.rows import check_alphas, n_rows
-from voxridge.solvers.spectral import DualFolds, FoldFactor, PrimalFolds, Scoring, Spectrum, heldout_scores
+from voxridge.solvers.rows import check_alphas
+from voxridge.solvers.spectral import DualFolds, FoldFactor, PrimalFolds, Scoring, Spectrum
+from voxridge.solvers.tiles import Targets, TileProducts
 from voxridge.solvers.weights import DualWeights, PrimalWeights, Weights
 
 Floating = NDArray[Any]
-ReadTargets = Callable[[int, int], Floating]
 Report = Callable[[str, float], None]
 
 
@@ -43,32 +43,6 @@ class RidgeCVResult:
     def edge_fraction(self) -> float:
         chosen = int(np.isfinite(self.alpha).sum())
         return sum(self.n_edge) / chosen if chosen and self.alphas.size > 1 else 0.0
-
-
-@dataclass
-class Targets:
-    """Targets read a tile of columns at a time.
-
-    ``read(begin, end)`` gives (n_samples, end - begin); ``mean`` (float64) is taken off where there is an
-    intercept; targets that are not ``valid`` are replaced by zeros, so the others see the same arithmetic
-    whatever was masked.
-    """
-
-    n_samples: int
-    n_targets: int
-    read: ReadTargets
-    mean: Floating
-    valid: NDArray[np.bool_]
-    in_memory: bool = True
-
-    def tile(self, begin: int, end: int, out: Floating, centre: bool) -> Floating:
-        block = self.read(begin, end)
-        if centre:
-            np.subtract(block, self.mean[begin:end].astype(out.dtype), out=out, casting="same_kind")
-        else:
-            np.copyto(out, block, casting="same_kind")
-        out[:, ~self.valid[begin:end]] = 0
-        return out
 
 
 def solve_ridge_cv(
@@ -137,7 +111,7 @@ def solve_ridge_cv(
         targets.in_memory,
     )
     plan = make_plan(problem, solver=solver, memory_limit=memory_limit, n_targets_batch=n_targets_batch)
-    fit = _Fit(
+    fit = CrossValidatedFit(
         design,
         targets,
         grid,
@@ -152,7 +126,7 @@ def solve_ridge_cv(
 
 
 @dataclass
-class _Fit:
+class CrossValidatedFit:
     """The passes over the targets. Fold factors are made in groups that fit in memory; the refit joins the
     last group's pass."""
 
@@ -294,131 +268,6 @@ class _Fit:
             weights=weights,
             n_edge=n_edge,
         )
-
-
-class TileProducts:
-    """Products of one tile of targets with the design, each row of the data used once for all folds."""
-
-    def __init__(self, fit: _Fit, y: Floating, factors: list[FoldFactor]) -> None:
-        self.fit, self.y, self.factors = fit, y, factors
-        self.primal = fit.plan.route == "primal"
-        self.width = y.shape[1]
-        self.dtype = fit.engine.product_dtype
-        if self.primal:
-            self._held_out()
-
-    def _take(self, name: str, rows: int) -> Floating:
-        return self.fit.take(name, rows, self.width, self.dtype)
-
-    def _held_out(self) -> None:
-        """X_f'Y_f of every fold; their sum is X'Y where the folds of all passes are these and cover every
-        sample once."""
-        design, p = self.fit.design, self.fit.design.n_columns
-        self.exact_y = self.y
-        if self.dtype != self.y.dtype:
-            self.exact_y = self._take("exact y", design.n_samples)
-            np.copyto(self.exact_y, self.y)
-        self.held_out = {}
-        for number, factor in enumerate(self.factors):
-            self.held_out[id(factor)] = design.xty(
-                self.exact_y, factor.validation, self._take(f"held out {number}", p)
-            )
-        self.total = self._take("total", p)
-        if self._covers_once():
-            np.copyto(self.total, self.held_out[id(self.factors[0])])
-            for factor in self.factors[1:]:
-                self.total += self.held_out[id(factor)]
-        else:
-            design.xty(self.exact_y, design.everything(), self.total)
-
-    def _covers_once(self) -> bool:
-        rows = sorted(pair for factor in self.factors for pair in factor.validation)
-        ends = [0] + [end for _, end in rows]
-        return (
-            bool(rows) and [begin for begin, _ in rows] == ends[:-1] and ends[-1] == self.fit.design.n_samples
-        )
-
-    def scores(self, factor: FoldFactor) -> Floating:
-        fit, k = self.fit, factor.spectrum.rank
-        sums, squares = _moments(self.y, factor.validation)
-        train_sums = _moments(self.y, factor.train)[0]
-        train_mean = train_sums / n_rows(factor.train) if fit.fit_intercept else np.zeros(self.width)
-        z, c = fit.take("z", k, self.width), fit.take("c", k, self.width)
-        self._project_train(factor, train_sums, z)
-        self._project_held_out(factor, sums, c)
-        if fit.scoring == "r2" and fit.fit_intercept:
-            _add_outer(c, -factor.a.sum(axis=0, dtype=np.float64), train_mean)
-        work = fit.take("lz", k, self.width), fit.take("nz", k, self.width)
-        return heldout_scores(factor, z, c, sums, squares, train_mean, fit.alphas, fit.scoring, work)
-
-    def _project_train(self, factor: FoldFactor, train_sums: Floating, z: Floating) -> None:
-        """z = Q' of the centred X_train'Y_train (primal) or of Y_train (dual: Q is orthogonal to the constant
-        already)."""
-        q_t = factor.spectrum.q_t
-        if not self.primal:
-            return _project_rows(q_t, self.y, factor.train, z)
-        train = self._take("train", q_t.shape[1])
-        if (
-            2 * n_rows(factor.train) < self.y.shape[0]
-        ):  # a small part of the whole would drown in the rounding of the difference
-            self.fit.design.xty(self.exact_y, factor.train, train)
-        else:
-            np.subtract(self.total, self.held_out[id(factor)], out=train)
-            if factor.purged:
-                train -= self.fit.design.xty(self.exact_y, factor.purged)
-        if self.fit.fit_intercept:
-            _add_outer(train, -factor.x_mean, train_sums)
-        self._project(q_t, train, z)
-
-    def _project(self, q_t: Floating, c: Floating, z: Floating) -> None:
-        """z = Q' c, the product in its own dtype."""
-        exact = z if z.dtype == c.dtype else self._take("exact z", q_t.shape[0])
-        matmul(q_t, c, out=exact)
-        if exact is not z:
-            np.copyto(z, exact, casting="same_kind")
-
-    def _project_held_out(self, factor: FoldFactor, sums: Floating, c: Floating) -> None:
-        """c = A'Y_val, through the rows of A or through X_val'Y_val, whichever is fewer."""
-        if self.primal and factor.a.shape[0] >= factor.spectrum.q_t.shape[1] and self.dtype == c.dtype:
-            matmul(factor.spectrum.q_t, self.held_out[id(factor)], out=c)
-            _add_outer(c, -factor.shift, sums)
-            return
-        first = 0
-        for begin, end in factor.validation:
-            a = factor.a[first : first + end - begin]
-            matmul(a, self.y[begin:end], trans_a=True, out=c, beta=0.0 if first == 0 else 1.0)
-            first += end - begin
-
-    def project_all(self, spectrum: Spectrum, z: Floating) -> None:
-        """z = Q' of the centred X'Y (primal) or of Y (dual), all samples."""
-        if self.primal:
-            self._project(
-                spectrum.q_t, self.total, z
-            )  # the mean of y is 0 where there is an intercept: nothing else to centre
-        else:
-            matmul(spectrum.q_t, self.y, out=z)
-
-
-def _project_rows(q_t: Floating, y: Floating, ranges: list[tuple[int, int]], z: Floating) -> None:
-    if len(ranges) > 32:  # scattered rows: one product on a copy beats many thin ones
-        matmul(q_t, np.concatenate([y[begin:end] for begin, end in ranges]), out=z)
-        return
-    first = 0
-    for begin, end in ranges:
-        columns = q_t[:, first : first + end - begin]
-        matmul(columns, y[begin:end], out=z, beta=0.0 if first == 0 else 1.0)
-        first += end - begin
-
-
-def _add_outer(out: Floating, left: Floating, right: Floating) -> None:
-    """out += left right'."""
-    matmul(left.astype(out.dtype)[:, None], right.astype(out.dtype)[None], out=out, beta=1.0)
-
-
-def _moments(y: Floating, ranges: list[tuple[int, int]]) -> tuple[Floating, Floating]:
-    sums, squares = np.empty(y.shape[1]), np.empty(y.shape[1])
-    _cpu.column_moments(y, ranges, sums, squares, n_threads())
-    return sums, squares
 
 
 def _best(scores: Floating, alphas: Floating) -> NDArray[np.intp]:

@@ -116,7 +116,7 @@ class PrimalFolds:
         return _finish(self._narrowed(spectrum), fold, a, shift, mean, self.alpha_min, self.design)
 
     def full(self) -> tuple[Spectrum, Floating]:
-        """Spectrum and feature means for the refit on all samples; the Gram is overwritten: this comes last."""
+        """Spectrum and feature means for the refit on all samples; overwrites the Gram, so it comes last."""
         g, mean = self._centre(self.total_gram, self.total_sums, self.design.n_samples)
         spectrum = self._narrowed(decompose(g, self.workspace))
         del self.total_gram, self.workspace

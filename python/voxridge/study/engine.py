@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxridge.streams.atomic import atomic_path
-from voxridge.study.nested import FitSettings, FoldPlan, Model, ModelScores, score_model
+from voxridge.study.nested import (
+    FitSettings,
+    FoldFit,
+    FoldPlan,
+    Model,
+    ModelScores,
+    collect,
+    fit_fold,
+    score_model,
+)
+from voxridge.study.results import CHOSEN
 
 Array = NDArray[Any]
 _ARRAYS = ("scores", "inner", "alphas", "inner_mean")
@@ -73,6 +84,43 @@ def score_models(
                 bar.refresh()
             results.append(kept)
     return results
+
+
+def score_chosen(
+    recipes: Sequence[ModelRecipe],
+    choice: NDArray[np.intp],
+    responses: Sequence[Array],
+    plan: FoldPlan,
+    settings: FitSettings,
+    *,
+    folder: Path,
+    identity: dict[str, Any],
+    progress: bool = True,
+) -> ModelScores:
+    """Scores of the model chosen in each fold, for targets that the choice was not made on.
+
+    ``choice``: position in ``recipes`` for each outer fold, from :func:`voxridge.study.nested.choose_layers`.
+    """
+    from tqdm import tqdm
+
+    folder.mkdir(parents=True, exist_ok=True)
+    key = identity_key({**identity, "choice": choice.tolist()}, responses, plan, settings)
+    path = folder / f"chosen-{key[:16]}.npz"
+    recipe = ModelRecipe(CHOSEN, None, lambda: recipes[int(choice[0])].build())
+    kept = _load(path, recipe, key)
+    if kept is not None:
+        return kept
+    start = time.perf_counter()
+    fits: dict[int, FoldFit] = {}
+    with tqdm(total=len(choice), desc="chosen layers", unit="fit", disable=not progress) as bar:
+        for position in sorted(set(choice.tolist())):
+            model = recipes[position].build()
+            for fold in np.flatnonzero(choice == position).tolist():
+                fits[fold] = fit_fold(model, responses, plan, settings, fold)
+                bar.update()
+    scores = collect(CHOSEN, None, [fits[fold] for fold in range(len(choice))], time.perf_counter() - start)
+    _save(path, scores, key)
+    return scores
 
 
 def identity_key(

@@ -237,14 +237,19 @@ def score_model(
         fits.append(fit)
         if after_fold is not None:
             after_fold()
+    return collect(model.name, model.layer, fits, time.perf_counter() - start)
+
+
+def collect(name: str, layer: int | None, fits: Sequence[FoldFit], seconds: float) -> ModelScores:
+    """Put the folds of one model together; ``fits`` in the order of the plan."""
     return ModelScores(
-        model.name,
-        model.layer,
+        name,
+        layer,
         np.stack([fit.score for fit in fits]),
         np.stack([fit.inner for fit in fits]),
         np.stack([fit.alpha for fit in fits]),
         np.array([fit.inner_mean for fit in fits]),
-        time.perf_counter() - start,
+        seconds,
         [message for fit in fits for message in fit.warnings],
     )
 

@@ -17,6 +17,7 @@ from voxridge.streams.atomic import atomic_path
 from voxridge.study.nested import ModelScores, choose_layers, chosen_scores
 
 Float64 = NDArray[np.float64]
+CHOSEN = "layer chosen in each fold"
 
 
 @dataclass
@@ -26,7 +27,8 @@ class StudyResult:
     ``control`` and ``layers``: nested scores, arrays (n_folds, n_targets); ``targets``: columns that
     describe the targets, each n_targets long ("name" is always there); ``alphas``: the grid; ``folds``:
     names of what was left out;
-    ``maps``: further (n_targets,) arrays; ``provenance``: JSON-able.
+    ``maps``: further (n_targets,) arrays; ``provenance``: JSON-able. When the layers were compared on some
+    targets only, ``sample`` holds the positions of those and ``final`` the chosen layers' scores on all.
     """
 
     title: str
@@ -37,13 +39,24 @@ class StudyResult:
     folds: list[str]
     provenance: dict[str, Any]
     maps: dict[str, NDArray[Any]] = field(default_factory=dict)
+    final: ModelScores | None = None
+    sample: NDArray[np.intp] | None = None
 
     def __post_init__(self) -> None:
         self.choice = choose_layers(self.layers)
+        if (self.final is None) != (self.sample is None):
+            raise ValueError("final and sample belong together: give both or neither")
+
+    def members(self, model: ModelScores, targets: NDArray[Any]) -> NDArray[Any]:
+        """A mask over all targets as a mask over those that ``model`` was fitted to."""
+        own = model.scores.shape[1] == len(self.targets["name"])
+        return targets if own or self.sample is None else targets[self.sample]
 
     @property
     def chosen(self) -> Float64:
         """Scores (n_folds, n_targets) of the layer chosen inside each fold."""
+        if self.final is not None:
+            return self.final.scores
         return chosen_scores(self.layers, self.choice)
 
     @property
@@ -54,11 +67,14 @@ class StudyResult:
     @property
     def chosen_alphas(self) -> Float64:
         """Penalties (n_folds, n_targets) of the chosen layers."""
+        if self.final is not None:
+            return self.final.alphas
         return np.stack([self.layers[int(m)].alphas[fold] for fold, m in enumerate(self.choice)])
 
     @property
     def models(self) -> list[ModelScores]:
-        return [self.control, *self.layers]
+        """All models: control, layers, and the fit of the chosen layers if it is one of its own."""
+        return [self.control, *self.layers, *([] if self.final is None else [self.final])]
 
     @property
     def warnings(self) -> list[str]:
@@ -68,9 +84,9 @@ class StudyResult:
             kinds.setdefault(message.partition(":")[0], []).append(message.partition(": ")[2])
         return [f"{kind}, {len(texts)} time(s). First: {texts[0]}" for kind, texts in kinds.items()]
 
-    def layer_means(self, targets: NDArray[Any] | slice = slice(None)) -> Float64:
-        """Mean score over some targets, (n_layers, n_folds)."""
-        return np.stack([np.nanmean(model.scores[:, targets], axis=1) for model in self.layers])
+    def layer_means(self, targets: NDArray[Any]) -> Float64:
+        """Mean score over the targets of a mask, (n_layers, n_folds)."""
+        return np.stack([np.nanmean(m.scores[:, self.members(m, targets)], axis=1) for m in self.layers])
 
 
 def write_results(result: StudyResult, path: Path) -> None:
@@ -94,6 +110,8 @@ def write_results(result: StudyResult, path: Path) -> None:
             group.attrs["seconds"] = model.seconds
             for name in ("scores", "inner", "alphas", "inner_mean"):
                 group[name] = getattr(model, name).astype(np.float32)
+        if result.sample is not None:
+            file["layer_sample"] = result.sample
         for name, column in result.targets.items():
             file.create_dataset(f"targets/{name}", data=column, dtype=text)
         for name, values in result.maps.items():
@@ -115,15 +133,26 @@ def model_rows(result: StudyResult, groups: Mapping[str, NDArray[Any]]) -> tuple
     for name in groups:
         header += [f"r {name}", f"low {name}", f"high {name}"]
     rows: list[list[Any]] = []
-    chosen = ("layer chosen in each fold", None, result.chosen, float("nan"))
-    scored = [(m.name, m.layer, m.scores, m.seconds) for m in result.models]
-    for name, layer, scores, seconds in [*scored, chosen]:
-        row: list[Any] = [name, "" if layer is None else layer]
-        for members in groups.values():
-            interval = mean_interval(np.nanmean(scores[:, members], axis=1))
+    for model in [*result.models, *([] if result.final is not None else [_chosen_model(result)])]:
+        row: list[Any] = [model.name, "" if model.layer is None else model.layer]
+        for targets in groups.values():
+            interval = mean_interval(np.nanmean(model.scores[:, result.members(model, targets)], axis=1))
             row += [float(interval.mean), float(interval.low), float(interval.high)]
-        rows.append([*row, seconds])
+        rows.append([*row, model.seconds])
     return [*header, "seconds"], rows
+
+
+def _chosen_model(result: StudyResult) -> ModelScores:
+    """The layers chosen in each fold as one model, put together from the layers' own fits."""
+    parts = [(result.layers[int(m)], fold) for fold, m in enumerate(result.choice)]
+    return ModelScores(
+        CHOSEN,
+        None,
+        result.chosen,
+        np.stack([model.inner[fold] for model, fold in parts]),
+        result.chosen_alphas,
+        np.array([model.inner_mean[fold] for model, fold in parts]),
+    )
 
 
 def target_rows(result: StudyResult) -> tuple[list[str], list[list[Any]]]:
