@@ -340,6 +340,7 @@ import os, signal, threading, numpy as np
 from voxridge import EncodingRidge
 rng = np.random.default_rng(0)
 x, y = rng.standard_normal((1500, 2500)).astype("f4"), rng.standard_normal((1500, 20000)).astype("f4")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts with it ignored
 threading.Timer({delay}, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
 try:
     EncodingRidge(delays=(0,), cv=8, progress=False).fit(x, y)
