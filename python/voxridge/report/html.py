@@ -40,7 +40,9 @@ class Report:
             f"<small>{html.escape(remark)}</small></div>"
             for value, name, remark in cards
         )
-        self._parts.append(f'<div class="cards">{inner}</div>')
+        # Full rows: six cards as two rows of three.
+        columns = 3 if len(cards) % 3 == 0 else 4
+        self._parts.append(f'<div class="cards" style="--columns:{columns}">{inner}</div>')
 
     def figure(self, path: Path, caption: str, *, alt: str, narrow: bool = False) -> None:
         """Embed a PNG file."""
@@ -119,7 +121,10 @@ def _plain(value: Any) -> str:
 
 def _cell(value: Any) -> str:
     # bool is an int and numpy floats are floats: only real fractions get decimals.
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    text = f"{value:.3f}"
+    return "0.000" if text == "-0.000" else text
 
 
 def _style() -> str:

@@ -12,8 +12,9 @@ import itertools
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from voxridge.study.prepare import ScaledComponents, delayed, high_pass, zscore
 
 Array = NDArray[Any]
 Float64 = NDArray[np.float64]
+_SMALL = 1500
 
 
 @dataclass(frozen=True)
@@ -272,14 +274,15 @@ def fit_fold(
     targets = [
         responses[i][kept[i].start - plan.parts[i].start : kept[i].stop - plan.parts[i].start] for i in train
     ]
+    n_rows = sum(len(rows) for rows in targets)
     estimator = settings.make(
         alphas=settings.alphas, delays=delays, cv=cv, scoring=settings.scoring, progress=False
     )
-    with warnings.catch_warnings(record=True) as caught:
+    held_out = _cut(base, left_out, left_out.rows, settings)
+    with warnings.catch_warnings(record=True) as caught, _few_threads(n_rows):
         warnings.simplefilter("always")
         estimator.fit([features[i] for i in train], targets)
-    held_out = _cut(base, left_out, left_out.rows, settings)
-    prediction = np.asarray(estimator.predict([held_out]))
+        prediction = np.asarray(estimator.predict([held_out]))
     return FoldFit(
         correlation_score(responses[fold], prediction),
         np.asarray(estimator.best_cv_scores_, dtype=np.float64),
@@ -288,6 +291,19 @@ def fit_fold(
         prediction,
         [f"{w.category.__name__}: {model.name}, {left_out.name} left out: {w.message}" for w in caught],
     )
+
+
+def _few_threads(n_rows: int) -> AbstractContextManager[Any]:
+    """One BLAS thread for small fits.
+
+    OpenBLAS threads that wait for each other in the many short steps of a small eigendecomposition make it
+    slower, by more than ten times when other processes use the processors too.
+    """
+    if n_rows > _SMALL:
+        return nullcontext()
+    from threadpoolctl import threadpool_limits
+
+    return cast("AbstractContextManager[Any]", threadpool_limits(limits=1, user_api="blas"))
 
 
 def _transformed(model: Model, plan: FoldPlan, kept: dict[int, slice]) -> list[Array]:
