@@ -3,7 +3,17 @@ request."""
 
 from __future__ import annotations
 
+import functools
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from threadpoolctl import ThreadpoolController
+
+_limiting = (
+    threading.Lock()
+)  # BLAS has one limit for the whole process: two borrowers must not restore each other's
 
 
 def n_threads() -> int:
@@ -27,3 +37,15 @@ def n_threads() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """BLAS keeps to one thread inside; one caller at a time."""
+    with _limiting, _controller().limit(limits=1, user_api="blas"):
+        yield
+
+
+@functools.cache
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()  # looks through every loaded library: once is enough
