@@ -52,10 +52,16 @@ def write_report(
         true_layer=true_layer,
         caption="Mean over every fourth vertex of each kind of area, known as the brain is simulated.",
     )
-    alpha_section(report, result, {**groups, "vertices without signal": ~simulation.signal_mask}, figures)
+    strong = simulation.known_r >= 0.4
+    strengths = {
+        "vertices with a reachable r of 0.4 or more": strong,
+        "vertices with a weaker signal": simulation.signal_mask & ~strong,
+        "vertices without signal": ~simulation.signal_mask,
+    }
+    alpha_section(report, result, strengths, figures)
     report.text(
-        "Where there is no signal every penalty predicts equally badly, so the choice there is arbitrary "
-        "and often falls on an edge."
+        "Where there is little or no signal all penalties predict almost equally badly, so the choice "
+        "there is arbitrary and often falls on an edge."
     )
     models_section(report, result, groups, tables)
     _method(report, simulation, story, true_layer)
