@@ -14,7 +14,7 @@ from voxridge.solvers.folds import Fold
 
 _EIGH = 9.0  # float64 flops per k^3, with vectors
 _FLOAT64_COST = 2.0  # a float64 flop in units of a float32 flop
-_TILE_TARGET_BYTES = 48 * 2**20  # buffers of one tile: wider ones no longer make the products faster
+_TILE_TARGET_BYTES = 80 * 2**20  # buffers of one tile: wider ones no longer make the products faster
 _LEAST_TILE = 64
 _EXACT = 8  # bytes of a float64, which the primal falls back on (spectral.PrimalFolds)
 
@@ -104,7 +104,8 @@ def _plan_route(
     row_bytes = _bytes_per_target(problem, route)
     least = _peak(problem, route, one_factor, min(_LEAST_TILE, v) * row_bytes)
     budget = _TILE_TARGET_BYTES if memory_limit is None else min(_TILE_TARGET_BYTES, memory_limit - least)
-    tile = max(1, min(asked_tile or int(np.clip(budget // row_bytes, _LEAST_TILE, 8192)), v))
+    widest = asked_tile or int(np.clip(budget // row_bytes, _LEAST_TILE, 8192))
+    tile = -(-v // -(-v // widest)) if v else 1  # equal tiles: a narrow last one would be slow
     # A pass of the dual reads the targets and no more, so one fold at a time costs next to nothing; the
     # primal forms X'Y anew in every pass.
     together = 1 if route == "dual" and problem.targets_in_memory else len(problem.folds)
