@@ -10,14 +10,15 @@ using Offsets = std::vector<index_t>;
 
 template <class F, class T>
 void register_pair(py::module_& m) {
-    m.def("delayed_gram", [](const Array<F>& features, const Offsets& runs, const Ranges& ranges, const Offsets& delays, Array<T>& gram) {
+    m.def("delayed_gram", [](const Array<F>& features, const Offsets& runs, const Ranges& ranges, const Offsets& delays, Array<T>& gram, int n_threads) {
         const auto vf = in(features, "features");
         const auto vg = out(gram, "out");
         const auto segments = segments_of(runs, ranges);
         const Poll poll = check_signals();
         py::gil_scoped_release nogil;  // the views point into arrays that the caller holds
-        delayed_gram<F, T>(vf, segments, delays, vg, poll);
-    }, py::arg("features").noconvert(), py::arg("run_offsets"), py::arg("ranges"), py::arg("delays"), py::arg("out").noconvert());
+        delayed_gram<F, T>(vf, segments, delays, vg, n_threads, poll);
+    }, py::arg("features").noconvert(), py::arg("run_offsets"), py::arg("ranges"), py::arg("delays"), py::arg("out").noconvert(),
+       py::arg("n_threads") = 1);
     m.def("delayed_xty", [](const Array<F>& features, const Array<T>& y, const Offsets& runs, const Ranges& ranges, const Offsets& delays, Array<T>& result) {
         const auto vf = in(features, "features");
         const auto vy = in(y, "y");

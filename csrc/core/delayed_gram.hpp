@@ -14,7 +14,7 @@ namespace voxridge {
 // gathered instead. Extra memory: two buffers of kChunkRows rows, p0 wide (gathered: p wide, kChunkRows / D rows).
 template <class F, class T>
 void delayed_gram(Matrix<const F> features, const std::vector<Segment>& segments, const std::vector<index_t>& delays, Matrix<T> gram,
-                  const Poll& poll);
+                  int n_threads, const Poll& poll);
 
 inline constexpr index_t kChunkRows = 512;
 

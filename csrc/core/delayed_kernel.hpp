@@ -6,7 +6,7 @@
 
 namespace voxridge {
 
-// kernel (n, n), overwritten with F F' in T: the base kernel, both triangles. Features that are not T already are converted a chunk of
+// kernel (n, n) <- F F' in T, the lower triangle: all that shift_kernel reads. Features that are not T already are converted a chunk of
 // columns at a time; that chunk (at most kKernelChunk elements) is the only extra memory.
 template <class F, class T>
 void base_kernel(Matrix<const F> features, Matrix<T> kernel, const Poll& poll);

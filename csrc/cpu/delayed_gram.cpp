@@ -104,73 +104,79 @@ void correct_block(const std::vector<Segment>& segments, index_t from, index_t t
 }
 
 template <class T>
-void copy_block(Matrix<T> from, Matrix<T> to) {
-    for (index_t i = 0; i < from.rows; ++i) std::copy_n(from.row(i), from.cols, to.row(i));
+void zero(Matrix<T> block, int n_threads) {
+    parallel_for(block.rows, n_threads, [&](index_t i) { std::fill_n(block.row(i), block.cols, T{0}); });
+}
+
+template <class T>
+void copy_block(Matrix<T> from, Matrix<T> to, int n_threads) {
+    parallel_for(from.rows, n_threads, [&](index_t i) { std::copy_n(from.row(i), from.cols, to.row(i)); });
 }
 
 // Blocks below the diagonal hold pairs (i, k) with i > k; a pair with i < k (delays not ascending) was formed above it.
 template <class T>
-void mirror_blocks(Matrix<T> gram, const Lags& lags, index_t p0) {
+void mirror_blocks(Matrix<T> gram, const Lags& lags, index_t p0, int n_threads) {
     for (const auto& [lag, pairs] : lags)
         for (const Pair& pair : pairs)
-            if (pair.i != pair.k) transpose_block(block_of(gram, pair, p0), block_of(gram, Pair{pair.k, pair.i}, p0), false);
+            if (pair.i != pair.k) transpose_block(block_of(gram, pair, p0), block_of(gram, Pair{pair.k, pair.i}, p0), false, n_threads);
 }
 
 template <class F, class T>
 void lagged_gram(Matrix<const F> features, const std::vector<Segment>& segments, const std::vector<index_t>& delays, Matrix<T> gram,
-                 const Poll& poll) {
+                 int n_threads, const Poll& poll) {
     const Lags lags = pairs_by_lag(delays);
+    for (const auto& [lag, pairs] : lags) zero(block_of(gram, pairs.front(), features.cols), n_threads);
     {
         RowChunk<F, T> chunk;
         for (const Segment& s : segments) add_segment(features, s, delays, lags, gram, chunk, poll);
     }
-    mirror_lower(block_of(gram, lags.at(0).front(), features.cols));
+    mirror_lower(block_of(gram, lags.at(0).front(), features.cols), n_threads);
     for (const auto& [lag, pairs] : lags)
         for (std::size_t other = 1; other < pairs.size(); ++other) {
             const Matrix<T> block = block_of(gram, pairs[other], features.cols);
-            copy_block(block_of(gram, pairs.front(), features.cols), block);
+            copy_block(block_of(gram, pairs.front(), features.cols), block, n_threads);
             EdgeProducts<F, T> edges(features, block);
             correct_block(segments, delays[pairs.front().i], delays[pairs[other].i], lag, edges);
             poll();
         }
-    mirror_blocks(gram, lags, features.cols);
+    mirror_blocks(gram, lags, features.cols, n_threads);
 }
 
 template <class F, class T>
 void gathered_gram(Matrix<const F> features, const std::vector<Segment>& segments, const std::vector<index_t>& delays, Matrix<T> gram,
-                   const Poll& poll) {
+                   int n_threads, const Poll& poll) {
     const std::vector<Segment> rows = single_rows(segments);
     const index_t n_rows = static_cast<index_t>(rows.size());
     const index_t step = std::max<index_t>(1, kChunkRows / static_cast<index_t>(delays.size()));
     std::vector<T> buffer(static_cast<std::size_t>(std::min(step, n_rows) * gram.cols));
+    zero(gram, n_threads);
     for (index_t first = 0; first < n_rows; first += step) {
         const Matrix<T> design{buffer.data(), std::min(step, n_rows - first), gram.cols, gram.cols};
         gather_delayed(features, rows, first, delays, design);
         blas::syrk<T>(true, 1, design, 1, gram);
         poll();
     }
-    mirror_lower(gram);
+    mirror_lower(gram, n_threads);
 }
 
 }  // namespace
 
 template <class F, class T>
 void delayed_gram(Matrix<const F> features, const std::vector<Segment>& segments, const std::vector<index_t>& delays, Matrix<T> gram,
-                  const Poll& poll) {
+                  int n_threads, const Poll& poll) {
     const index_t p = features.cols * static_cast<index_t>(delays.size());
     require(gram.rows == p && gram.cols == p,
             "delayed_gram: out is ", shape{gram.rows, gram.cols}, ", expected ", shape{p, p}, " (delays * features)");
-    for (index_t i = 0; i < p; ++i) std::fill_n(gram.row(i), p, T{0});
-    if (p == 0 || segments.empty()) return;
+    if (p == 0 || segments.empty()) return zero(gram, n_threads);
     const auto [lowest, highest] = std::minmax_element(delays.begin(), delays.end());
     if (worth_in_place(segments, 2 * (*highest - *lowest) + 32))
-        lagged_gram(features, segments, delays, gram, poll);
+        lagged_gram(features, segments, delays, gram, n_threads, poll);
     else
-        gathered_gram(features, segments, delays, gram, poll);
+        gathered_gram(features, segments, delays, gram, n_threads, poll);
 }
 
-template void delayed_gram<float, float>(Matrix<const float>, const std::vector<Segment>&, const std::vector<index_t>&, Matrix<float>, const Poll&);
-template void delayed_gram<float, double>(Matrix<const float>, const std::vector<Segment>&, const std::vector<index_t>&, Matrix<double>, const Poll&);
-template void delayed_gram<double, double>(Matrix<const double>, const std::vector<Segment>&, const std::vector<index_t>&, Matrix<double>, const Poll&);
+template void delayed_gram<float, float>(Matrix<const float>, const std::vector<Segment>&, const std::vector<index_t>&, Matrix<float>, int, const Poll&);
+template void delayed_gram<float, double>(Matrix<const float>, const std::vector<Segment>&, const std::vector<index_t>&, Matrix<double>, int, const Poll&);
+template void delayed_gram<double, double>(Matrix<const double>, const std::vector<Segment>&, const std::vector<index_t>&, Matrix<double>, int, const Poll&);
 
 }  // namespace voxridge

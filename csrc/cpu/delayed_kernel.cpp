@@ -17,6 +17,11 @@ Matrix<const T> convert_columns(Matrix<const F> features, index_t first, index_t
     return {buffer.data(), features.rows, count, count};
 }
 
+template <class T>
+void fill_zero(Matrix<T> out) {
+    for (index_t i = 0; i < out.rows; ++i) std::fill_n(out.row(i), out.cols, T{0});
+}
+
 index_t columns_per_chunk(index_t rows, index_t cols) {
     return std::clamp<index_t>(kKernelChunk / std::max<index_t>(rows, 1), 64, std::max<index_t>(cols, 64));
 }
@@ -77,13 +82,13 @@ void base_kernel(Matrix<const F> features, Matrix<T> kernel, const Poll& poll) {
             "base_kernel: out is ", shape{kernel.rows, kernel.cols}, ", expected ", shape{features.rows, features.rows});
     const index_t step = columns_per_chunk(features.rows, features.cols);
     std::vector<T> buffer;
-    for (index_t i = 0; i < kernel.rows; ++i) std::fill_n(kernel.row(i), kernel.cols, T{0});
+    if (features.cols == 0) fill_zero(kernel);
     for (index_t first = 0; first < features.cols; first += step) {
         const index_t count = std::min(step, features.cols - first);
         if constexpr (std::is_same_v<F, T>)
-            blas::syrk<T>(false, 1, features.block(0, first, features.rows, count), 1, kernel);
+            blas::syrk<T>(false, 1, features.block(0, first, features.rows, count), first > 0 ? T{1} : T{0}, kernel);
         else
-            blas::syrk<T>(false, 1, convert_columns<F, T>(features, first, count, buffer), 1, kernel);
+            blas::syrk<T>(false, 1, convert_columns<F, T>(features, first, count, buffer), first > 0 ? T{1} : T{0}, kernel);
         poll();
     }
 }
@@ -95,13 +100,14 @@ void base_cross_kernel(Matrix<const F> left, Matrix<const F> right, Matrix<T> cr
             "cross_kernel: out is ", shape{cross.rows, cross.cols}, ", expected ", shape{left.rows, right.rows});
     const index_t step = columns_per_chunk(left.rows + right.rows, left.cols);
     std::vector<T> a, b;
-    for (index_t i = 0; i < cross.rows; ++i) std::fill_n(cross.row(i), cross.cols, T{0});
+    if (left.cols == 0) fill_zero(cross);
     for (index_t first = 0; first < left.cols; first += step) {
         const index_t count = std::min(step, left.cols - first);
         if constexpr (std::is_same_v<F, T>)
-            blas::gemm<T>(false, true, 1, left.block(0, first, left.rows, count), right.block(0, first, right.rows, count), 1, cross);
+            blas::gemm<T>(false, true, 1, left.block(0, first, left.rows, count), right.block(0, first, right.rows, count), first > 0 ? T{1} : T{0}, cross);
         else
-            blas::gemm<T>(false, true, 1, convert_columns<F, T>(left, first, count, a), convert_columns<F, T>(right, first, count, b), 1, cross);
+            blas::gemm<T>(false, true, 1, convert_columns<F, T>(left, first, count, a), convert_columns<F, T>(right, first, count, b),
+                          first > 0 ? T{1} : T{0}, cross);
         poll();
     }
 }

@@ -29,7 +29,12 @@ def cholesky_solve(factor: _Matrix, b: _Matrix) -> None: ...
 def eigh_work(n: int) -> int: ...
 def eigh(a: _Matrix, w: _Vector, work: _Vector) -> None: ...
 def delayed_gram(
-    features: _Matrix, run_offsets: _Offsets, ranges: _Ranges, delays: _Offsets, out: _Matrix
+    features: _Matrix,
+    run_offsets: _Offsets,
+    ranges: _Ranges,
+    delays: _Offsets,
+    out: _Matrix,
+    n_threads: int = ...,
 ) -> None: ...
 def delayed_xty(
     features: _Matrix, y: _Matrix, run_offsets: _Offsets, ranges: _Ranges, delays: _Offsets, out: _Matrix

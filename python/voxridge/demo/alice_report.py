@@ -231,9 +231,11 @@ def _method(report: Report, result: StudyResult) -> None:
             "Slow drift: within each chunk the cosines slower than 150 s are projected out of the "
             "responses and of the delayed features, and each listener is z-scored. No number computed in "
             "one chunk enters another.",
-            f"Principal components ({result.provenance['components of a layer']} per layer, fixed "
-            "beforehand), scaling, penalties (one per target) and the layer are learned on training "
-            "chunks only; the layer is the one that does best for the group mean in the inner folds.",
+            f"Principal components ({result.provenance['components of a layer']} per layer), "
+            "scaling, penalties (one per target) and the layer are learned on training chunks only; the "
+            "layer is the one that does best for the group mean in the inner folds. The number of "
+            "components and the period of the high-pass were settled while this protocol was written, "
+            "with these data in view; the tables show what other periods give.",
         ]
     )
 

@@ -62,7 +62,7 @@ class DelayedDesign:
     def gram(self, ranges: Ranges, dtype: Any = np.float64) -> Floating:
         """``X[rows]' X[rows]`` (p, p), formed and summed in ``dtype``."""
         out = np.empty((self.n_columns, self.n_columns), dtype=dtype)
-        _cpu.delayed_gram(self.features, self.offsets, ranges, self.delays, out)
+        _cpu.delayed_gram(self.features, self.offsets, ranges, self.delays, out, n_threads())
         return out
 
     def kernel(self, dtype: Any = np.float64) -> Floating:

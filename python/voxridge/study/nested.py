@@ -12,9 +12,8 @@ import itertools
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +24,6 @@ from voxridge.study.prepare import ScaledComponents, delayed, high_pass, zscore
 
 Array = NDArray[Any]
 Float64 = NDArray[np.float64]
-_SMALL = 1500
 
 
 @dataclass(frozen=True)
@@ -274,12 +272,11 @@ def fit_fold(
     targets = [
         responses[i][kept[i].start - plan.parts[i].start : kept[i].stop - plan.parts[i].start] for i in train
     ]
-    n_rows = sum(len(rows) for rows in targets)
     estimator = settings.make(
         alphas=settings.alphas, delays=delays, cv=cv, scoring=settings.scoring, progress=False
     )
     held_out = _cut(base, left_out, left_out.rows, settings)
-    with warnings.catch_warnings(record=True) as caught, _few_threads(n_rows):
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         estimator.fit([features[i] for i in train], targets)
         prediction = np.asarray(estimator.predict([held_out]))
@@ -291,19 +288,6 @@ def fit_fold(
         prediction,
         [f"{w.category.__name__}: {model.name}, {left_out.name} left out: {w.message}" for w in caught],
     )
-
-
-def _few_threads(n_rows: int) -> AbstractContextManager[Any]:
-    """One BLAS thread for small fits.
-
-    OpenBLAS threads that wait for each other in the many short steps of a small eigendecomposition make it
-    slower, by more than ten times when other processes use the processors too.
-    """
-    if n_rows > _SMALL:
-        return nullcontext()
-    from threadpoolctl import threadpool_limits
-
-    return cast("AbstractContextManager[Any]", threadpool_limits(limits=1, user_api="blas"))
 
 
 def _transformed(model: Model, plan: FoldPlan, kept: dict[int, slice]) -> list[Array]:
