@@ -13,7 +13,6 @@ void register_precision(py::module_& m, const char* form_name) {
             py::gil_scoped_release nogil;  // the views point into arrays that the caller holds
             return std::make_unique<QuadraticForm<T>>(vm, vl, alpha_min, tolerance);
         }), py::arg("m").noconvert(), py::arg("l").noconvert(), py::arg("alpha_min"), py::arg("tolerance") = kNearTolerance<T>)
-        .def_property_readonly("nbytes", &QuadraticForm<T>::bytes)
         .def("apply", [](const QuadraticForm<T>& form, const Array<T>& z, Array<T>& lz, Array<T>& nz) {
             const auto vz = in(z, "z");
             const auto vl = out(lz, "lz"), vn = out(nz, "nz");

@@ -25,9 +25,6 @@ public:
     // m (k, k) symmetric, l (k) ascending, both float64; alpha_min the least penalty of the grid.
     QuadraticForm(Matrix<const double> m, const double* l, double alpha_min, double tolerance = kNearTolerance<T>);
 
-    index_t order() const { return k_; }
-    index_t bytes() const;
-
     // lz (k, v) <- L z and nz (k, v) <- N z.
     void apply(Matrix<const T> z, Matrix<T> lz, Matrix<T> nz, const Poll& poll) const;
 

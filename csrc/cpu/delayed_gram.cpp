@@ -104,11 +104,6 @@ void correct_block(const std::vector<Segment>& segments, index_t from, index_t t
 }
 
 template <class T>
-void zero(Matrix<T> block, int n_threads) {
-    parallel_for(block.rows, n_threads, [&](index_t i) { std::fill_n(block.row(i), block.cols, T{0}); });
-}
-
-template <class T>
 void copy_block(Matrix<T> from, Matrix<T> to, int n_threads) {
     parallel_for(from.rows, n_threads, [&](index_t i) { std::copy_n(from.row(i), from.cols, to.row(i)); });
 }
@@ -125,7 +120,7 @@ template <class F, class T>
 void lagged_gram(Matrix<const F> features, const std::vector<Segment>& segments, const std::vector<index_t>& delays, Matrix<T> gram,
                  int n_threads, const Poll& poll) {
     const Lags lags = pairs_by_lag(delays);
-    for (const auto& [lag, pairs] : lags) zero(block_of(gram, pairs.front(), features.cols), n_threads);
+    for (const auto& [lag, pairs] : lags) fill_zero(block_of(gram, pairs.front(), features.cols), n_threads);
     {
         RowChunk<F, T> chunk;
         for (const Segment& s : segments) add_segment(features, s, delays, lags, gram, chunk, poll);
@@ -149,7 +144,7 @@ void gathered_gram(Matrix<const F> features, const std::vector<Segment>& segment
     const index_t n_rows = static_cast<index_t>(rows.size());
     const index_t step = std::max<index_t>(1, kChunkRows / static_cast<index_t>(delays.size()));
     std::vector<T> buffer(static_cast<std::size_t>(std::min(step, n_rows) * gram.cols));
-    zero(gram, n_threads);
+    fill_zero(gram, n_threads);
     for (index_t first = 0; first < n_rows; first += step) {
         const Matrix<T> design{buffer.data(), std::min(step, n_rows - first), gram.cols, gram.cols};
         gather_delayed(features, rows, first, delays, design);
@@ -167,7 +162,7 @@ void delayed_gram(Matrix<const F> features, const std::vector<Segment>& segments
     const index_t p = features.cols * static_cast<index_t>(delays.size());
     require(gram.rows == p && gram.cols == p,
             "delayed_gram: out is ", shape{gram.rows, gram.cols}, ", expected ", shape{p, p}, " (delays * features)");
-    if (p == 0 || segments.empty()) return zero(gram, n_threads);
+    if (p == 0 || segments.empty()) return fill_zero(gram, n_threads);
     const auto [lowest, highest] = std::minmax_element(delays.begin(), delays.end());
     if (worth_in_place(segments, 2 * (*highest - *lowest) + 32))
         lagged_gram(features, segments, delays, gram, n_threads, poll);

@@ -17,11 +17,6 @@ Matrix<const T> convert_columns(Matrix<const F> features, index_t first, index_t
     return {buffer.data(), features.rows, count, count};
 }
 
-template <class T>
-void fill_zero(Matrix<T> out) {
-    for (index_t i = 0; i < out.rows; ++i) std::fill_n(out.row(i), out.cols, T{0});
-}
-
 index_t columns_per_chunk(index_t rows, index_t cols) {
     return std::clamp<index_t>(kKernelChunk / std::max<index_t>(rows, 1), 64, std::max<index_t>(cols, 64));
 }

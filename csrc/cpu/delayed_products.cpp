@@ -3,14 +3,10 @@
 #include "core/blas.hpp"
 #include "core/delayed_gram.hpp"
 #include "cpu/chunks.hpp"
+#include "cpu/parallel.hpp"
 
 namespace voxridge {
 namespace {
-
-template <class T>
-void zero(Matrix<T> out) {
-    for (index_t i = 0; i < out.rows; ++i) std::fill_n(out.row(i), out.cols, T{0});
-}
 
 // visit(piece, rows, first): pieces of segments, with the feature rows [first, ...) that any delay of the piece reaches, in T.
 template <class F, class T, class Visit>
@@ -57,7 +53,7 @@ void delayed_xty(Matrix<const F> features, Matrix<const T> y, const std::vector<
     const index_t p0 = features.cols, p = p0 * static_cast<index_t>(delays.size());
     require(y.rows == features.rows, "delayed_xty: features have ", features.rows, " rows, y has ", y.rows);
     require(out.rows == p && out.cols == y.cols, "delayed_xty: out is ", shape{out.rows, out.cols}, ", expected ", shape{p, y.cols});
-    zero(out);
+    fill_zero(out);
     if (segments.empty() || out.rows == 0 || out.cols == 0) return;
     if (!worth_in_place(segments, kShortestGemm)) return xty_gathered(features, y, segments, delays, out, poll);
     for_each_piece<F, T>(features, segments, delays, [&](const Segment& piece, Matrix<const T> rows, index_t first) {
@@ -77,7 +73,7 @@ void delayed_xw(Matrix<const F> features, Matrix<const T> w, const std::vector<S
     const index_t p0 = features.cols, p = p0 * static_cast<index_t>(delays.size()), n_rows = total_rows(segments);
     require(w.rows == p, "delayed_xw: w is ", shape{w.rows, w.cols}, ", expected ", p, " rows (delays * features)");
     require(out.rows == n_rows && out.cols == w.cols, "delayed_xw: out is ", shape{out.rows, out.cols}, ", expected ", shape{n_rows, w.cols});
-    zero(out);
+    fill_zero(out);
     if (n_rows == 0 || out.cols == 0 || p == 0) return;
     if (!worth_in_place(segments, kShortestGemm)) {
         const std::vector<Segment> rows = single_rows(segments);

@@ -1,6 +1,7 @@
 // Threads for the memory-bound kernels. BLAS has a pool of its own: nothing in here calls BLAS from a thread, and no op runs both at once.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <exception>
 #include <thread>
@@ -33,6 +34,11 @@ void parallel_for(index_t n, int n_threads, const Body& body) {
     work();
     for (std::thread& worker : workers) worker.join();
     if (error) std::rethrow_exception(error);
+}
+
+template <class T>
+void fill_zero(Matrix<T> out, int n_threads = 1) {
+    parallel_for(out.rows, n_threads, [&](index_t i) { std::fill_n(out.row(i), out.cols, T{0}); });
 }
 
 }  // namespace voxridge

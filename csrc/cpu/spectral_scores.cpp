@@ -109,11 +109,6 @@ QuadraticForm<T>::QuadraticForm(Matrix<const double> m, const double* l, double 
 }
 
 template <class T>
-index_t QuadraticForm<T>::bytes() const {
-    return static_cast<index_t>((far_.size() + near_.size()) * sizeof(T));
-}
-
-template <class T>
 void QuadraticForm<T>::apply(Matrix<const T> z, Matrix<T> lz, Matrix<T> nz, const Poll& poll) const {
     require(z.rows == k_ && lz.rows == k_ && nz.rows == k_ && lz.cols == z.cols && nz.cols == z.cols,
             "QuadraticForm: z is ", shape{z.rows, z.cols}, ", expected ", k_, " rows");
