@@ -4,6 +4,7 @@ need of it."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,18 @@ class DelayedDesign:
 
     def everything(self) -> Ranges:
         return [(0, self.n_samples)]
+
+    def rows(self, begin: int, end: int) -> Floating:
+        """``X[begin:end]`` itself (end - begin, n_columns), for decompositions that need the rows."""
+        width = self.features.shape[1]
+        out = np.zeros((end - begin, self.n_columns), dtype=self.dtype)
+        for first, last in pairwise(self.offsets):
+            for i, delay in enumerate(self.delays):
+                start, stop = max(begin, first, first + delay), min(end, last, last + delay)
+                if start < stop:
+                    block = out[start - begin : stop - begin, i * width : (i + 1) * width]
+                    block[:] = self.features[start - delay : stop - delay]
+        return out
 
     def gram(self, ranges: Ranges, dtype: Any = np.float64) -> Floating:
         """``X[rows]' X[rows]`` (p, p), formed and summed in ``dtype``."""
