@@ -43,6 +43,17 @@ void register_precision(py::module_& m) {
         py::gil_scoped_release nogil;  // as above
         blas::potrs<T>(vf, vb);
     }, py::arg("factor").noconvert(), py::arg("b").noconvert());
+    m.def("cholesky_inverse", [](Array<T>& factor) {
+        const auto vf = out(factor, "factor");
+        py::gil_scoped_release nogil;  // as above
+        blas::potri<T>(vf);
+    }, py::arg("factor").noconvert());
+    m.def("solve_lower", [](const Array<T>& factor, Array<T>& b) {
+        const auto vf = in(factor, "factor");
+        const auto vb = out(b, "b");
+        py::gil_scoped_release nogil;  // as above
+        blas::solve_lower<T>(vf, vb);
+    }, py::arg("factor").noconvert(), py::arg("b").noconvert());
 }
 
 }  // namespace

@@ -37,13 +37,13 @@ void register_pair(py::module_& m) {
         py::gil_scoped_release nogil;  // as above
         delayed_xw<F, T>(vf, vw, segments, delays, vo, poll);
     }, py::arg("features").noconvert(), py::arg("w").noconvert(), py::arg("run_offsets"), py::arg("ranges"), py::arg("delays"), py::arg("out").noconvert());
-    m.def("base_kernel", [](const Array<F>& features, Array<T>& kernel) {
+    m.def("base_kernel", [](const Array<F>& features, Array<T>& kernel, bool accumulate) {
         const auto vf = in(features, "features");
         const auto vk = out(kernel, "out");
         const Poll poll = check_signals();
         py::gil_scoped_release nogil;  // as above
-        base_kernel<F, T>(vf, vk, poll);
-    }, py::arg("features").noconvert(), py::arg("out").noconvert());
+        base_kernel<F, T>(vf, vk, accumulate, poll);
+    }, py::arg("features").noconvert(), py::arg("out").noconvert(), py::arg("accumulate") = false);
     m.def("base_cross_kernel", [](const Array<F>& left, const Array<F>& right, Array<T>& cross) {
         const auto vl = in(left, "left"), vr = in(right, "right");
         const auto vc = out(cross, "out");

@@ -6,10 +6,11 @@
 
 namespace voxridge {
 
-// kernel (n, n) <- F F' in T, the lower triangle: all that shift_kernel reads. Features that are not T already are converted a chunk of
+// kernel (n, n) <- F F' in T, the lower triangle: all that shift_kernel reads; with `accumulate` it is added, so that features may come a
+// group of columns at a time. Features that are not T already are converted a chunk of
 // columns at a time; that chunk (at most kKernelChunk elements) is the only extra memory.
 template <class F, class T>
-void base_kernel(Matrix<const F> features, Matrix<T> kernel, const Poll& poll);
+void base_kernel(Matrix<const F> features, Matrix<T> kernel, bool accumulate, const Poll& poll);
 
 // cross (n_left, n_right) = left right', in T.
 template <class F, class T>

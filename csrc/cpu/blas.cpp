@@ -11,6 +11,7 @@ struct Routines {
     void (*gemm)(char*, char*, int*, int*, int*, T*, T*, int*, T*, int*, T*, T*, int*) = nullptr;
     void (*syrk)(char*, char*, int*, int*, T*, T*, int*, T*, T*, int*) = nullptr;
     void (*potrf)(char*, int*, T*, int*, int*) = nullptr;
+    void (*potri)(char*, int*, T*, int*, int*) = nullptr;
     void (*trsm)(char*, char*, char*, char*, int*, int*, T*, T*, int*, T*, int*) = nullptr;
 };
 
@@ -30,6 +31,7 @@ void load_precision(const std::map<std::string, void*>& all, const std::string& 
     find(all, prefix + "gemm", routines<T>.gemm);
     find(all, prefix + "syrk", routines<T>.syrk);
     find(all, prefix + "potrf", routines<T>.potrf);
+    find(all, prefix + "potri", routines<T>.potri);
     find(all, prefix + "trsm", routines<T>.trsm);
 }
 
@@ -60,10 +62,14 @@ void gemm(bool trans_a, bool trans_b, T alpha, Matrix<const T> a, Matrix<const T
             "gemm: a ", shape{a.rows, a.cols}, (trans_a ? "'" : ""), " times b ", shape{b.rows, b.cols}, (trans_b ? "'" : ""),
                 " does not give c ", shape{c.rows, c.cols});
     if (c.rows == 0 || c.cols == 0) return;
-    int m = narrow(c.rows), n = narrow(c.cols), k = narrow(depth);
+    int m = narrow(c.rows), k = narrow(depth);
     int lda = leading(a.stride), ldb = leading(b.stride), ldc = leading(c.stride);
     char ta = trans_a ? 'T' : 'N', tb = trans_b ? 'T' : 'N';
-    routines<T>.gemm(&tb, &ta, &n, &m, &k, &alpha, fortran(b.data), &ldb, fortran(a.data), &lda, &beta, c.data, &ldc);
+    for (index_t first = 0; first < c.cols; first += kPanel) {
+        int n = narrow(std::min(kPanel, c.cols - first));
+        const T* right = b.data + (trans_b ? first * b.stride : first);
+        routines<T>.gemm(&tb, &ta, &n, &m, &k, &alpha, fortran(right), &ldb, fortran(a.data), &lda, &beta, c.data + first, &ldc);
+    }
 }
 
 template <class T>
@@ -90,6 +96,18 @@ void syevd(Matrix<double> a, double* w, double* work, index_t work_size, int* iw
     if (info != 0) throw std::runtime_error("eigh: LAPACK dsyevd did not converge (info " + std::to_string(info) + ")");
 }
 
+// Column-major sees B' (m, n) and the factor as U = L': B' <- B' U^-1 ('N', which is L^-1 B) or B' U'^-1 ('T', which is L'^-1 B).
+template <class T>
+static void solve_triangle(Matrix<const T> factor, Matrix<T> b, char op) {
+    char right = 'R', upper = 'U', non_unit = 'N';
+    int n = narrow(b.rows), lda = leading(factor.stride), ldb = leading(b.stride);
+    T one = 1;
+    for (index_t first = 0; b.rows > 0 && first < b.cols; first += kPanel) {
+        int m = narrow(std::min(kPanel, b.cols - first));
+        routines<T>.trsm(&right, &upper, &op, &non_unit, &m, &n, &one, fortran(factor.data), &lda, b.data + first, &ldb);
+    }
+}
+
 template <class T>
 int potrf(Matrix<T> a) {
     require(a.rows == a.cols, "cholesky: the matrix is ", shape{a.rows, a.cols}, ", not square");
@@ -104,20 +122,34 @@ template <class T>
 void potrs(Matrix<const T> factor, Matrix<T> b) {
     require(factor.rows == factor.cols && factor.rows == b.rows,
             "cholesky_solve: factor ", shape{factor.rows, factor.cols}, " and right-hand side ", shape{b.rows, b.cols}, " do not match");
-    if (b.rows == 0 || b.cols == 0) return;
-    // Column-major sees B' (m, n) and the factor as U = L': B' <- B' U^-1 U'^-1, two solves from the right.
-    char right = 'R', upper = 'U', plain = 'N', transposed = 'T', non_unit = 'N';
-    int m = narrow(b.cols), n = narrow(b.rows), lda = leading(factor.stride), ldb = leading(b.stride);
-    T one = 1;
-    routines<T>.trsm(&right, &upper, &plain, &non_unit, &m, &n, &one, fortran(factor.data), &lda, b.data, &ldb);
-    routines<T>.trsm(&right, &upper, &transposed, &non_unit, &m, &n, &one, fortran(factor.data), &lda, b.data, &ldb);
+    solve_lower<T>(factor, b);
+    solve_triangle<T>(factor, b, 'T');
+}
+
+template <class T>
+void solve_lower(Matrix<const T> factor, Matrix<T> b) {
+    require(factor.rows == factor.cols && factor.rows == b.rows,
+            "solve_lower: factor ", shape{factor.rows, factor.cols}, " and right-hand side ", shape{b.rows, b.cols}, " do not match");
+    solve_triangle<T>(factor, b, 'N');
+}
+
+template <class T>
+void potri(Matrix<T> a) {
+    require(a.rows == a.cols, "cholesky_inverse: the matrix is ", shape{a.rows, a.cols}, ", not square");
+    if (a.rows == 0) return;
+    char upper = 'U';
+    int n = narrow(a.rows), lda = leading(a.stride), info = 0;
+    routines<T>.potri(&upper, &n, a.data, &lda, &info);
+    if (info != 0) throw std::runtime_error("cholesky_inverse: diagonal element " + std::to_string(info) + " of the factor is zero");
 }
 
 #define VOXRIDGE_INSTANTIATE(T)                                                              \
     template void gemm<T>(bool, bool, T, Matrix<const T>, Matrix<const T>, T, Matrix<T>);    \
     template void syrk<T>(bool, T, Matrix<const T>, T, Matrix<T>);                           \
     template int potrf<T>(Matrix<T>);                                                        \
-    template void potrs<T>(Matrix<const T>, Matrix<T>);
+    template void potrs<T>(Matrix<const T>, Matrix<T>);                                      \
+    template void potri<T>(Matrix<T>);                                                       \
+    template void solve_lower<T>(Matrix<const T>, Matrix<T>);
 VOXRIDGE_INSTANTIATE(float)
 VOXRIDGE_INSTANTIATE(double)
 #undef VOXRIDGE_INSTANTIATE

@@ -72,18 +72,19 @@ private:
 }  // namespace
 
 template <class F, class T>
-void base_kernel(Matrix<const F> features, Matrix<T> kernel, const Poll& poll) {
+void base_kernel(Matrix<const F> features, Matrix<T> kernel, bool accumulate, const Poll& poll) {
     require(kernel.rows == features.rows && kernel.cols == features.rows,
             "base_kernel: out is ", shape{kernel.rows, kernel.cols}, ", expected ", shape{features.rows, features.rows});
     const index_t step = columns_per_chunk(features.rows, features.cols);
     std::vector<T> buffer;
-    if (features.cols == 0) fill_zero(kernel);
+    if (features.cols == 0 && !accumulate) fill_zero(kernel);
     for (index_t first = 0; first < features.cols; first += step) {
         const index_t count = std::min(step, features.cols - first);
+        const T keep = first > 0 || accumulate ? T{1} : T{0};
         if constexpr (std::is_same_v<F, T>)
-            blas::syrk<T>(false, 1, features.block(0, first, features.rows, count), first > 0 ? T{1} : T{0}, kernel);
+            blas::syrk<T>(false, 1, features.block(0, first, features.rows, count), keep, kernel);
         else
-            blas::syrk<T>(false, 1, convert_columns<F, T>(features, first, count, buffer), first > 0 ? T{1} : T{0}, kernel);
+            blas::syrk<T>(false, 1, convert_columns<F, T>(features, first, count, buffer), keep, kernel);
         poll();
     }
 }
@@ -126,7 +127,7 @@ void shift_kernel(Matrix<T> kernel, const std::vector<index_t>& row_offsets, con
 }
 
 #define VOXRIDGE_INSTANTIATE(F, T)                                          \
-    template void base_kernel<F, T>(Matrix<const F>, Matrix<T>, const Poll&); \
+    template void base_kernel<F, T>(Matrix<const F>, Matrix<T>, bool, const Poll&); \
     template void base_cross_kernel<F, T>(Matrix<const F>, Matrix<const F>, Matrix<T>, const Poll&);
 VOXRIDGE_INSTANTIATE(float, float)
 VOXRIDGE_INSTANTIATE(float, double)
