@@ -1,250 +1,287 @@
-"""What a cross-validated fit will do before it does it: route, tiles, flops and memory, from a written cost
-model."""
+"""What a cross-validated fit will do before it does it: route, tiles, flops, memory and time, from a written
+cost model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
-import numpy as np
+from voxridge.solvers.costs import PANEL, Tiling, route_steps
+from voxridge.solvers.footprints import Footprint, footprint
+from voxridge.solvers.memory import available_memory, in_words, parse_memory, resident_memory
+from voxridge.solvers.problem import Problem
+from voxridge.solvers.rates import Machine, Step, assumed, measured
 
-from voxridge.solvers.folds import Fold
+__all__ = ["PANEL", "ROUTES", "Plan", "Problem", "available_memory", "make_plan", "parse_memory"]
 
-_EIGH = 9.0  # float64 flops per k^3, with vectors
-_FLOAT64_COST = 2.0  # a float64 flop in units of a float32 flop
-_TILE_TARGET_BYTES = 80 * 2**20  # buffers of one tile: wider ones no longer make the products faster
-_LEAST_TILE = 64
-_EXACT = 8  # bytes of a float64, which the primal falls back on (spectral.PrimalFolds)
+ROUTES = (
+    "primal-spectral",
+    "dual-spectral",
+    "primal-leave-out",
+    "dual-leave-out",
+    "primal-cholesky",
+    "dual-cholesky",
+    "svd",
+)
+_LAPACK_ORDER = 32_766  # 32-bit LAPACK counts 2 n^2 + 6 n + 1 elements of work space
+_WORTH_MEASURING = 5.0  # seconds of a fit, as assumed rates have it
+_CHUNK_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Route and tiles of a fit, with what they cost. ``flops`` counts the irreducible products;
-    ``peak_bytes`` is on top of the inputs."""
+    """Route and tiles of a fit, with what they cost.
 
-    route: Literal["primal", "dual"]
+    ``peak_bytes`` is the memory that the whole process is expected to reach: ``resident_bytes``, which it
+    held before, and what the fit adds. ``seconds`` is for ``machine``.
+    """
+
+    route: str
     n_targets_batch: int
     folds_per_pass: int
+    alphas_per_pass: int
+    rows_per_chunk: int
+    columns_per_chunk: int
     flops: float
+    bytes_read: float
+    seconds: float
     factor_bytes: int
     tile_bytes: int
     result_bytes: int
     peak_bytes: int
+    resident_bytes: int
     reason: str
+    machine: str = "here"
+    steps: tuple[Step, ...] = ()
+    rejected: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", tuple(Step(*step) for step in self.steps))
+        object.__setattr__(self, "rejected", tuple((name, why) for name, why in self.rejected))
+
+    @property
+    def side(self) -> str:
+        """ "primal", "dual" or "svd"."""
+        return self.route.partition("-")[0]
+
+    @property
+    def method(self) -> str:
+        """ "spectral", "leave-out", "cholesky" or "svd"."""
+        return self.route.partition("-")[2] or self.route
+
+    def on(self, machine: Machine) -> Plan:
+        """The same work on another machine: other times."""
+        steps = machine.rates.timed(self.steps)
+        seconds = sum(step.seconds for step in steps)
+        return replace(self, steps=steps, seconds=seconds, machine=f"{machine.name} ({machine.source})")
 
     def __str__(self) -> str:
         rows = [
-            ("route", f"{self.route} spectral ({self.reason})"),
-            ("targets in a tile", f"{self.n_targets_batch}"),
+            ("route", f"{self.route} ({self.reason})"),
+            ("targets in a tile", f"{self.n_targets_batch:,}"),
             ("folds in a pass", f"{self.folds_per_pass}"),
+            ("penalties in a pass", f"{self.alphas_per_pass}"),
+            ("rows, columns in a chunk", f"{self.rows_per_chunk:,}, {self.columns_per_chunk:,}"),
             ("flops", f"{self.flops:.3g}"),
-            ("fold factors", _megabytes(self.factor_bytes)),
-            ("tile buffers", _megabytes(self.tile_bytes)),
-            ("results", _megabytes(self.result_bytes)),
-            ("peak beside the inputs", _megabytes(self.peak_bytes)),
+            ("bytes read", in_words(self.bytes_read)),
+            ("held before the fit", in_words(self.resident_bytes)),
+            ("factors", in_words(self.factor_bytes)),
+            ("tile buffers", in_words(self.tile_bytes)),
+            ("results", in_words(self.result_bytes)),
+            ("peak memory", in_words(self.peak_bytes)),
+            ("expected time", f"{_seconds(self.seconds)} on {self.machine}"),
         ]
-        return "\n".join(f"{name:<24}{value}" for name, value in rows)
+        rows += [
+            (f"  {name}", f"{flops:.3g} flops, {_seconds(time)}") for name, flops, time in self.summary()
+        ]
+        rows += [(f"not {name}", why) for name, why in self.rejected]
+        return "\n".join(f"{name:<28}{value}" for name, value in rows)
 
-
-@dataclass(frozen=True)
-class Problem:
-    """Sizes that decide a plan."""
-
-    n: int
-    p: int
-    n_targets: int
-    n_alphas: int
-    folds: Sequence[Fold]
-    itemsize: int
-    targets_in_memory: bool = True
-
-    @property
-    def longest_train(self) -> int:
-        return max(fold.train.size for fold in self.folds)
+    def summary(self) -> list[tuple[str, float, float]]:
+        """(name, flops, seconds) of the steps, equal names together."""
+        found: dict[str, tuple[float, float]] = {}
+        for step in self.steps:
+            flops, seconds = found.get(step.name, (0.0, 0.0))
+            found[step.name] = (flops + step.flops, seconds + step.seconds)
+        return [(name, *both) for name, both in found.items()]
 
 
 def make_plan(
-    problem: Problem, *, solver: str, memory_limit: int | None, n_targets_batch: int | None = None
+    problem: Problem,
+    *,
+    solver: str = "auto",
+    memory_limit: int | None = None,
+    n_targets_batch: int | None = None,
+    machine: Machine | None = None,
 ) -> Plan:
-    """Choose the cheaper route (or the one asked for) and tiles that fit the limit.
+    """Choose the fastest route (or the one asked for) and tiles that keep the process within the limit.
+
+    Parameters
+    ----------
+    problem : Problem
+    solver : str
+        "auto", "primal", "dual", "spectral", "leave-out", "cholesky", "svd", or a route such as
+        "dual-leave-out". "auto" does not consider "svd", which is for designs that the others cannot be
+        trusted with.
+    memory_limit : int, optional
+        Bytes of memory that the whole process may reach, what it holds already included.
+    n_targets_batch : int, optional
+        Targets in a tile, rounded up to a multiple of ``PANEL``. Default: chosen.
+    machine : Machine, optional
+        Default: this one; measured where the fit takes long enough for that to matter.
 
     Raises
     ------
     ValueError
-        If ``solver`` is not "auto", "primal" or "dual".
+        If ``solver`` is not known.
     MemoryError
-        If no tiling fits ``memory_limit``; the message says the least that would do.
+        If no route and tiling fits ``memory_limit``; the message says the least that would do.
     """
-    if solver not in ("auto", "primal", "dual"):
-        raise ValueError(f'solver={solver!r} is not known; use "auto", "primal" or "dual"')
-    routes: list[Literal["primal", "dual"]] = ["primal", "dual"]
-    candidates = [
-        _plan_route(problem, route, memory_limit, n_targets_batch)
-        for route in routes
-        if solver in ("auto", route)
-    ]
-    fitting = [plan for plan in candidates if memory_limit is None or plan.peak_bytes <= memory_limit]
-    if not fitting:
-        least = min(plan.peak_bytes for plan in candidates)
-        raise MemoryError(
-            f"memory_limit={memory_limit} bytes is too small: the fit needs at least {least} bytes "
-            f"({_megabytes(least)}) beside its inputs"
+    routes = _routes(solver)
+    resident = resident_memory() if problem.resident_bytes is None else problem.resident_bytes
+    outcomes = [_Outcome(problem, route, resident, memory_limit, n_targets_batch) for route in routes]
+    possible = [outcome for outcome in outcomes if outcome.best is not None]
+    if not possible:
+        raise _too_small(memory_limit, resident, outcomes)
+    if machine is None:
+        machine = assumed()
+        if min(outcome.seconds(machine) for outcome in possible) > _WORTH_MEASURING:
+            machine = measured()
+    chosen = min(possible, key=lambda outcome: outcome.seconds(machine))
+    rejected = tuple(
+        (outcome.route, outcome.verdict(machine, chosen)) for outcome in outcomes if outcome is not chosen
+    )
+    return chosen.plan(machine, rejected)
+
+
+def _routes(solver: str) -> list[str]:
+    known = {"auto": [route for route in ROUTES if route != "svd"]}
+    for route in ROUTES:
+        for word in {route, *route.split("-", 1)}:
+            known.setdefault(word, []).append(route)
+    if solver not in known:
+        options = ", ".join(f'"{name}"' for name in known)
+        raise ValueError(f"solver={solver!r} is not known; use one of {options}")
+    return known[solver]
+
+
+class _Outcome:
+    """The best tiling of one route within the limit, and the least memory that it needs."""
+
+    def __init__(
+        self, problem: Problem, route: str, resident: int, limit: int | None, asked_tile: int | None
+    ) -> None:
+        self.problem, self.route, self.resident = problem, route, resident
+        self.best: Tiling | None = None
+        self.least = float("inf")
+        self.order = _order_of_eigh(problem, route)
+        if self.order > _LAPACK_ORDER:
+            return
+        ranked = sorted(_tilings(problem, route, asked_tile), key=self._preference)
+        for tiling in ranked:
+            peak = resident + footprint(problem, route, tiling).peak
+            self.least = min(self.least, peak)
+            if self.best is None and (limit is None or peak <= limit):
+                self.best = tiling
+
+    def _preference(self, tiling: Tiling) -> tuple[float, float]:
+        rates = assumed().rates
+        steps = route_steps(self.problem, self.route, tiling)
+        return sum(rates.seconds(step) for step in steps), footprint(self.problem, self.route, tiling).peak
+
+    def seconds(self, machine: Machine) -> float:
+        assert self.best is not None
+        return sum(machine.rates.seconds(s) for s in route_steps(self.problem, self.route, self.best))
+
+    def verdict(self, machine: Machine, chosen: _Outcome) -> str:
+        if self.order > _LAPACK_ORDER:
+            return f"needs eigenvectors of order {self.order:,}; 32-bit LAPACK ends at {_LAPACK_ORDER:,}"
+        if self.best is None:
+            return f"would need {in_words(self.least)}"
+        return f"slower: {_seconds(self.seconds(machine))}"
+
+    def plan(self, machine: Machine, rejected: tuple[tuple[str, str], ...]) -> Plan:
+        assert self.best is not None
+        tiling, problem = self.best, self.problem
+        memory: Footprint = footprint(problem, self.route, tiling)
+        steps = machine.rates.timed(route_steps(problem, self.route, tiling))
+        return Plan(
+            route=self.route,
+            n_targets_batch=tiling.targets,
+            folds_per_pass=tiling.folds,
+            alphas_per_pass=tiling.alphas,
+            rows_per_chunk=tiling.rows,
+            columns_per_chunk=tiling.columns,
+            flops=sum(step.flops for step in steps),
+            bytes_read=sum(step.bytes for step in steps if step.kind == "file"),
+            seconds=sum(step.seconds for step in steps),
+            factor_bytes=memory.factors,
+            tile_bytes=memory.tile,
+            result_bytes=memory.results,
+            peak_bytes=self.resident + memory.peak,
+            resident_bytes=self.resident,
+            reason=f"n = {problem.n:,}, p = {problem.p:,}, {problem.n_targets:,} targets, "
+            f"{problem.n_alphas} penalties, {len(problem.folds)} folds",
+            machine=f"{machine.name} ({machine.source})",
+            steps=steps,
+            rejected=rejected,
         )
-    return min(fitting, key=lambda plan: plan.flops)
 
 
-def _plan_route(
-    problem: Problem, route: Literal["primal", "dual"], memory_limit: int | None, asked_tile: int | None
-) -> Plan:
-    v = problem.n_targets
-    one_factor = max(_factor_bytes(problem, route, fold) for fold in problem.folds)
-    all_factors = sum(_factor_bytes(problem, route, fold) for fold in problem.folds)
-    row_bytes = _bytes_per_target(problem, route)
-    least = _peak(problem, route, one_factor, min(_LEAST_TILE, v) * row_bytes)
-    budget = _TILE_TARGET_BYTES if memory_limit is None else min(_TILE_TARGET_BYTES, memory_limit - least)
-    widest = asked_tile or int(np.clip(budget // row_bytes, _LEAST_TILE, 8192))
-    tile = -(-v // -(-v // widest)) if v else 1  # equal tiles: a narrow last one would be slow
-    # A pass of the dual reads the targets and no more, so one fold at a time costs next to nothing; the
-    # primal forms X'Y anew in every pass.
-    together = 1 if route == "dual" and problem.targets_in_memory else len(problem.folds)
-    held = min(all_factors, together * one_factor)
-    if memory_limit is not None and _peak(problem, route, held, tile * row_bytes) > memory_limit:
-        spare = memory_limit - _peak(problem, route, 0, tile * row_bytes)
-        together = int(np.clip(spare // max(one_factor, 1), 1, together))
-        held = min(all_factors, together * one_factor)
-    return Plan(
-        route=route,
-        n_targets_batch=tile,
-        folds_per_pass=together,
-        flops=_flops(problem, route),
-        factor_bytes=held,
-        tile_bytes=tile * row_bytes,
-        result_bytes=_result_bytes(problem, route),
-        peak_bytes=_peak(problem, route, held, tile * row_bytes),
-        reason=f"n = {problem.n}, p = {problem.p}",
+def _order_of_eigh(problem: Problem, route: str) -> int:
+    side, _, method = route.partition("-")
+    if method not in ("spectral", "leave-out"):
+        return 0
+    return problem.p if side == "primal" else problem.n
+
+
+def _tilings(problem: Problem, route: str, asked_tile: int | None) -> Iterator[Tiling]:
+    """Every combination worth a look: amounts double."""
+    v = max(problem.n_targets, 1)
+    tiles = [_whole_panels(asked_tile, v)] if asked_tile else _doubling(PANEL, v)
+    folds = _doubling(1, len(problem.folds)) if route.endswith("spectral") else [len(problem.folds)]
+    by_alpha = route.endswith("leave-out") or route == "svd"
+    alphas = _doubling(1, problem.n_alphas) if by_alpha else [1 if "cholesky" in route else problem.n_alphas]
+    rows, columns = [problem.n], [problem.n_features]
+    if not problem.features_in_memory:
+        rows = _doubling(512, problem.n, _CHUNK_BYTES // (problem.n_features * problem.itemsize))
+        columns = _doubling(16, problem.n_features, _CHUNK_BYTES // (problem.n * problem.itemsize))
+    for tile in tiles:
+        for fold in folds:
+            for alpha in alphas:
+                for row, column in zip(*_same_length(rows, columns), strict=True):
+                    yield Tiling(tile, fold, alpha, row, column)
+
+
+def _same_length(left: list[int], right: list[int]) -> tuple[list[int], list[int]]:
+    """The shorter list goes on with its last entry."""
+    length = max(len(left), len(right))
+    return left + left[-1:] * (length - len(left)), right + right[-1:] * (length - len(right))
+
+
+def _whole_panels(tile: int, n_targets: int) -> int:
+    return min(-(-tile // PANEL) * PANEL, n_targets)
+
+
+def _doubling(first: int, last: int, highest: int | None = None) -> list[int]:
+    """``first``, twice that, ... and ``last``, nothing above ``highest``."""
+    amounts = [min(first, last)]
+    while amounts[-1] < last and (highest is None or 2 * amounts[-1] <= highest):
+        amounts.append(min(2 * amounts[-1], last))
+    return amounts
+
+
+def _too_small(limit: int | None, resident: int, outcomes: list[_Outcome]) -> MemoryError:
+    best = min(outcomes, key=lambda outcome: outcome.least)
+    if best.least == float("inf"):
+        return MemoryError(f"no route can be taken: {best.verdict(assumed(), best)}")
+    return MemoryError(
+        f"memory_limit={limit} bytes is too small: the fit needs at least {int(best.least)} bytes "
+        f"({in_words(best.least)}) by the route {best.route}; the process holds {in_words(resident)} already"
     )
 
 
-def _orders(problem: Problem, route: str) -> tuple[int, int]:
-    """Order of the Gram of all samples and of the largest training Gram."""
-    return (problem.p, problem.p) if route == "primal" else (problem.n, problem.longest_train)
-
-
-def _peak(problem: Problem, route: str, factors: int, tiles: int) -> int:
-    """The largest of three moments, beside the inputs."""
-    full, order = _orders(problem, route)
-    scores = (problem.n_alphas + 3) * problem.n_targets * 8
-    # Decomposing: the Gram of all, one of our own that becomes the eigenvectors, LAPACK's 2 k^2, M.
-    decomposing = 8 * max(full**2 + 4 * order**2, (4 if route == "primal" else 3) * full**2) + factors
-    scoring = 8 * (full**2 + 2 * order**2) + factors + tiles
-    refitting = (
-        (_EXACT + problem.itemsize) * full**2 + factors + tiles + _result_bytes(problem, route) - scores
-    )
-    return int(scores + max(decomposing, scoring, refitting))
-
-
-def _result_bytes(problem: Problem, route: str) -> int:
-    full, _ = _orders(problem, route)
-    return (full * problem.itemsize + 8 * (problem.n_alphas + 3)) * problem.n_targets
-
-
-def _bytes_per_target(problem: Problem, route: str) -> int:
-    """Buffers of one target in a tile."""
-    _, order = _orders(problem, route)
-    k = min(order, problem.longest_train)
-    wide = problem.itemsize * (problem.n + 5 * k) + 8 * 4 * problem.n_alphas
-    if route == "dual":
-        return wide
-    # X'Y of every fold, of all samples and of one training set, and z; in float64 where float32 will not do.
-    return wide + _EXACT * ((len(problem.folds) + 2) * order + k + problem.n)
-
-
-def _factor_bytes(problem: Problem, route: str, fold: Fold) -> int:
-    order = problem.p if route == "primal" else fold.train.size
-    k = min(order, fold.train.size)
-    vectors = (_EXACT if route == "primal" else problem.itemsize) * k * order
-    return vectors + problem.itemsize * (k * k + fold.validation.size * k)
-
-
-def _flops(problem: Problem, route: str) -> float:
-    """In units of one flop of the working precision."""
-    n, p, v = problem.n, problem.p, problem.n_targets
-    wide = 0.0
-    square = float(n * p * (p if route == "primal" else n)) * _FLOAT64_COST
-    orders = [
-        (p if route == "primal" else fold.train.size, min(p, fold.train.size), fold.validation.size)
-        for fold in problem.folds
-    ]
-    for order, k, scored in orders:
-        square += _FLOAT64_COST * (_EIGH * order**3 + 2.0 * scored * order * k + scored * k * k)
-        wide += 2.0 * v * (order * k + k * k + k * min(scored, order) + 1.5 * problem.n_alphas * k)
-    full = p if route == "primal" else n
-    square += _FLOAT64_COST * _EIGH * full**3
-    wide += 4.0 * v * full * min(n, p) + (2.0 * v * n * p if route == "primal" else 0.0)
-    return square + wide
-
-
-def _megabytes(n_bytes: float) -> str:
-    return f"{n_bytes / 2**20:.0f} MiB" if n_bytes < 2**33 else f"{n_bytes / 2**30:.1f} GiB"
-
-
-def parse_memory(limit: Any) -> int | None:
-    """Bytes from a number or text such as "8GB" or "512MiB"; None is no limit.
-
-    Raises
-    ------
-    ValueError
-        If the text is not a positive amount of memory.
-    """
-    if limit is None:
-        return None
-    units = {
-        "": 1,
-        "B": 1,
-        "KB": 10**3,
-        "MB": 10**6,
-        "GB": 10**9,
-        "TB": 10**12,
-        "KIB": 2**10,
-        "MIB": 2**20,
-        "GIB": 2**30,
-        "TIB": 2**40,
-    }
-    text = str(limit).strip().upper().replace(" ", "")
-    number = text.rstrip("KMGTIB")
-    try:
-        amount = float(number) * units[text[len(number) :]]
-    except (KeyError, ValueError):
-        raise ValueError(
-            f'memory_limit={limit!r} is not an amount of memory; give bytes or text such as "8GB"'
-        ) from None
-    if not np.isfinite(amount) or amount <= 0:
-        raise ValueError(f"memory_limit={limit!r} must be positive")
-    return int(amount)
-
-
-def available_memory() -> int:
-    """Bytes this process may still take: free memory, or what is left of a container's limit where that is
-    less."""
-    free = _meminfo("MemAvailable")
-    for limit, used in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ):
-        try:
-            free = min(free, max(0, int(Path(limit).read_text()) - int(Path(used).read_text())))
-        except (OSError, ValueError):  # no such controller, or "max": no limit
-            continue
-    return free
-
-
-def _meminfo(name: str) -> int:
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith(name + ":"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return 8 * 2**30  # not Linux: assume a small machine rather than none
+def _seconds(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
