@@ -58,7 +58,7 @@ def test_cross_kernel_equals_the_delayed_matrices(
 ) -> None:
     left, right = problem(seed, runs, np.float64), problem(seed + 1, other, np.float64)
     expected = delayed_matrix(left, delays, runs) @ delayed_matrix(right, delays, other).T
-    actual = DelayedDesign(left, delays, runs).cross_kernel(DelayedDesign(right, delays, other))
+    actual = DelayedDesign(right, delays, other).cross_kernel_of(DelayedDesign(left, delays, runs))
     assert relative_error(actual, expected) <= tolerance("f8")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,42 @@ from voxridge._threads import n_threads
 from voxridge.solvers.rows import Ranges, check_delays, n_rows, run_offsets
 
 Floating = NDArray[Any]
+
+
+class Design(Protocol):
+    """What solvers ask of a delayed design, in memory (:class:`DelayedDesign`) or on disk
+    (:class:`~voxridge.solvers.stream_design.StreamedDesign`)."""
+
+    offsets: list[int]
+    delays: tuple[int, ...]
+
+    @property
+    def n_samples(self) -> int: ...
+
+    @property
+    def n_features(self) -> int: ...
+
+    @property
+    def n_columns(self) -> int: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    def everything(self) -> Ranges: ...
+
+    def rows(self, begin: int, end: int) -> Floating: ...
+
+    def gram(self, ranges: Ranges, dtype: Any = ...) -> Floating: ...
+
+    def kernel(self, dtype: Any = ...) -> Floating: ...
+
+    def cross_kernel_of(self, new: DelayedDesign, dtype: Any = ...) -> Floating: ...
+
+    def sums(self, ranges: Ranges) -> Floating: ...
+
+    def xty(self, y: Floating, ranges: Ranges, out: Floating | None = None) -> Floating: ...
+
+    def xw(self, w: Floating, ranges: Ranges | None = None) -> Floating: ...
 
 
 class DelayedDesign:
@@ -42,16 +78,27 @@ class DelayedDesign:
         if features.dtype not in (np.float32, np.float64):
             raise TypeError(f"features must be float32 or float64, got {features.dtype}")
         self.features = np.ascontiguousarray(features)
-        self.offsets = run_offsets(runs, features.shape[0])
-        self.delays = check_delays(delays, np.diff(self.offsets).tolist())
+        self.offsets: list[int] = run_offsets(runs, features.shape[0])
+        self.delays: tuple[int, ...] = check_delays(delays, np.diff(self.offsets).tolist())
+
+    @classmethod
+    def piece(cls, features: Floating, delays: tuple[int, ...], offsets: list[int]) -> DelayedDesign:
+        """A part of a checked design, whose runs may be cut short."""
+        made = cls.__new__(cls)
+        made.features, made.delays, made.offsets = features, delays, offsets
+        return made
 
     @property
     def n_samples(self) -> int:
         return int(self.features.shape[0])
 
     @property
+    def n_features(self) -> int:
+        return int(self.features.shape[1])
+
+    @property
     def n_columns(self) -> int:
-        return int(self.features.shape[1]) * len(self.delays)
+        return self.n_features * len(self.delays)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -85,11 +132,11 @@ class DelayedDesign:
         _cpu.shift_kernel(out, self.offsets, self.offsets, self.delays, True, n_threads())
         return out
 
-    def cross_kernel(self, other: DelayedDesign, dtype: Any = np.float64) -> Floating:
-        """``X_self X_other'`` (n_self, n_other); the delays must be the same."""
-        out = np.empty((self.n_samples, other.n_samples), dtype=dtype)
-        _cpu.base_cross_kernel(self.features, other.features, out)
-        _cpu.shift_kernel(out, self.offsets, other.offsets, self.delays, False, n_threads())
+    def cross_kernel_of(self, new: DelayedDesign, dtype: Any = np.float64) -> Floating:
+        """``X_new X_self'`` (n_new, n_self); the delays must be the same."""
+        out = np.empty((new.n_samples, self.n_samples), dtype=dtype)
+        _cpu.base_cross_kernel(new.features, self.features, out)
+        _cpu.shift_kernel(out, new.offsets, self.offsets, self.delays, False, n_threads())
         return out
 
     def sums(self, ranges: Ranges) -> Floating:

@@ -72,7 +72,7 @@ class DualWeights:
         begin = 0
         for length in runs:
             run = DelayedDesign(features[begin : begin + length], self.delays)
-            kernel = run.cross_kernel(self.train).astype(prediction.dtype, copy=False)
+            kernel = self.train.cross_kernel_of(run).astype(prediction.dtype, copy=False)
             matmul(kernel, self.dual, out=prediction[begin : begin + length])
             begin += length
         return prediction

@@ -1,0 +1,150 @@
+"""A centred design in its principal components: what the leave-out route, closed-form scores and the refit
+share.
+
+With the centred design ``X_c = V diag(sqrt(l)) Q'`` (rows scaled by the roots of the sample weights) and ``z
+= V'y``, the fit under alpha is ``V (z l / (l + alpha))``, its coefficients are ``Q (z sqrt(l) / (l +
+alpha))`` and its dual coefficients ``V (z / (l + alpha))``. Three ways to V and l: the p x p Gram, the n x n
+kernel, and an SVD of the design.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxridge import _cpu
+from voxridge._threads import n_threads
+from voxridge.solvers.design import Design
+from voxridge.solvers.leave_out import EigenSmoother
+from voxridge.solvers.linalg import EighWorkspace, eigh_inplace, matmul
+
+Floating = NDArray[Any]
+
+_ROWS = 2048  # rows of the design that are turned at a time
+
+
+@dataclass
+class Basis:
+    """``smoother`` holds V and l; ``vectors`` (k, p) the rows of Q', or None in the dual."""
+
+    smoother: EigenSmoother
+    vectors: Floating | None
+    x_mean: Floating  # (p,) weighted means over all samples; zeros without an intercept
+    largest: float  # largest eigenvalue
+
+    @property
+    def dual(self) -> bool:
+        return self.vectors is None
+
+    def weights(self, z: Floating, alphas: Floating, out: Floating) -> None:
+        """Coefficients (p, v), or dual coefficients (n, v) for the design as it is, into ``out``; ``z`` is
+        overwritten."""
+        values = self.smoother.values
+        used = values > 0
+        scale = np.where(used, 1.0 if self.vectors is None else np.sqrt(values), 0.0)
+        z *= scale.astype(z.dtype)[:, None]
+        _cpu.apply_penalty(z, np.where(used, values, 1.0), alphas, n_threads())
+        if self.vectors is not None:
+            matmul(self.vectors.astype(z.dtype, copy=False), z, trans_a=True, out=out)
+            return
+        matmul(self.smoother.wide(z.dtype), z, trans_a=True, out=out)
+        if self.smoother.root is not None:
+            out *= self.smoother.root.astype(out.dtype)[:, None]
+
+
+def primal_basis(design: Design, *, fit_intercept: bool, root: Floating | None = None) -> Basis:
+    """From the Gram of the features, p x p."""
+    g = design.gram(design.everything()) if root is None else weighted_gram(design, root)
+    x_mean = column_means(design, root) if fit_intercept else np.zeros(design.n_columns)
+    if fit_intercept:
+        total = float(design.n_samples if root is None else root @ root)
+        matmul(x_mean[:, None], x_mean[None] * -total, out=g, beta=1.0)
+    values = eigh_inplace(g, EighWorkspace())
+    first = _first_above_rounding(values)
+    values, q_t = np.ascontiguousarray(values[first:]), g[first:]
+    v_t = np.empty((values.size, design.n_samples))
+    q = np.ascontiguousarray(q_t.T)
+    inverse_root = 1.0 / np.sqrt(values)
+    shift = x_mean @ q
+    for begin in range(0, design.n_samples, _ROWS):
+        end = min(begin + _ROWS, design.n_samples)
+        b = design.xw(q, [(begin, end)])
+        b -= shift
+        if root is not None:
+            b *= root[begin:end, None]
+        b *= inverse_root
+        v_t[:, begin:end] = b.T
+    smoother = EigenSmoother(
+        v_t, values, dtype=design.dtype, root=root, r=constant_direction(design, root, fit_intercept)
+    )
+    return Basis(smoother, q_t.astype(design.dtype, copy=False), x_mean, float(values.max(initial=0.0)))
+
+
+def dual_basis(design: Design, *, fit_intercept: bool, root: Floating | None = None) -> Basis:
+    """From the kernel of the samples, n x n."""
+    kernel = centred_kernel(design, fit_intercept=fit_intercept, root=root)
+    values = eigh_inplace(kernel, EighWorkspace())
+    values[: _first_above_rounding(values)] = 0.0
+    smoother = EigenSmoother(
+        kernel,
+        values,
+        dtype=design.dtype,
+        root=root,
+        r=constant_direction(design, root, fit_intercept),
+        complete=True,
+    )
+    x_mean = column_means(design, root) if fit_intercept else np.zeros(design.n_columns)
+    return Basis(smoother, None, x_mean, float(values.max(initial=0.0)))
+
+
+def centred_kernel(design: Design, *, fit_intercept: bool, root: Floating | None) -> Floating:
+    """``R (K - 1 m' - m 1' + c) R`` (n, n) float64, m and c the weighted means of K, R the roots of the
+    weights."""
+    kernel = design.kernel()
+    if fit_intercept:
+        weights = np.full(design.n_samples, 1.0) if root is None else root**2
+        mean = matmul(weights[None], kernel)[0] / weights.sum()
+        kernel -= mean
+        kernel -= (mean - float(weights @ mean) / float(weights.sum()))[:, None]
+    if root is not None:
+        kernel *= root
+        kernel *= root[:, None]
+    return kernel
+
+
+def column_means(design: Design, root: Floating | None) -> Floating:
+    """Weighted means of the columns of the design, (p,) float64."""
+    if root is None:
+        return design.sums(design.everything()) / design.n_samples
+    sums = design.xty(np.ascontiguousarray(root[:, None] ** 2), design.everything())[:, 0]
+    return np.asarray(sums / (root @ root))
+
+
+def weighted_gram(design: Design, root: Floating) -> Floating:
+    """``X' diag(root^2) X`` (p, p) float64. Weights break the structure of delays: the rows are formed, a
+    chunk at a time."""
+    out = np.zeros((design.n_columns, design.n_columns))
+    for begin in range(0, design.n_samples, _ROWS):
+        end = min(begin + _ROWS, design.n_samples)
+        rows = design.rows(begin, end).astype(np.float64)
+        rows *= root[begin:end, None]
+        matmul(rows, rows, trans_a=True, out=out, beta=1.0)
+    return out
+
+
+def constant_direction(design: Design, root: Floating | None, fit_intercept: bool) -> Floating | None:
+    """Unit vector (n,) of what the intercept takes up, or None without one."""
+    if not fit_intercept:
+        return None
+    r = np.ones(design.n_samples) if root is None else root
+    return np.asarray(r / np.linalg.norm(r))
+
+
+def _first_above_rounding(values: Floating) -> int:
+    """Index of the first of the ascending eigenvalues that is more than rounding of the largest."""
+    largest = float(values[-1]) if values.size else 0.0
+    floor = max(largest, 0.0) * values.size * np.finfo(np.float64).eps
+    return int(np.searchsorted(values, floor, side="right"))
