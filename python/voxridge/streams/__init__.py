@@ -4,22 +4,33 @@ from __future__ import annotations
 
 from voxridge.streams.atomic import atomic_path
 from voxridge.streams.checks import TargetScan, check_finite, locate_row, row_chunks, scan_targets
+from voxridge.streams.file_sink import FileSink
 from voxridge.streams.layouts import h5_dataset, repeats, story_files, tutorial_test, tutorial_train
+from voxridge.streams.read_ahead import ReadAhead, read_ahead
+from voxridge.streams.sink_base import Sink
+from voxridge.streams.sinks import ArraySink, DatasetSink, as_sink
 from voxridge.streams.sources import RunSource, Source, as_source, match_runs
 from voxridge.streams.stores import FeatureStore, ResponseStore
 
 __all__ = [
+    "ArraySink",
+    "DatasetSink",
     "FeatureStore",
+    "FileSink",
+    "ReadAhead",
     "ResponseStore",
     "RunSource",
+    "Sink",
     "Source",
     "TargetScan",
+    "as_sink",
     "as_source",
     "atomic_path",
     "check_finite",
     "h5_dataset",
     "locate_row",
     "match_runs",
+    "read_ahead",
     "repeats",
     "row_chunks",
     "scan_targets",

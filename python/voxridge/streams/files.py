@@ -144,7 +144,7 @@ def open_npy(path: str | os.PathLike[str]) -> np.ndarray[Any, Any]:
     path = check_readable(path)
     try:
         with path.open("rb") as file:
-            shape, _, dtype = _npy_header(file)
+            shape, _, dtype = npy_header(file)
             offset = file.tell()
     except (ValueError, EOFError, SyntaxError) as error:
         raise ValueError(f"{path} is not an .npy file, or its beginning is damaged: {error}") from error
@@ -160,7 +160,7 @@ def open_npy(path: str | os.PathLike[str]) -> np.ndarray[Any, Any]:
     return mapped
 
 
-def _npy_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def npy_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
@@ -180,7 +180,7 @@ class NpzMember:
         with self._archive() as archive:
             self.member = self._choose(archive, member)
             with archive.open(self.member) as file:
-                self.shape, self.fortran, self.dtype = _npy_header(file)
+                self.shape, self.fortran, self.dtype = npy_header(file)
         if self.dtype.hasobject:
             what = f"{self.path}: {self.member} holds Python objects"
             raise TypeError(f"{what}, not numbers; save it again as a float array")
@@ -205,7 +205,7 @@ class NpzMember:
     def rows(self, start: int, stop: int) -> np.ndarray[Any, Any]:
         """Rows start to stop of a 2-D array, as stored."""
         with self._archive() as archive, archive.open(self.member) as file:
-            _npy_header(file)
+            npy_header(file)
             if self.fortran:
                 flat = np.frombuffer(file.read(), self.dtype)
                 return flat.reshape(self.shape, order="F")[start:stop]
