@@ -1,7 +1,8 @@
-"""What each route of the cross-validated solver does: flops, bytes and with which operation.
+"""What each route of the cross-validated solver does: flops and bytes, and by which operation.
 
-Formulas name n samples, p columns (p0 before delays), v targets, A penalties, k rank, and of a fold N rows
-trained on, T held out, S scored. A rank-k update counts half of a product.
+Formulas name n samples, p columns (p0 before delays), v targets, A penalties, k the rank, and of a fold N
+rows trained on, T rows held out of the training and S rows scored. A rank update counts half of a product.
+``once`` is what does not depend on tiles; ``passes`` is what every pass over the targets costs.
 """
 
 from __future__ import annotations
@@ -9,14 +10,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from voxridge.solvers.problem import Problem
-from voxridge.solvers.rates import Step
+from voxridge.solvers.rates import EIGH_FLOPS, Step
 
-PANEL = 512  # targets in a product
+PANEL = 512  # targets in a product, whatever the tile: csrc/core/blas.hpp
+_CALLS = 20  # of numpy for a fold (leave-out: a fold and penalty) and a tile
+_FRAGMENT = 4096  # bytes that could be read in the time it takes to find the next row of a tile
 
 
 class Tiling(NamedTuple):
     """Targets in a tile, folds (spectral) and penalties (leave-out) whose factors are held together, rows and
-    columns of features read at once."""
+    columns of features that are read at once."""
 
     targets: int
     folds: int
@@ -25,170 +28,237 @@ class Tiling(NamedTuple):
     columns: int
 
 
-def route_steps(problem: Problem, route: str, tiling: Tiling) -> list[Step]:
-    """Steps of a fit by ``route``."""
-    side, _, method = route.partition("-")
-    kind = {"spectral": _spectral, "leave-out": _leave_out, "cholesky": _cholesky, "": _leave_out}[method]
-    steps = kind(problem, side, tiling)
-    return [step for step in steps if step.flops or step.bytes or step.kind == "eigh"]
-
-
-def ranks(problem: Problem, rows: int) -> int:
-    return max(1, min(problem.p, rows))
-
-
-def passes_over_targets(problem: Problem, route: str, tiling: Tiling) -> int:
-    method = route.partition("-")[2]
+def once(problem: Problem, route: str) -> list[Step]:
+    """Factorisations, and the products with targets that are the same for every tiling."""
+    side, method = split_route(route)
+    v, wide = float(problem.n_targets), f"gemm{problem.itemsize}"
+    size = float(weights_size(problem, route))
     if method == "spectral":
-        passes = -(-len(problem.folds) // tiling.folds)
+        steps = _spectral(problem, side)
     elif method == "cholesky":
-        passes = problem.n_alphas
+        steps = _cholesky(problem)
     else:
-        passes = -(-problem.n_alphas // tiling.alphas)
-    return passes + (not problem.alpha_per_target)
+        steps = _leave_out(problem, side)
+    if method != "cholesky":
+        steps.append(Step("refit", 2 * size * rank(problem) * v, 0, wide, rank(problem)))
+    written = 2 * size * v * problem.itemsize if problem.weights != "none" else 0.0
+    steps.append(Step("weights", 0, 0, bytes=2 * written))
+    if problem.weights == "file":
+        steps.append(Step("weights", 0, 0, "file", bytes=written / 2))
+    return _present(steps, problem.n_models)
 
 
-def _targets_read(problem: Problem, passes: int, tiling: Tiling) -> list[Step]:
-    size = problem.targets_itemsize or problem.itemsize
-    elements = float(problem.n) * problem.n_targets * passes
-    fragment = 1 + 4096 / (tiling.targets * size)
-    read = Step("reading targets", 0, 0, "file", bytes=elements * size * fragment)
-    centred = Step("centring targets", 0, 0, "memory", bytes=2 * elements * problem.itemsize)
-    return [centred] if problem.targets_in_memory else [read, centred]
+def passes(problem: Problem, route: str, tiling: Tiling) -> list[Step]:
+    """Reading and centring targets in every pass, and what a pass repeats."""
+    side, method = split_route(route)
+    n, p, v, s = float(problem.n), float(problem.p), float(problem.n_targets), problem.itemsize
+    count, tiles = n_passes(problem, route, tiling), -(-problem.n_targets // tiling.targets)
+    parts = len(problem.folds) * (1 if method == "spectral" else problem.n_alphas)
+    steps = [Step("small calls", _CALLS * tiles * (parts + count), 0, "calls")]
+    if method == "spectral" and side == "primal":
+        totals = 0 if count == 1 and problem.covers_once else count
+        held_out = sum(f.scored * f.count for f in problem.fold_sizes)
+        steps.append(Step("X'Y", 2 * (totals * n + held_out) * p * v, 0, "gemm8", p))
+        if not problem.features_in_memory:  # every tile reads them again
+            steps.append(_features_file(problem, tiles * (totals + held_out / n)))
+    elif method == "cholesky":
+        formed = 3 * s * n * n * tiles * problem.n_alphas  # rows of H, from the triangle that holds them
+        steps.append(Step("predictions", 0, 0, bytes=formed))
+    elif method != "spectral":
+        steps.append(Step("projections", 2 * n * rank(problem) * v * count, 0, f"gemm{s}", rank(problem)))
+    return _present(steps, problem.n_models) + _targets(problem, count, tiling)
 
 
-def gram_steps(problem: Problem, rows: float, count: float = 1, name: str = "Gram") -> list[Step]:
-    """X'X of ``rows`` rows in all, ``count`` matrices: one rank update, a product for every other lag."""
-    p0 = problem.n_features
-    file = 0 if problem.features_in_memory else rows * p0 * problem.itemsize
-    return [
-        Step(name, rows * p0**2, 0, "syrk8", p0, bytes=8.0 * 3 * problem.p**2 * count),
-        Step(name, 2.0 * rows * p0**2 * (problem.n_lags - 1), 0, "gemm8", p0),
-        Step("reading features", 0, 0, "file", bytes=file),
+def n_passes(problem: Problem, route: str, tiling: Tiling) -> int:
+    """Times that all targets are read."""
+    method = split_route(route)[1]
+    scoring = -(-problem.n_alphas // tiling.alphas)
+    if method == "spectral":
+        scoring = -(-len(problem.folds) // tiling.folds)
+    return scoring + (not problem.alpha_per_target)
+
+
+def split_route(route: str) -> tuple[str, str]:
+    """Side and method of a route's name."""
+    side, _, method = route.partition("-")
+    return side, method or side
+
+
+def weights_size(problem: Problem, route: str) -> int:
+    """Rows of the weights of a route: dual coefficients or coefficients."""
+    return problem.n if split_route(route)[0] == "dual" else problem.p
+
+
+def rank(problem: Problem, rows: int | None = None) -> float:
+    """Rank of a design of so many rows."""
+    return float(max(1, min(problem.p, problem.n if rows is None else rows)))
+
+
+# --- what routes share
+
+
+def _targets(problem: Problem, count: int, tiling: Tiling) -> list[Step]:
+    elements = float(problem.n) * problem.n_targets * count
+    stored = problem.targets_itemsize or problem.itemsize
+    steps = [
+        Step("centring targets", 0, 0, bytes=elements * (stored + problem.itemsize)),
+        Step("sums over targets", 0, 0, "moments", bytes=2 * elements * problem.itemsize * problem.n_models),
     ]
+    if not problem.targets_in_memory:
+        fragments = 1 + _FRAGMENT / (max(tiling.targets, 1) * stored)
+        steps.insert(0, Step("reading targets", 0, 0, "file", bytes=elements * stored * fragments))
+    return steps
+
+
+def _features_file(problem: Problem, times: float) -> Step:
+    size = 0.0 if problem.features_in_memory else float(problem.n) * problem.n_features * problem.itemsize
+    return Step("reading features", 0, 0, "file", bytes=size * times)
+
+
+def gram_steps(problem: Problem, rows: float, count: float = 1.0) -> list[Step]:
+    """``count`` matrices X'X (p, p) of ``rows`` rows together: a rank update of the features, and a product
+    with shifted features for every other distance between delays. Sample weights break that structure."""
+    p0, p = float(problem.n_features), float(problem.p)
+    passes_over = Step("Gram", 0, 0, bytes=8 * 4 * p * p * count)
+    if problem.sample_weight:
+        return [passes_over, Step("Gram", 2 * rows * p * p, 0, "gemm8", p, bytes=16 * rows * p)]
+    lagged = 2 * rows * p0 * p0 * (problem.n_lags - 1)
+    return [passes_over, Step("Gram", rows * p0 * p0, 0, "syrk8", p0), Step("Gram", lagged, 0, "gemm8", p0)]
 
 
 def kernel_steps(problem: Problem) -> list[Step]:
-    n, p0 = float(problem.n), problem.n_features
-    file = 0 if problem.features_in_memory else n * p0 * problem.itemsize
+    """X X' (n, n): a rank update of the features, then shifted copies are added, a pass for every delay."""
+    n, p0 = float(problem.n), float(problem.n_features)
+    shifts = 8 * n * n * (len(problem.delays) + 3)
+    return [Step("kernel", n * n * p0, 0, "syrk8", p0, bytes=shifts), _features_file(problem, 3)]
+
+
+def _present(steps: list[Step], models: int) -> list[Step]:
+    """Steps with something to do, for every model."""
     return [
-        Step("kernel", n * n * p0, 0, "syrk8", p0, bytes=8 * n * n * (len(problem.delays) + 2)),
-        Step("reading features", 0, 0, "file", bytes=file),
+        step._replace(flops=step.flops * models, bytes=step.bytes * models)
+        for step in steps
+        if step.flops or step.bytes
     ]
 
 
-def _spectral(problem: Problem, side: str, tiling: Tiling) -> list[Step]:
+# --- the spectral routes
+
+
+def _spectral(problem: Problem, side: str) -> list[Step]:
     n, p, v = float(problem.n), float(problem.p), float(problem.n_targets)
-    wide = f"gemm{problem.itemsize}"
-    passes = -(-len(problem.folds) // tiling.folds)
-    steps = _targets_read(problem, passes + (not problem.alpha_per_target), tiling)
     if side == "primal":
-        steps += gram_steps(problem, n)
-        steps += gram_steps(
-            problem,
-            sum(min(f.held_out, f.train) * f.count for f in problem.fold_sizes),
-            len(problem.folds),
-        )
-        totals = 0 if passes == 1 and problem.covers_once else passes
-        held_out = sum(f.scored * f.count for f in problem.fold_sizes)
-        steps.append(Step("X'Y", 2 * (totals * n + held_out) * p * v, 0, "gemm8"))
+        held_out = float(sum(min(f.held_out, f.train) * f.count for f in problem.fold_sizes))
+        steps = gram_steps(problem, n) + gram_steps(problem, held_out, len(problem.folds))
+        steps.append(_features_file(problem, 2 + 3 * held_out / n))
+        project, order = "gemm8", p
     else:
-        steps += kernel_steps(problem)
+        steps = kernel_steps(problem)
+        project, order = f"gemm{problem.itemsize}", n
+    steps.append(Step("eigendecompositions", EIGH_FLOPS * order**3, 0, "eigh", order))
+    steps.append(Step("refit", 2 * order * rank(problem) * v, 0, project, rank(problem)))
     for f in problem.fold_sizes:
         steps += _spectral_fold(problem, side, f.train, f.scored, f.count)
-    order = p if side == "primal" else n
-    k = ranks(problem, problem.n)
-    steps.append(Step("eigendecomposition", 9 * order**3, 0, "eigh", order))
-    if side == "primal":
-        steps.append(Step("refit", 2 * p * k * v, 0, "gemm8", k))
-        steps.append(Step("refit", 2 * p * k * v, 0, wide, k))
-    else:
-        steps.append(Step("refit", 4 * n * k * v, 0, wide, k))
-    return _times(steps, problem.n_models)
+    return steps
 
 
 def _spectral_fold(problem: Problem, side: str, train: int, scored: int, count: int) -> list[Step]:
-    v, a, wide = float(problem.n_targets), problem.n_alphas, f"gemm{problem.itemsize}"
+    v, s = float(problem.n_targets), problem.itemsize
+    wide, k = f"gemm{s}", rank(problem, train)
     order = float(problem.p if side == "primal" else train)
-    k = float(ranks(problem, train))
-    through = min(scored, order) if side == "primal" else scored
-    return [
-        Step("eigendecompositions", 9 * order**3 * count, 0, "eigh", order, count),
+    each = v * count
+    # c = A'Y through the rows of A; where products are in float64, also if X'Y has fewer rows.
+    steps = [
+        Step("eigendecompositions", EIGH_FLOPS * order**3 * count, 0, "eigh", order),
         Step("held-out rows", 2.0 * scored * order * k * count, 0, "gemm8", min(scored, k)),
-        Step("held-out rows", scored * k * k * count, 0, "syrk8", scored, bytes=24 * k * k * count),
-        Step("projections", 2 * order * k * v * count, 0, "gemm8" if side == "primal" else wide, k),
-        Step("projections", 2.0 * through * k * v * count, 0, wide, min(through, k)),
-        Step("scores", 2 * k * k * v * count, 0, wide, k),
-        Step("scores", 3.0 * a * k * v * count, 0, "filters"),
+        Step("held-out rows", scored * k * k * count, 0, "syrk8", min(scored, k), bytes=40 * k * k * count),
+        Step("projections", 2 * order * k * each, 0, "gemm8" if side == "primal" else wide, k),
+        Step("projections", 2.0 * scored * k * each, 0, wide, min(scored, k)),
+        Step("scores", 2 * k * k * each, 0, wide, k),
+        Step("scores", 3.0 * problem.n_alphas * k * each, 0, "filters"),
+        Step("sums over targets", 0, 0, "moments", bytes=train * each * s),
     ]
-
-
-def _leave_out(problem: Problem, side: str, tiling: Tiling) -> list[Step]:
-    n, p, v, a = float(problem.n), float(problem.p), float(problem.n_targets), problem.n_alphas
-    wide, k = f"gemm{problem.itemsize}", float(ranks(problem, problem.n))
-    groups = -(-a // tiling.alphas)
-    steps = _targets_read(problem, groups + (not problem.alpha_per_target), tiling)
     if side == "primal":
-        steps += gram_steps(problem, n)
-        steps.append(Step("eigendecomposition", 9 * p**3, 0, "eigh", p))
-        steps.append(Step("principal components", 2 * n * p * k, 0, "gemm8", k))
-    elif side == "dual":
-        steps += kernel_steps(problem)
-        steps.append(Step("eigendecomposition", 9 * n**3, 0, "eigh", n))
+        steps.append(Step("X'Y", 0, 0, bytes=8 * 5 * order * each))
     else:
-        steps += _svd_steps(problem)
-    for f in problem.fold_sizes:
-        t, each = float(f.held_out), f.count * a
-        steps.append(Step("fold inverses", t * t * k * each, 0, "syrk8", min(t, k), each))
-        steps.append(Step("fold inverses", t**3 / 3 * each, 0, "potrf", t, each))
-        steps.append(Step("held-out residuals", 2 * t * t * v * each, 0, wide, t))
-    steps.append(Step("projections", 2 * n * k * v * groups, 0, wide, k))
-    steps.append(Step("predictions", 2 * n * k * v * a, 0, wide, k, bytes=4.0 * n * v * a * problem.itemsize))
-    steps.append(Step("refit", 2 * (n if side == "dual" else p) * k * v, 0, wide, k))
-    return _times(steps, problem.n_models)
+        steps.append(Step("kernel", 0, 0, bytes=32.0 * train * train * count))
+    return steps
 
 
-def _svd_steps(problem: Problem) -> list[Step]:
-    """Orthogonal factors of chunks of the longer side, then the SVD of the small triangle (20 m^3)."""
-    long, short = float(max(problem.n, problem.p)), float(min(problem.n, problem.p))
-    file = 0 if problem.features_in_memory else float(problem.n) * problem.n_features * problem.itemsize
-    return [
-        Step("reading features", 0, 0, "file", bytes=2 * file),
-        Step("chunked QR", 2 * long * short**2, 0, "potrf", short),
-        Step("SVD", 20 * short**3, 0, "potrf", short),
-        Step("principal components", 2.0 * problem.n * problem.p * short, 0, "gemm8", short),
-    ]
+# --- the leave-out routes
 
 
-def _cholesky(problem: Problem, side: str, tiling: Tiling) -> list[Step]:
+def _leave_out(problem: Problem, side: str) -> list[Step]:
     n, p, v, a = float(problem.n), float(problem.p), float(problem.n_targets), problem.n_alphas
-    wide = f"gemm{problem.itemsize}"
-    order = n if side == "dual" else p
-    steps = _targets_read(problem, a + (not problem.alpha_per_target), tiling)
-    steps += kernel_steps(problem) if side == "dual" else gram_steps(problem, n)
-    steps.append(Step("factorisations", order**3 / 3 * a, 0, "potrf", order, a))
-    if side == "dual":
-        steps.append(Step("inverses", 2 * order**3 / 3 * a, 0, "potri", order, a))
-        steps.append(Step("dual coefficients", 2 * n * n * v * a, 0, wide, n))
+    k, s = rank(problem), problem.itemsize
+    if side == "primal":
+        steps = [*gram_steps(problem, n), _features_file(problem, 3)]
+        steps.append(Step("eigendecompositions", EIGH_FLOPS * p**3, 0, "eigh", p))
+        steps.append(Step("principal components", 2 * n * p * k, 0, "gemm8", k, bytes=40 * n * k))
+    elif side == "dual":
+        steps = [*kernel_steps(problem), Step("eigendecompositions", EIGH_FLOPS * n**3, 0, "eigh", n)]
     else:
-        steps.append(Step("fold blocks", n * p * p * a, 0, "gemm8", p))
-        steps.append(Step("X'Y", 2 * n * p * v * a, 0, "gemm8", p))
-        steps.append(Step("coefficients", 2 * p * p * v * a, 0, "gemm8", p))
-        steps.append(Step("predictions", 2 * n * p * v * a, 0, wide, p))
-    for f in problem.fold_sizes:
-        t, each = float(f.held_out), f.count * a
-        inner = t * t * p if side == "primal" else 0
-        steps.append(Step("fold inverses", inner * each, 0, "syrk8", t, each))
-        steps.append(Step("fold inverses", t**3 / 3 * each, 0, "potrf", t, each))
-        steps.append(Step("held-out residuals", 2 * t * t * v * each, 0, wide, t))
-    return _times(steps, problem.n_models)
+        steps = _svd(problem)
+    steps += _fold_factors(problem, side, k)
+    steps.append(Step("predictions", 2 * n * k * v * a, 0, f"gemm{s}", k, bytes=2 * k * v * a * s))
+    return steps + _residuals(problem)
 
 
-def _times(steps: list[Step], models: int) -> list[Step]:
-    """The same for every model, but the targets are read once."""
+def _svd(problem: Problem) -> list[Step]:
+    """Triangles of chunks of the longer side, the SVD of the last one (20 m^3), and the way back."""
+    long, short = float(max(problem.n, problem.p)), float(min(problem.n, problem.p))
     return [
-        step
-        if "targets" in step.name
-        else step._replace(flops=step.flops * models, bytes=step.bytes * models, count=step.count * models)
-        for step in steps
+        _features_file(problem, 3),
+        Step("chunked SVD", 4 * long * short**2, 0, "potrf", short),
+        Step("chunked SVD", 20 * short**3, 0, "potrf", short),
+        Step("chunked SVD", 4 * long * short**2, 0, "gemm8", short),
     ]
+
+
+def _fold_factors(problem: Problem, side: str, k: float) -> list[Step]:
+    """``I - H_ff`` of every penalty and fold from the rows of V, and its inverse."""
+    steps = []
+    updates = 2 if side == "dual" else 1  # small penalties: I - H from its own sum, without cancellation
+    for f in problem.fold_sizes:
+        t, each = float(f.held_out), float(f.count * problem.n_alphas)
+        if f.held_out == 1:
+            steps.append(Step("fold factors", 0, 0, bytes=16 * k * each))
+            continue
+        rows = Step(
+            "fold factors", updates * t * t * k * each, 0, "syrk8", min(t, k), bytes=40 * t * k * each
+        )
+        steps += [rows, *_inverses(t, each)]
+    return steps
+
+
+def _inverses(t: float, each: float) -> list[Step]:
+    return [
+        Step("fold factors", t**3 / 3 * each, 0, "potrf", t, bytes=80 * t * t * each),
+        Step("fold factors", 2 * t**3 / 3 * each, 0, "potri", t),
+    ]
+
+
+def _residuals(problem: Problem) -> list[Step]:
+    """Held-out predictions of every penalty and fold, two products of T^2 v, and their sums."""
+    v, s = float(problem.n_targets), problem.itemsize
+    steps = []
+    for f in problem.fold_sizes:
+        t, each = float(f.held_out), v * f.count * problem.n_alphas
+        if f.held_out > 1:
+            steps.append(Step("held-out predictions", 4 * t * t * each, 0, f"gemm{s}", t))
+        steps.append(Step("held-out predictions", 0, 0, bytes=8 * t * s * each))
+        steps.append(Step("sums over targets", 0, 0, "moments", bytes=2.0 * f.scored * s * each))
+    return steps
+
+
+def _cholesky(problem: Problem) -> list[Step]:
+    n, v, a, s = float(problem.n), float(problem.n_targets), problem.n_alphas, problem.itemsize
+    steps = kernel_steps(problem)
+    steps.append(Step("inverses", n**3 / 3 * a, 0, "potrf", n, bytes=32 * n * n * a))
+    steps.append(Step("inverses", 2 * n**3 / 3 * a, 0, "potri", n))
+    for f in problem.fold_sizes:
+        if f.held_out > 1:
+            steps += _inverses(float(f.held_out), float(f.count * a))
+    steps.append(Step("predictions", 2 * n * n * v * a, 0, f"gemm{s}", n))
+    steps.append(Step("weights", 0, 0, bytes=10 * n * v * s * a))
+    return steps + _residuals(problem)

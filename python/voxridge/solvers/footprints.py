@@ -1,18 +1,25 @@
-"""What each route holds in memory, moment by moment, beside what the process held before the fit."""
+"""What each route holds in memory, moment by moment, beside what the process held before the fit.
+
+n, p, k, T and S as in :mod:`voxridge.solvers.costs`; s is the size of a number in the working precision, and
+8 that of a float64.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from voxridge.solvers.costs import Tiling, ranks
+from voxridge.solvers.costs import Tiling, n_passes, rank, split_route, weights_size
 from voxridge.solvers.problem import Problem
 
-_EXACT = 8  # bytes of a float64
+_BASE = 32 * 2**20  # BLAS's own buffers, Python objects, what the allocator does not give back
+_KERNEL_CHUNK = 8 * 2**22  # features that are converted at once: csrc/core/delayed_kernel.hpp
+_PANEL_ROWS = 1024  # rows of H that solvers/cholesky.py forms at once
+_TURNED_ROWS = 2048  # rows of the design that solvers/bases.py turns at once
 
 
-@dataclass(frozen=True)
-class Footprint:
-    """Bytes of factors, of the buffers of a tile, of results, and the most at any moment."""
+class Footprint(NamedTuple):
+    """Bytes of factors and of the buffers of a tile (while targets are scored), of results, and the most at
+    any moment, all of it together."""
 
     factors: int
     tile: int
@@ -20,70 +27,109 @@ class Footprint:
     peak: int
 
 
+class _Moments(NamedTuple):
+    """Bytes while factors are made, of the factors while targets pass, and per target of a tile."""
+
+    making: float
+    held: float
+    per_target: float
+
+
 def footprint(problem: Problem, route: str, tiling: Tiling) -> Footprint:
     """Memory of a fit by ``route`` with ``tiling``."""
-    side, _, method = route.partition("-")
-    kind = {"spectral": _spectral, "leave-out": _leave_out, "cholesky": _cholesky, "": _leave_out}[method]
-    scores = (problem.n_alphas + 4) * problem.n_targets * _EXACT
-    rows = problem.n if side == "dual" else problem.p
-    weights = rows * problem.n_targets * problem.itemsize if problem.weights == "memory" else 0
-    decomposing, factors, tile = kind(problem, side, tiling)
-    tile += _features_chunk(problem, tiling) + _read_ahead(problem, tiling)
-    results = (scores + weights) * problem.n_models
-    peak = max(scores + decomposing + _features_chunk(problem, tiling), results + factors + tile)
-    return Footprint(int(factors), int(tile), int(results), int(peak))
+    method = split_route(route)[1]
+    if method == "spectral":
+        moments = _spectral(problem, route, tiling)
+    elif method == "cholesky":
+        moments = _cholesky(problem, tiling)
+    else:
+        moments = _leave_out(problem, route, tiling)
+    size, s, v = weights_size(problem, route), problem.itemsize, problem.n_targets
+    stored = problem.targets_itemsize or s
+    per_target = problem.n * s + moments.per_target
+    if problem.weights != "none":
+        per_target += size * s
+    if not problem.targets_in_memory:  # the next tile is read while this one is worked on
+        per_target += 2 * problem.n * stored
+    models = problem.n_models
+    scores = (problem.n_alphas + 6) * 8 * v * models
+    weights = size * s * v * models if problem.weights == "memory" else 0
+    tile, chunk = per_target * tiling.targets, _chunk(problem, tiling)
+    making = _BASE + chunk + scores + moments.making + (models - 1) * moments.held
+    passing = _BASE + scores + weights + models * moments.held + tile
+    return Footprint(int(models * moments.held), int(tile), int(scores + weights), int(max(making, passing)))
 
 
-def _features_chunk(problem: Problem, tiling: Tiling) -> int:
+def _chunk(problem: Problem, tiling: Tiling) -> float:
+    """Features read at once: one chunk in use, one read ahead."""
     if problem.features_in_memory:
         return 0
-    chunk = max(tiling.rows * problem.n_features, problem.n * tiling.columns)
-    return 2 * chunk * problem.itemsize + chunk * _EXACT  # one read ahead, one in use and in float64
+    return 2 * problem.itemsize * max(tiling.rows * problem.n_features, problem.n * tiling.columns)
 
 
-def _read_ahead(problem: Problem, tiling: Tiling) -> int:
-    size = problem.targets_itemsize or problem.itemsize
-    return 0 if problem.targets_in_memory else 2 * problem.n * tiling.targets * size
+def _scored(problem: Problem) -> int:
+    return max(f.scored for f in problem.fold_sizes)
 
 
-def _spectral(problem: Problem, side: str, tiling: Tiling) -> tuple[int, int, int]:
-    n, p, s, v = problem.n, problem.p, problem.itemsize, tiling.targets
-    full = p if side == "primal" else n
-    order = p if side == "primal" else problem.longest_train
-    k = ranks(problem, problem.longest_train)
-    scored = max(f.scored for f in problem.fold_sizes)
-    one = (_EXACT if side == "primal" else s) * k * order + s * (k * k + scored * k)
-    held = one * tiling.folds * problem.n_models
-    decomposing = _EXACT * max(full**2 + 4 * order**2, (4 if side == "primal" else 3) * full**2)
-    per_target = s * (n + 5 * k) + _EXACT * 4 * problem.n_alphas
-    if side == "primal":
-        per_target += _EXACT * ((len(problem.folds) + 2) * order + k + n)
-    scoring = held + (_EXACT + s) * full**2 + 2 * _EXACT * order**2
-    return decomposing + held, scoring, per_target * v
+def _spectral(problem: Problem, route: str, tiling: Tiling) -> _Moments:
+    n, p, s = problem.n, problem.p, problem.itemsize
+    k, scored, folds = rank(problem, problem.longest_train), _scored(problem), tiling.folds
+    last = n_passes(problem, route, tiling) == 1
+    if route.startswith("primal"):
+        q = 8 * p * p  # in float64: with an ill-conditioned Gram, X'Y needs it
+        factor = q + s * k * (k + scored)
+        one = 8 * p * p + 8 * p * k + 8 * k * scored + 8 * k * k
+        full, streamed = 8 * p * p, 0 if problem.features_in_memory else 8 * p * p
+        making = full + 16 * p * p + streamed + one + folds * factor
+        held = full + s * p * k + folds * factor + (0 if last else 16 * p * p)
+        per_target = 8 * ((folds + 2) * p + k) + s * 4 * k + (8 * n if s < 8 else 0)
+        return _Moments(making, held, per_target)
+    train = problem.longest_train
+    q = s * k * train if s < 8 else 8 * train * train
+    factor = q + s * k * (k + scored)
+    one = 8 * train * (train + scored) + 8 * k * scored + 8 * k * k
+    folding = 8 * n * n + 16 * train * train + one + folds * factor
+    refitting = 24 * n * n + folds * factor + (s * n * n if s < 8 else 0)
+    making = max(folding, refitting, 8 * n * n + min(_KERNEL_CHUNK, 8 * n * problem.n_features))
+    held = folds * factor + (s * n * n if last else 8 * n * n + 16 * train * train)
+    return _Moments(making, held, s * 4 * k)
 
 
-def _leave_out(problem: Problem, side: str, tiling: Tiling) -> tuple[int, int, int]:
-    n, p, s, v = problem.n, problem.p, problem.itemsize, tiling.targets
-    k = ranks(problem, n)
-    order = {"primal": p, "dual": n}.get(side, min(n, p))
-    decomposing = 3 * _EXACT * order**2 + (0 if side == "dual" else _EXACT * n * k)
-    inverses = s * tiling.alphas * sum(f.held_out**2 * f.count for f in problem.fold_sizes)
-    vectors = (_EXACT + s) * n * k + (0 if side == "dual" else s * p * k)
-    longest = max(f.held_out for f in problem.fold_sizes)
-    return decomposing, vectors + inverses + 2 * _EXACT * longest**2, s * v * (2 * n + 2 * k + 2 * longest)
-
-
-def _cholesky(problem: Problem, side: str, tiling: Tiling) -> tuple[int, int, int]:
-    n, p, s, v = problem.n, problem.p, problem.itemsize, tiling.targets
-    blocks = s * sum(f.held_out**2 * f.count for f in problem.fold_sizes)
-    longest = max(f.held_out for f in problem.fold_sizes)
-    scratch = 2 * _EXACT * longest**2
-    best = problem.n_targets * s * (n if side == "dual" else p)  # of the best penalty so far
-    if side == "dual":
-        held = _EXACT * n * n
-        tile = s * v * (3 * n + longest)
+def _leave_out(problem: Problem, route: str, tiling: Tiling) -> _Moments:
+    n, p, s = problem.n, problem.p, problem.itemsize
+    k, longest = rank(problem), max(f.held_out for f in problem.fold_sizes)
+    copy = s if s < 8 else 0  # V in the working precision, beside the float64 one
+    if route.startswith("dual"):
+        making = 24.0 * n * n
+        held = (8 + copy) * n * n
+    elif route.startswith("primal"):
+        turned = 8 * p * p + 8 * p * k + 8 * min(n, _TURNED_ROWS) * 2 * k
+        making = max(24 * p * p + (0 if problem.features_in_memory else 8 * p * p), turned + 8 * n * k)
+        making = max(making, 8 * p * p + 8 * p * k + (8 + copy) * n * k + copy * p * k)
+        held = (8 + copy) * n * k + s * p * k
     else:
-        held = 2 * _EXACT * p * p + _EXACT * p * longest
-        tile = v * (s * 2 * n + 3 * _EXACT * p)
-    spare = best if problem.weights == "none" else 0
-    return held, held + blocks + scratch + spare, tile
+        long, short = max(n, p), min(n, p)
+        making = 8 * (3 * long * short + 6 * short * short)
+        held = (8 + copy) * n * k + s * p * k
+    factors = _fold_factors(problem, tiling)
+    blocks = 8 * longest * (2 * k + 4 * longest) if longest > 1 else 16 * k * n
+    per_target = s * (2 * k + n + 4 * longest)
+    return _Moments(max(making, held + factors + blocks), held + factors, per_target + s * k)
+
+
+def _fold_factors(problem: Problem, tiling: Tiling) -> float:
+    """H and the inverse of every fold: of the penalties held in the working precision, of one in float64."""
+    squares = sum(f.held_out**2 * f.count for f in problem.fold_sizes)
+    if all(f.held_out == 1 for f in problem.fold_sizes):
+        return 16.0 * problem.n * tiling.alphas
+    return 2.0 * squares * (problem.itemsize * tiling.alphas + 8)
+
+
+def _cholesky(problem: Problem, tiling: Tiling) -> _Moments:
+    n, s = problem.n, problem.itemsize
+    longest = max(f.held_out for f in problem.fold_sizes)
+    kernel = 8 * n * n
+    factors = _fold_factors(problem, tiling)
+    making = kernel + max(min(_KERNEL_CHUNK, 8 * n * problem.n_features), factors + 40 * longest * longest)
+    panel = s * min(_PANEL_ROWS, n) * n
+    return _Moments(making, kernel + factors + panel, s * (3 * n + 4 * longest))

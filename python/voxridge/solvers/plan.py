@@ -1,39 +1,39 @@
 """What a cross-validated fit will do before it does it: route, tiles, flops, memory and time, from a written
-cost model."""
+cost model.
+
+| route            | factors                                      | of a target                       |
+|------------------|----------------------------------------------|-----------------------------------|
+| primal-spectral  | Gram p x p; an eigendecomposition per fold   | X'Y, a few products per fold      |
+| dual-spectral    | kernel n x n; an eigendecomposition per fold | a few products per fold           |
+| primal-leave-out | Gram; one eigendecomposition                 | a product per penalty             |
+| dual-leave-out   | kernel; one eigendecomposition               | a product per penalty             |
+| dual-cholesky    | kernel; an inverse per penalty in its place  | a product per penalty             |
+| svd              | chunked SVD of the design                    | a product per penalty             |
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
-from voxridge.solvers.costs import PANEL, Tiling, route_steps
-from voxridge.solvers.footprints import Footprint, footprint
+from voxridge.solvers.candidates import ROUTES, Candidate, cheapest, eigh_order
+from voxridge.solvers.costs import PANEL
 from voxridge.solvers.memory import available_memory, in_words, parse_memory, resident_memory
 from voxridge.solvers.problem import Problem
 from voxridge.solvers.rates import Machine, Step, assumed, measured
 
 __all__ = ["PANEL", "ROUTES", "Plan", "Problem", "available_memory", "make_plan", "parse_memory"]
 
-ROUTES = (
-    "primal-spectral",
-    "dual-spectral",
-    "primal-leave-out",
-    "dual-leave-out",
-    "primal-cholesky",
-    "dual-cholesky",
-    "svd",
-)
-_LAPACK_ORDER = 32_766  # 32-bit LAPACK counts 2 n^2 + 6 n + 1 elements of work space
-_WORTH_MEASURING = 5.0  # seconds of a fit, as assumed rates have it
-_CHUNK_BYTES = 256 * 2**20
+_WORTH_MEASURING = 3.0  # seconds of a fit, as assumed rates have it
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Route and tiles of a fit, with what they cost.
+    """Route and tiles of a fit, with what they cost; ``print(plan)`` shows all of it.
 
-    ``peak_bytes`` is the memory that the whole process is expected to reach: ``resident_bytes``, which it
-    held before, and what the fit adds. ``seconds`` is for ``machine``.
+    ``peak_bytes`` is the resident memory that the whole process is expected to reach: ``resident_bytes``,
+    which it held when the plan was made, and what the fit adds. ``seconds`` is the expected time on
+    ``machine``; ``steps`` adds up to it.
     """
 
     route: str
@@ -51,13 +51,14 @@ class Plan:
     peak_bytes: int
     resident_bytes: int
     reason: str
-    machine: str = "here"
+    machine: str
     steps: tuple[Step, ...] = ()
     rejected: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
+        """Take steps and rejected routes from JSON too, which knows lists only."""
         object.__setattr__(self, "steps", tuple(Step(*step) for step in self.steps))
-        object.__setattr__(self, "rejected", tuple((name, why) for name, why in self.rejected))
+        object.__setattr__(self, "rejected", tuple((route, why) for route, why in self.rejected))
 
     @property
     def side(self) -> str:
@@ -70,40 +71,41 @@ class Plan:
         return self.route.partition("-")[2] or self.route
 
     def on(self, machine: Machine) -> Plan:
-        """The same work on another machine: other times."""
+        """The same work with the times of another machine, which might well choose another route."""
         steps = machine.rates.timed(self.steps)
         seconds = sum(step.seconds for step in steps)
-        return replace(self, steps=steps, seconds=seconds, machine=f"{machine.name} ({machine.source})")
-
-    def __str__(self) -> str:
-        rows = [
-            ("route", f"{self.route} ({self.reason})"),
-            ("targets in a tile", f"{self.n_targets_batch:,}"),
-            ("folds in a pass", f"{self.folds_per_pass}"),
-            ("penalties in a pass", f"{self.alphas_per_pass}"),
-            ("rows, columns in a chunk", f"{self.rows_per_chunk:,}, {self.columns_per_chunk:,}"),
-            ("flops", f"{self.flops:.3g}"),
-            ("bytes read", in_words(self.bytes_read)),
-            ("held before the fit", in_words(self.resident_bytes)),
-            ("factors", in_words(self.factor_bytes)),
-            ("tile buffers", in_words(self.tile_bytes)),
-            ("results", in_words(self.result_bytes)),
-            ("peak memory", in_words(self.peak_bytes)),
-            ("expected time", f"{_seconds(self.seconds)} on {self.machine}"),
-        ]
-        rows += [
-            (f"  {name}", f"{flops:.3g} flops, {_seconds(time)}") for name, flops, time in self.summary()
-        ]
-        rows += [(f"not {name}", why) for name, why in self.rejected]
-        return "\n".join(f"{name:<28}{value}" for name, value in rows)
+        return replace(self, steps=steps, seconds=seconds, machine=str(machine))
 
     def summary(self) -> list[tuple[str, float, float]]:
-        """(name, flops, seconds) of the steps, equal names together."""
+        """(name, flops, seconds) of the steps, those of one name together."""
         found: dict[str, tuple[float, float]] = {}
         for step in self.steps:
             flops, seconds = found.get(step.name, (0.0, 0.0))
             found[step.name] = (flops + step.flops, seconds + step.seconds)
         return [(name, *both) for name, both in found.items()]
+
+    def __str__(self) -> str:
+        rows = [
+            ("route", f"{self.route} ({self.reason})"),
+            ("targets in a tile", f"{self.n_targets_batch:,}"),
+            ("folds in a pass", f"{self.folds_per_pass:,}"),
+            ("penalties in a pass", f"{self.alphas_per_pass:,}"),
+            ("rows in a chunk", f"{self.rows_per_chunk:,}"),
+            ("columns in a chunk", f"{self.columns_per_chunk:,}"),
+            ("flops", f"{self.flops:.3g}"),
+            ("bytes read from files", f"{self.bytes_read:.3g}"),
+            ("memory held before", in_words(self.resident_bytes)),
+            ("factors", in_words(self.factor_bytes)),
+            ("buffers of a tile", in_words(self.tile_bytes)),
+            ("results", in_words(self.result_bytes)),
+            ("peak memory", f"{in_words(self.peak_bytes)} of the whole process"),
+            ("expected time", f"{time_in_words(self.seconds)} on {self.machine}"),
+        ]
+        for name, flops, seconds in self.summary():
+            work = f"{flops:.3g} flops" if flops else "memory or files"
+            rows.append((f"  {name}", f"{time_in_words(seconds):<12}{work}"))
+        rows += [(f"not {route}", why) for route, why in self.rejected]
+        return "\n".join(f"{name:<24}{value}" for name, value in rows)
 
 
 def make_plan(
@@ -121,40 +123,68 @@ def make_plan(
     problem : Problem
     solver : str
         "auto", "primal", "dual", "spectral", "leave-out", "cholesky", "svd", or a route such as
-        "dual-leave-out". "auto" does not consider "svd", which is for designs that the others cannot be
-        trusted with.
+        "dual-leave-out". "auto" leaves out "svd", which is for designs that no other can be trusted with.
     memory_limit : int, optional
-        Bytes of memory that the whole process may reach, what it holds already included.
+        Bytes of memory that the whole process may reach, with what it holds already.
     n_targets_batch : int, optional
         Targets in a tile, rounded up to a multiple of ``PANEL``. Default: chosen.
     machine : Machine, optional
-        Default: this one; measured where the fit takes long enough for that to matter.
+        Default: this one, measured where a fit takes long enough for that to matter.
+
+    Returns
+    -------
+    Plan
 
     Raises
     ------
     ValueError
-        If ``solver`` is not known.
+        If ``solver`` is not known, or its routes need eigenvectors that LAPACK cannot give.
     MemoryError
         If no route and tiling fits ``memory_limit``; the message says the least that would do.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from voxridge.solvers.folds import make_folds
+    >>> problem = Problem(900, 50, 2000, 10, make_folds(5, [900], gap=0), itemsize=4)
+    >>> make_plan(problem).route
+    'primal-spectral'
     """
     routes = _routes(solver)
+    orders = {route: eigh_order(problem, route) for route in routes}
     resident = resident_memory() if problem.resident_bytes is None else problem.resident_bytes
-    outcomes = [_Outcome(problem, route, resident, memory_limit, n_targets_batch) for route in routes]
-    possible = [outcome for outcome in outcomes if outcome.best is not None]
+    machine = machine or _this_machine(problem, [r for r in routes if orders[r] <= assumed().eigh_order])
+    possible = [route for route in routes if orders[route] <= machine.eigh_order]
     if not possible:
-        raise _too_small(memory_limit, resident, outcomes)
-    if machine is None:
-        machine = assumed()
-        if min(outcome.seconds(machine) for outcome in possible) > _WORTH_MEASURING:
-            machine = measured()
-    chosen = min(possible, key=lambda outcome: outcome.seconds(machine))
-    rejected = tuple(
-        (outcome.route, outcome.verdict(machine, chosen)) for outcome in outcomes if outcome is not chosen
-    )
-    return chosen.plan(machine, rejected)
+        raise ValueError(
+            f"solver={solver!r} needs eigenvectors of order {max(orders.values()):,}, and 32-bit LAPACK "
+            f'ends at {machine.eigh_order:,}; use "auto" or "cholesky"'
+        )
+    spare = None if memory_limit is None else memory_limit - resident
+    found = {route: cheapest(problem, route, machine.rates, spare, n_targets_batch) for route in possible}
+    fitting = [candidate for candidate in found.values() if candidate.fits]
+    if not fitting:
+        raise _too_small(memory_limit, resident, list(found.values()))
+    chosen = min(fitting, key=lambda candidate: candidate.seconds)
+    rejected = [
+        (route, _why_not(found.get(route), orders[route], machine, resident))
+        for route in routes
+        if route != chosen.route
+    ]
+    return _as_plan(problem, chosen, machine, resident, rejected)
 
 
-def _routes(solver: str) -> list[str]:
+def time_in_words(seconds: float) -> str:
+    if seconds < 1e-3:
+        return f"{seconds * 1e6:.3g} us"
+    if seconds < 1:
+        return f"{seconds * 1e3:.3g} ms"
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
+
+
+def _routes(solver: Any) -> list[str]:
     known = {"auto": [route for route in ROUTES if route != "svd"]}
     for route in ROUTES:
         for word in {route, *route.split("-", 1)}:
@@ -165,123 +195,54 @@ def _routes(solver: str) -> list[str]:
     return known[solver]
 
 
-class _Outcome:
-    """The best tiling of one route within the limit, and the least memory that it needs."""
-
-    def __init__(
-        self, problem: Problem, route: str, resident: int, limit: int | None, asked_tile: int | None
-    ) -> None:
-        self.problem, self.route, self.resident = problem, route, resident
-        self.best: Tiling | None = None
-        self.least = float("inf")
-        self.order = _order_of_eigh(problem, route)
-        if self.order > _LAPACK_ORDER:
-            return
-        ranked = sorted(_tilings(problem, route, asked_tile), key=self._preference)
-        for tiling in ranked:
-            peak = resident + footprint(problem, route, tiling).peak
-            self.least = min(self.least, peak)
-            if self.best is None and (limit is None or peak <= limit):
-                self.best = tiling
-
-    def _preference(self, tiling: Tiling) -> tuple[float, float]:
-        rates = assumed().rates
-        steps = route_steps(self.problem, self.route, tiling)
-        return sum(rates.seconds(step) for step in steps), footprint(self.problem, self.route, tiling).peak
-
-    def seconds(self, machine: Machine) -> float:
-        assert self.best is not None
-        return sum(machine.rates.seconds(s) for s in route_steps(self.problem, self.route, self.best))
-
-    def verdict(self, machine: Machine, chosen: _Outcome) -> str:
-        if self.order > _LAPACK_ORDER:
-            return f"needs eigenvectors of order {self.order:,}; 32-bit LAPACK ends at {_LAPACK_ORDER:,}"
-        if self.best is None:
-            return f"would need {in_words(self.least)}"
-        return f"slower: {_seconds(self.seconds(machine))}"
-
-    def plan(self, machine: Machine, rejected: tuple[tuple[str, str], ...]) -> Plan:
-        assert self.best is not None
-        tiling, problem = self.best, self.problem
-        memory: Footprint = footprint(problem, self.route, tiling)
-        steps = machine.rates.timed(route_steps(problem, self.route, tiling))
-        return Plan(
-            route=self.route,
-            n_targets_batch=tiling.targets,
-            folds_per_pass=tiling.folds,
-            alphas_per_pass=tiling.alphas,
-            rows_per_chunk=tiling.rows,
-            columns_per_chunk=tiling.columns,
-            flops=sum(step.flops for step in steps),
-            bytes_read=sum(step.bytes for step in steps if step.kind == "file"),
-            seconds=sum(step.seconds for step in steps),
-            factor_bytes=memory.factors,
-            tile_bytes=memory.tile,
-            result_bytes=memory.results,
-            peak_bytes=self.resident + memory.peak,
-            resident_bytes=self.resident,
-            reason=f"n = {problem.n:,}, p = {problem.p:,}, {problem.n_targets:,} targets, "
-            f"{problem.n_alphas} penalties, {len(problem.folds)} folds",
-            machine=f"{machine.name} ({machine.source})",
-            steps=steps,
-            rejected=rejected,
-        )
+def _this_machine(problem: Problem, routes: list[str]) -> Machine:
+    """Measured where the fit takes longer than that. No limit of memory enters, so that more memory cannot
+    change the rates."""
+    here = assumed()
+    if any(cheapest(problem, route, here.rates, None).seconds < _WORTH_MEASURING for route in routes):
+        return here
+    return measured()
 
 
-def _order_of_eigh(problem: Problem, route: str) -> int:
-    side, _, method = route.partition("-")
-    if method not in ("spectral", "leave-out"):
-        return 0
-    return problem.p if side == "primal" else problem.n
-
-
-def _tilings(problem: Problem, route: str, asked_tile: int | None) -> Iterator[Tiling]:
-    """Every combination worth a look: amounts double."""
-    v = max(problem.n_targets, 1)
-    tiles = [_whole_panels(asked_tile, v)] if asked_tile else _doubling(PANEL, v)
-    folds = _doubling(1, len(problem.folds)) if route.endswith("spectral") else [len(problem.folds)]
-    by_alpha = route.endswith("leave-out") or route == "svd"
-    alphas = _doubling(1, problem.n_alphas) if by_alpha else [1 if "cholesky" in route else problem.n_alphas]
-    rows, columns = [problem.n], [problem.n_features]
-    if not problem.features_in_memory:
-        rows = _doubling(512, problem.n, _CHUNK_BYTES // (problem.n_features * problem.itemsize))
-        columns = _doubling(16, problem.n_features, _CHUNK_BYTES // (problem.n * problem.itemsize))
-    for tile in tiles:
-        for fold in folds:
-            for alpha in alphas:
-                for row, column in zip(*_same_length(rows, columns), strict=True):
-                    yield Tiling(tile, fold, alpha, row, column)
-
-
-def _same_length(left: list[int], right: list[int]) -> tuple[list[int], list[int]]:
-    """The shorter list goes on with its last entry."""
-    length = max(len(left), len(right))
-    return left + left[-1:] * (length - len(left)), right + right[-1:] * (length - len(right))
-
-
-def _whole_panels(tile: int, n_targets: int) -> int:
-    return min(-(-tile // PANEL) * PANEL, n_targets)
-
-
-def _doubling(first: int, last: int, highest: int | None = None) -> list[int]:
-    """``first``, twice that, ... and ``last``, nothing above ``highest``."""
-    amounts = [min(first, last)]
-    while amounts[-1] < last and (highest is None or 2 * amounts[-1] <= highest):
-        amounts.append(min(2 * amounts[-1], last))
-    return amounts
-
-
-def _too_small(limit: int | None, resident: int, outcomes: list[_Outcome]) -> MemoryError:
-    best = min(outcomes, key=lambda outcome: outcome.least)
-    if best.least == float("inf"):
-        return MemoryError(f"no route can be taken: {best.verdict(assumed(), best)}")
+def _too_small(limit: int | None, resident: int, candidates: list[Candidate]) -> MemoryError:
+    best = min(candidates, key=lambda candidate: candidate.least_bytes)
+    least = resident + best.least_bytes
     return MemoryError(
-        f"memory_limit={limit} bytes is too small: the fit needs at least {int(best.least)} bytes "
-        f"({in_words(best.least)}) by the route {best.route}; the process holds {in_words(resident)} already"
+        f"memory_limit={limit} bytes is too small: the fit needs at least {least} bytes ({in_words(least)}), "
+        f"by the route {best.route}; the process holds {in_words(resident)} before it begins"
     )
 
 
-def _seconds(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.3g} s"
-    return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
+def _why_not(candidate: Candidate | None, order: int, machine: Machine, resident: int) -> str:
+    if candidate is None:
+        return f"needs eigenvectors of order {order:,}; 32-bit LAPACK ends at {machine.eigh_order:,}"
+    if not candidate.fits:
+        return f"would need {in_words(resident + candidate.least_bytes)}"
+    return f"slower: {time_in_words(candidate.seconds)}"
+
+
+def _as_plan(
+    problem: Problem, chosen: Candidate, machine: Machine, resident: int, rejected: list[tuple[str, str]]
+) -> Plan:
+    tiling, memory = chosen.tiling, chosen.memory
+    steps = machine.rates.timed(chosen.steps)
+    return Plan(
+        route=chosen.route,
+        n_targets_batch=tiling.targets,
+        folds_per_pass=tiling.folds,
+        alphas_per_pass=tiling.alphas,
+        rows_per_chunk=tiling.rows,
+        columns_per_chunk=tiling.columns,
+        flops=sum(step.flops for step in steps),
+        bytes_read=sum(step.bytes for step in steps if step.kind == "file"),
+        seconds=sum(step.seconds for step in steps),
+        factor_bytes=memory.factors,
+        tile_bytes=memory.tile,
+        result_bytes=memory.results,
+        peak_bytes=resident + memory.peak,
+        resident_bytes=resident,
+        reason=str(problem),
+        machine=str(machine),
+        steps=steps,
+        rejected=tuple(rejected),
+    )

@@ -64,6 +64,12 @@ class Problem:
     n_models: int = 1
     resident_bytes: int | None = None
 
+    def __str__(self) -> str:
+        return (
+            f"{self.n:,} samples x {self.p:,} columns x {self.n_targets:,} targets, "
+            f"{self.n_alphas} penalties, {len(self.folds)} folds"
+        )
+
     @property
     def n_features(self) -> int:
         """Columns of the features before they are delayed."""

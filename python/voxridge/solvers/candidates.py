@@ -1,0 +1,108 @@
+"""Every way to cut a fit into tiles, by every route, with its time and memory; the fastest within a limit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from voxridge.solvers.costs import PANEL, Tiling, once, passes
+from voxridge.solvers.footprints import Footprint, footprint
+from voxridge.solvers.problem import Problem
+from voxridge.solvers.rates import Rates, Step
+
+ROUTES = (
+    "primal-spectral",
+    "dual-spectral",
+    "primal-leave-out",
+    "dual-leave-out",
+    "dual-cholesky",
+    "svd",
+)
+_CHUNK_BYTES = 256 * 2**20  # larger chunks of features are read no faster
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A route with its fastest tiling within the limit; where none fits, with the one that needs the least
+    memory. ``least_bytes`` is what that one needs beside what the process holds."""
+
+    route: str
+    tiling: Tiling
+    steps: tuple[Step, ...]
+    seconds: float
+    memory: Footprint
+    least_bytes: int
+    fits: bool
+
+
+def cheapest(
+    problem: Problem, route: str, rates: Rates, spare: int | None, asked_tile: int | None = None
+) -> Candidate:
+    """The fastest tiling of ``route`` in ``spare`` bytes beside what the process holds (None: no limit)."""
+    best: tuple[bool, float, float, Tiling] | None = None
+    least = None
+    fixed = once(problem, route)
+    fixed_seconds = sum(rates.seconds(step) for step in fixed)
+    for tiling in tilings(problem, route, asked_tile):
+        peak = footprint(problem, route, tiling).peak
+        least = peak if least is None else min(least, peak)
+        fits = spare is None or peak <= spare
+        seconds = fixed_seconds + sum(rates.seconds(step) for step in _passes(problem, route, tiling, peak))
+        key = (not fits, seconds if fits else peak, peak, tiling)
+        if best is None or key < best:
+            best = key
+    assert best is not None
+    assert least is not None
+    tiling = best[-1]
+    memory = footprint(problem, route, tiling)
+    steps = (*fixed, *_passes(problem, route, tiling, memory.peak))
+    seconds = sum(rates.seconds(step) for step in steps)
+    return Candidate(route, tiling, steps, seconds, memory, least, not best[0])
+
+
+def _passes(problem: Problem, route: str, tiling: Tiling, peak: int) -> list[Step]:
+    return [*passes(problem, route, tiling), Step("new memory", 0, 0, "pages", bytes=peak)]
+
+
+def eigh_order(problem: Problem, route: str) -> int:
+    """Order of the largest eigendecomposition of a route."""
+    if route.endswith("-cholesky") or route == "svd":
+        return 0
+    return problem.p if route.startswith("primal") else problem.n
+
+
+def tilings(problem: Problem, route: str, asked_tile: int | None = None) -> Iterator[Tiling]:
+    """Every combination worth a look: amounts double."""
+    v = max(problem.n_targets, 1)
+    tiles = [min(-(-asked_tile // PANEL) * PANEL, v)] if asked_tile else _doubling(PANEL, v)
+    folds = _doubling(1, len(problem.folds)) if route.endswith("spectral") else [len(problem.folds)]
+    alphas = [problem.n_alphas]
+    if route.endswith("leave-out") or route == "svd":
+        alphas = _doubling(1, problem.n_alphas)
+    elif route.endswith("cholesky"):
+        alphas = [1]
+    for rows, columns in _chunks(problem):
+        for tile in tiles:
+            for fold in folds:
+                for alpha in alphas:
+                    yield Tiling(tile, fold, alpha, rows, columns)
+
+
+def _chunks(problem: Problem) -> list[tuple[int, int]]:
+    """(rows, columns) of features that are read at once, about the same number of bytes."""
+    n, width = problem.n, problem.n_features
+    if problem.features_in_memory:
+        return [(n, width)]
+    sizes = [2**20]
+    while sizes[-1] < min(_CHUNK_BYTES, n * width * problem.itemsize):
+        sizes.append(2 * sizes[-1])
+    row, column = width * problem.itemsize, n * problem.itemsize
+    return [(min(n, max(256, size // row)), min(width, max(8, size // column))) for size in sizes]
+
+
+def _doubling(first: int, last: int) -> list[int]:
+    """``first``, twice that, ... and ``last``."""
+    amounts = [min(first, last)]
+    while amounts[-1] < last:
+        amounts.append(min(2 * amounts[-1], last))
+    return amounts
