@@ -5,6 +5,7 @@ from __future__ import annotations
 from voxridge.streams.atomic import atomic_path
 from voxridge.streams.checks import TargetScan, check_finite, locate_row, row_chunks, scan_targets
 from voxridge.streams.file_sink import FileSink
+from voxridge.streams.fingerprint import check_unchanged, difference, fingerprint, fingerprint_text
 from voxridge.streams.layouts import h5_dataset, repeats, story_files, tutorial_test, tutorial_train
 from voxridge.streams.read_ahead import ReadAhead, read_ahead
 from voxridge.streams.sink_base import Sink
@@ -27,6 +28,10 @@ __all__ = [
     "as_source",
     "atomic_path",
     "check_finite",
+    "check_unchanged",
+    "difference",
+    "fingerprint",
+    "fingerprint_text",
     "h5_dataset",
     "locate_row",
     "match_runs",

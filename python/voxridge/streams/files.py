@@ -1,17 +1,15 @@
-"""Opening HDF5, .npy and .npz files with errors that say what is wrong and what to do."""
+"""Opening files with errors that say what is wrong and what to do."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 
 H5_SUFFIXES = (".h5", ".hf5", ".hdf5", ".hdf")
 _LISTED = 20
@@ -83,13 +81,14 @@ def _h5_error(path: Path, error: OSError) -> Exception:
     sizes = re.search(r"stored_eof = (\d+)", text)
     if "truncated file" in text and sizes:
         whole = int(sizes.group(1))
-        return _truncated(path, size, whole)
+        return truncated(path, size, whole)
     if "signature not found" in text:
         return ValueError(f"{path} ({size:,} bytes) is not an HDF5 file, or its beginning is damaged")
     return ValueError(f"{path} ({size:,} bytes) cannot be opened as HDF5, it is probably damaged: {text}")
 
 
-def _truncated(path: Path, size: int, whole: int) -> ValueError:
+def truncated(path: Path, size: int, whole: int) -> ValueError:
+    """The error for a file that is shorter than it says."""
     return ValueError(f"{path} is truncated: {size:,} of {whole:,} bytes are here; copy or fetch it again")
 
 
@@ -129,87 +128,3 @@ def list_datasets(file: Any) -> str:
     if not found:
         return "no dataset at all"
     return ", ".join(found[:_LISTED]) + (", ..." if len(found) > _LISTED else "")
-
-
-def open_npy(path: str | os.PathLike[str]) -> np.ndarray[Any, Any]:
-    """Map an .npy file read-only.
-
-    Raises
-    ------
-    ValueError
-        Truncated, damaged, or no .npy file.
-    TypeError
-        The file holds Python objects.
-    """
-    path = check_readable(path)
-    try:
-        with path.open("rb") as file:
-            shape, _, dtype = npy_header(file)
-            offset = file.tell()
-    except (ValueError, EOFError, SyntaxError) as error:
-        raise ValueError(f"{path} is not an .npy file, or its beginning is damaged: {error}") from error
-    if dtype.hasobject:
-        raise TypeError(f"{path} holds Python objects, not numbers; save it again as a float array")
-    whole = offset + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
-    size = path.stat().st_size
-    if size < whole:
-        raise _truncated(path, size, whole)
-    if whole == offset:
-        return np.zeros(shape, dtype)  # an empty file section cannot be mapped
-    mapped: np.ndarray[Any, Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    return mapped
-
-
-def npy_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-    else:
-        shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
-    return shape, fortran, dtype
-
-
-class NpzMember:
-    """One array of an .npz file, read by rows without unpacking the whole of it.
-
-    ``member`` None takes the only array, else one named data, features or arr_0.
-    """
-
-    def __init__(self, path: str | os.PathLike[str], member: str | None = None) -> None:
-        self.path = check_readable(path)
-        with self._archive() as archive:
-            self.member = self._choose(archive, member)
-            with archive.open(self.member) as file:
-                self.shape, self.fortran, self.dtype = npy_header(file)
-        if self.dtype.hasobject:
-            what = f"{self.path}: {self.member} holds Python objects"
-            raise TypeError(f"{what}, not numbers; save it again as a float array")
-
-    @contextlib.contextmanager
-    def _archive(self) -> Iterator[zipfile.ZipFile]:
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                yield archive
-        except (zipfile.BadZipFile, EOFError) as error:
-            raise ValueError(f"{self.path} is truncated, damaged, or not an .npz file: {error}") from error
-
-    def _choose(self, archive: zipfile.ZipFile, member: str | None) -> str:
-        names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
-        usual = ["data", "features", "arr_0", *(names if len(names) == 1 else [])]
-        wanted = usual if member is None else [member]
-        for name in wanted:
-            if name in names:
-                return f"{name}.npy"
-        raise ValueError(f"{self.path}: none of the arrays {wanted} is there; the file holds {names}")
-
-    def rows(self, start: int, stop: int) -> np.ndarray[Any, Any]:
-        """Rows start to stop of a 2-D array, as stored."""
-        with self._archive() as archive, archive.open(self.member) as file:
-            npy_header(file)
-            if self.fortran:
-                flat = np.frombuffer(file.read(), self.dtype)
-                return flat.reshape(self.shape, order="F")[start:stop]
-            row_bytes = self.dtype.itemsize * self.shape[1]
-            file.seek(start * row_bytes, os.SEEK_CUR)
-            flat = np.frombuffer(file.read((stop - start) * row_bytes), self.dtype)
-            return flat.reshape(stop - start, self.shape[1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from voxridge.streams.files import NpzMember, get_dataset, open_h5
+from voxridge.streams.files import get_dataset, open_h5
+from voxridge.streams.identity import Identity, array_identity, content_digest, dataset_files, identity
+from voxridge.streams.mapped import copy_mapped, file_place, is_memory_map
+from voxridge.streams.numpy_files import NpzMember, npy_layout, read_npy
 
 Array = np.ndarray[Any, Any]
 
@@ -64,9 +66,17 @@ class Segment(Protocol):
         """Fill ``out``, C-contiguous, of the read type."""
         ...
 
+    def identity(self, *, contents: bool = True) -> Identity:
+        """What tells this block from others; without ``contents`` no number is looked at."""
+        ...
+
 
 class ArraySegment:
-    """An array or a memory map. A one-dimensional array is one column."""
+    """An array or a memory map. A one-dimensional array is one column.
+
+    A map is copied and never handed out as a view: whoever works through a view of a whole file has the whole
+    file in memory at the end.
+    """
 
     row_multiple = 1
 
@@ -77,10 +87,21 @@ class ArraySegment:
         self.in_memory = not is_memory_map(array)
 
     def view(self, rows: slice, columns: slice) -> Array | None:
-        return np.asarray(self.array[rows, columns])
+        return np.asarray(self.array[rows, columns]) if self.in_memory else None
 
     def read_into(self, out: Array, rows: slice, columns: slice) -> None:
-        np.copyto(out, self.array[rows, columns], casting="same_kind")
+        part = self.array[rows, columns]
+        if self.in_memory:
+            np.copyto(out, part, casting="same_kind")
+        else:
+            copy_mapped(out, part)
+
+    def identity(self, *, contents: bool = True) -> Identity:
+        place = file_place(self.array)
+        if place is None:
+            return array_identity(self.array, contents=contents)
+        path, byte = place
+        return identity([path], self, byte=byte, strides=list(self.array.strides))
 
 
 class DatasetSegment:
@@ -93,6 +114,7 @@ class DatasetSegment:
         self.shape = (dataset.shape[0], 1) if len(dataset.shape) == 1 else tuple(dataset.shape)
         self.dtype = dataset.dtype
         self.row_multiple = int(dataset.chunks[0]) if dataset.chunks else 1
+        self._files = dataset_files(dataset)
 
     def view(self, rows: slice, columns: slice) -> Array | None:
         return None
@@ -102,6 +124,16 @@ class DatasetSegment:
             raise ValueError("the file of an HDF5 dataset was closed; keep it open, or give its path")
         place = f"{self.dataset.file.filename}: dataset {self.dataset.name!r}"
         read_dataset(self.dataset, out, (), rows, columns, place)
+
+    def identity(self, *, contents: bool = True) -> Identity:
+        found = identity(self._files, self, dataset=self.dataset.name)
+        if contents and not self._files:
+            found["content"] = content_digest(self.shape, self.dtype, self._rows)
+        return found
+
+    def _rows(self, rows: slice) -> Array:
+        found: Array = self.dataset[rows]
+        return found
 
 
 class FileSegment:
@@ -126,6 +158,7 @@ class FileSegment:
             shape = tuple(found.shape) if lead is None else tuple(found.shape[1:])
             self.dtype = found.dtype
             self.row_multiple = int(found.chunks[0 if lead is None else 1]) if found.chunks else 1
+            self._files = dataset_files(found)
         self._flat = len(shape) == 1
         shape = (shape[0], 1) if self._flat else shape
         self._first = 0 if rows is None else rows[0]
@@ -141,6 +174,31 @@ class FileSegment:
             dataset = get_dataset(file, self.name, self.path)
             read_dataset(dataset, out, lead, inside, columns, f"{self.path}: dataset {self.name!r}")
 
+    def identity(self, *, contents: bool = True) -> Identity:
+        return identity(self._files, self, dataset=self.name, first=self._first, lead=self.lead)
+
+
+class NpySegment:
+    """An .npy file, opened for each read."""
+
+    in_memory = False
+    row_multiple = 1
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.layout = npy_layout(path)
+        self.shape = self.layout.shape
+        self.dtype = self.layout.dtype
+
+    def view(self, rows: slice, columns: slice) -> Array | None:
+        return None
+
+    def read_into(self, out: Array, rows: slice, columns: slice) -> None:
+        read_npy(self.path, self.layout, out, rows, columns)
+
+    def identity(self, *, contents: bool = True) -> Identity:
+        return identity([self.path], self)
+
 
 class NpzSegment:
     """One array of an .npz file."""
@@ -150,14 +208,17 @@ class NpzSegment:
 
     def __init__(self, path: str | os.PathLike[str], member: str | None = None) -> None:
         self.member = NpzMember(path, member)
-        self.shape = self.member.shape
-        self.dtype = self.member.dtype
+        self.shape = self.member.layout.shape
+        self.dtype = self.member.layout.dtype
 
     def view(self, rows: slice, columns: slice) -> Array | None:
         return None
 
     def read_into(self, out: Array, rows: slice, columns: slice) -> None:
-        np.copyto(out, self.member.rows(rows.start, rows.stop)[:, columns], casting="same_kind")
+        self.member.read(out, rows, columns)
+
+    def identity(self, *, contents: bool = True) -> Identity:
+        return identity([self.member.path], self, member=self.member.member)
 
 
 class MeanSegment:
@@ -181,15 +242,10 @@ class MeanSegment:
             total += part
         np.divide(total, len(self.parts), out=out, casting="same_kind")
 
-
-def is_memory_map(array: Array) -> bool:
-    """Whether the numbers live in a mapped file, also when the array is only a view of one."""
-    base: Any = array
-    while base is not None:
-        if isinstance(base, (np.memmap, mmap.mmap)):
-            return True
-        base = getattr(base, "base", None)
-    return False
+    def identity(self, *, contents: bool = True) -> Identity:
+        parts = [part.identity(contents=contents) for part in self.parts]
+        files = [file for part in parts for file in part.pop("files")]
+        return identity([], self, mean_of=parts) | {"files": files}
 
 
 def read_dataset(

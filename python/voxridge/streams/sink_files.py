@@ -15,8 +15,9 @@ from typing import Any, Protocol
 import h5py
 import numpy as np
 
-from voxridge.streams.files import H5_SUFFIXES, npy_header
+from voxridge.streams.files import H5_SUFFIXES
 from voxridge.streams.journal import append_h5, discard_journal, recover
+from voxridge.streams.numpy_files import read_header
 
 _TOKEN, _TRANSPOSED = "voxridge_token", "transposed"
 _TRAILER = b"voxridge "
@@ -132,14 +133,14 @@ class NpyFile:
     def find(self, path: Path, token: str) -> int | None:
         try:
             with path.open("rb") as file:
-                shape, fortran, dtype = npy_header(file)
-                begin = file.tell()
-                file.seek(begin + self._length())
+                layout = read_header(file)
+                file.seek(layout.end)
                 trailer = file.read()
         except (OSError, ValueError, EOFError, SyntaxError):
             return None
-        same = (shape, fortran, dtype) == (self.shape, self.transposed, self.dtype)
-        return begin if same and trailer == _TRAILER + json.dumps(token).encode() else None
+        there = (layout.shape, layout.fortran, layout.dtype)
+        same = there == (self.shape, self.transposed, self.dtype)
+        return layout.begin if same and trailer == _TRAILER + json.dumps(token).encode() else None
 
     def annotate(self, path: Path, attributes: Mapping[str, Any]) -> None:
         return None

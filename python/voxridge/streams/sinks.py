@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from voxridge.streams.file_sink import FileSink
+from voxridge.streams.mapped import copy_mapped
 from voxridge.streams.segments import Array
 from voxridge.streams.sink_base import Sink, check_tile
 
@@ -28,7 +29,7 @@ class ArraySink:
     def write(self, begin: int, end: int, block: Array) -> None:
         """Copy a tile to its place."""
         begin, end = check_tile(self, begin, end, block)
-        self._tile(begin, end)[...] = block
+        copy_mapped(self._tile(begin, end), block)
 
     def read(self, begin: int, end: int) -> Array:
         """A read-only view of a tile."""

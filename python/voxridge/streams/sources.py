@@ -11,12 +11,14 @@ from typing import Any, Protocol
 import h5py
 import numpy as np
 
-from voxridge.streams.files import H5_SUFFIXES, check_readable, open_h5, open_npy
+from voxridge.streams.files import H5_SUFFIXES, check_readable, open_h5
+from voxridge.streams.identity import Identity
 from voxridge.streams.segments import (
     Array,
     ArraySegment,
     DatasetSegment,
     FileSegment,
+    NpySegment,
     NpzSegment,
     Segment,
     read_dtype,
@@ -127,6 +129,10 @@ class RunSource:
     def _fits(self, array: Array) -> bool:
         return array.dtype == self.dtype and array.flags.c_contiguous and array.flags.aligned
 
+    def identities(self, *, contents: bool = True) -> list[Identity]:
+        """What tells each block of rows from others; see `voxridge.streams.fingerprint`."""
+        return [segment.identity(contents=contents) for segment in self._segments]
+
     def with_runs(self, runs: Sequence[int] | None, run_names: Sequence[str] | None) -> RunSource:
         """The same numbers, a single run split as ``runs`` says, or under other names."""
         if runs is None or tuple(runs) == self.runs:
@@ -153,7 +159,7 @@ def as_source(
         * a 2-D array (n_samples, n_columns) of any real type and any memory order, a ``numpy.memmap``, or an
           open ``h5py.Dataset``; 1-D responses are one column;
         * a list or tuple with one of these per run;
-        * the path of a file, or a list of paths, one per run: ``.npy`` (mapped), ``.npz``, or HDF5 (``.h5
+        * the path of a file, or a list of paths, one per run: ``.npy``, ``.npz``, or HDF5 (``.h5
           .hf5 .hdf5 .hdf``) with a dataset ``data``; a single HDF5 file may also be one of the stores;
         * a `Source`, returned as it is, or a store (a `FeatureStore` of one layer, a `ResponseStore`).
     name
@@ -298,7 +304,7 @@ def _path_segment(path: Path) -> Segment:
     if suffix in H5_SUFFIXES:
         return FileSegment(path, "data")
     if suffix == ".npy":
-        return ArraySegment(open_npy(path))
+        return NpySegment(path)
     if suffix == ".npz":
         return NpzSegment(path)
     check_readable(path)
