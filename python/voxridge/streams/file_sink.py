@@ -15,14 +15,13 @@ from typing import Any, Self
 import numpy as np
 
 from voxridge.streams.atomic import fsync_path, is_disk_full
+from voxridge.streams.raw_write import read_all, reserve, write_all
 from voxridge.streams.segments import Array
 from voxridge.streams.sink_base import check_tile
 from voxridge.streams.sink_files import MatrixFile, matrix_file
 
 # A tile that has to be turned over, or changed in type, passes through a scratch block of this size.
 _SCRATCH_BYTES = 8 << 20
-
-_CANNOT_RESERVE = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENODEV)
 
 
 class FileSink:
@@ -140,7 +139,7 @@ class FileSink:
         for first in range(begin, end, step):
             piece = lines[first - begin : min(first + step, end) - begin]
             with self._named("written"):
-                _write_all(self._open(), np.ascontiguousarray(piece, self.dtype), self._place(first))
+                write_all(self._open(), np.ascontiguousarray(piece, self.dtype), self._place(first))
 
     def read(self, begin: int, end: int) -> Array:
         """A tile as it was written: (size, end - begin), or (end - begin, n_targets) with axis 0, new memory.
@@ -155,7 +154,7 @@ class FileSink:
         begin, end = check_tile(self, begin, end, None)
         lines = np.empty((end - begin, self.shape[1 - self.axis]), self.dtype)
         with self._named("read"):
-            _read_all(self._open(), lines, self._place(begin))
+            read_all(self._open(), lines, self._place(begin))
         return lines.T if self.axis == 1 else lines
 
     def flush(self) -> None:
@@ -225,8 +224,10 @@ class FileSink:
         try:
             # Emptied, not removed: the lock is on this file.
             os.ftruncate(self._descriptor, 0)
+            # First without HDF5, which does not take it well when the disk is full.
+            reserve(self._descriptor, self._partial, self._size())
             self._offset = self._file.create(self._partial, token)
-            self._reserve()
+            reserve(self._descriptor, self._partial, os.fstat(self._descriptor).st_size)
         except BaseException as error:
             self._partial.unlink(missing_ok=True)
             self._shut()
@@ -276,19 +277,6 @@ class FileSink:
         os.close(self._descriptor)
         self._descriptor = -1
 
-    def _reserve(self) -> None:
-        """Have the file system set the blocks aside, or at least see that there are enough."""
-        length = os.fstat(self._descriptor).st_size
-        if shutil.disk_usage(self._partial.parent).free < length:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        reserve = getattr(os, "posix_fallocate", None)
-        try:
-            if reserve is not None:
-                reserve(self._descriptor, 0, length)
-        except OSError as error:
-            if error.errno not in _CANNOT_RESERVE:
-                raise
-
     @contextlib.contextmanager
     def _named(self, what: str) -> Iterator[None]:
         """Errors of the system that say which file, and what is free where that was the trouble."""
@@ -334,19 +322,3 @@ def _check(path: Path, shape: tuple[int, int], dtype: np.dtype[Any], axis: int) 
         raise ValueError(f"{path}: dtype is {dtype}; give float32 or float64")
     if axis not in (0, 1):
         raise ValueError(f"{path}: axis is {axis}; give 1 for tiles of targets, 0 for tiles of rows")
-
-
-def _write_all(descriptor: int, lines: Array, place: int) -> None:
-    left = lines.reshape(-1).view(np.uint8).data
-    while left:
-        done = os.pwrite(descriptor, left, place)
-        left, place = left[done:], place + done
-
-
-def _read_all(descriptor: int, lines: Array, place: int) -> None:
-    left = lines.reshape(-1).view(np.uint8).data
-    while left:
-        done = os.preadv(descriptor, [left], place)
-        if not done:
-            raise OSError(errno.EIO, "the file ends too early; another program has cut it")
-        left, place = left[done:], place + done
