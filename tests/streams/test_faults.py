@@ -297,3 +297,26 @@ time.sleep(60)
     with FileSink(path, (3, 4), "f4", token="t") as sink:
         assert sink.resumed
         np.testing.assert_array_equal(sink.read(0, 4), [[1, 1, 0, 0]] * 3)
+
+
+@pytest.mark.parametrize("kind", ["path", "open", "chunked"])
+def test_hdf5_is_read_by_several_threads_at_once(kind: str, tmp_path: Path) -> None:
+    path = saved(tmp_path, ".h5")
+    with h5py.File(path, "a") as file:
+        file.create_dataset("parts", data=matrix(), chunks=(30, 7), compression="gzip")
+    with h5py.File(path) as file:
+        data: Any = {"path": path, "open": file["data"], "chunked": file["parts"]}[kind]
+        sources = [as_source(data, name=f"features {index}") for index in range(3)]
+        found: list[np.ndarray | None] = [None] * 3
+
+        def read(index: int) -> None:
+            for _ in range(10):
+                found[index] = one_pass(sources[index], 25 + index)
+
+        threads = [threading.Thread(target=read, args=(index,)) for index in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    for array in found:
+        np.testing.assert_array_equal(array, matrix())
