@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = "; what is finished is kept, the same command goes on from there" if resumes else ""
         print(f"\nvoxridge: interrupted{hint}", file=sys.stderr)
         return 130
-    except (ValueError, TypeError, OSError, ImportError) as error:
+    except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         print(f"voxridge: {error}", file=sys.stderr)
         return 1
 
@@ -52,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all subcommands."""
     import voxridge
+    from voxridge._plan_command import add_plan
 
     parser = argparse.ArgumentParser(
         prog="voxridge", description="Ridge encoding models at brain scale, from a story to a map."
@@ -62,6 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_study(commands)
     _add_extract(commands)
     _add_fit(commands)
+    add_plan(commands)
     info = commands.add_parser(
         "info", help="versions, BLAS and devices", description="Versions, BLAS and devices."
     )

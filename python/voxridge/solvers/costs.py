@@ -55,6 +55,8 @@ def passes(problem: Problem, route: str, tiling: Tiling) -> list[Step]:
     count, tiles = n_passes(problem, route, tiling), -(-problem.n_targets // tiling.targets)
     parts = len(problem.folds) * (1 if method == "spectral" else problem.n_alphas)
     steps = [Step("small calls", _CALLS * tiles * (parts + count), 0, "calls")]
+    if not problem.features_in_memory:
+        steps += _chunks(problem, side, method, tiling)
     if method == "spectral" and side == "primal":
         totals = 0 if count == 1 and problem.covers_once else count
         held_out = sum(f.scored * f.count for f in problem.fold_sizes)
@@ -108,6 +110,15 @@ def _targets(problem: Problem, count: int, tiling: Tiling) -> list[Step]:
         fragments = 1 + _FRAGMENT / (max(tiling.targets, 1) * stored)
         steps.insert(0, Step("reading targets", 0, 0, "file", bytes=elements * stored * fragments))
     return steps
+
+
+def _chunks(problem: Problem, side: str, method: str, tiling: Tiling) -> list[Step]:
+    """What small chunks of features cost: Grams are added up; a few columns of every row are many pieces."""
+    if side == "dual":
+        pieces = float(problem.n) * problem.n_features * _FRAGMENT / tiling.columns
+        return [Step("reading features", 0, 0, "file", bytes=pieces)]
+    chunks = -(-problem.n // tiling.rows) * (2 if method == "spectral" else 1)
+    return [Step("Gram", 0, 0, bytes=24.0 * chunks * problem.p**2)]
 
 
 def _features_file(problem: Problem, times: float) -> Step:

@@ -11,13 +11,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from voxridge import _cpu
-from voxridge._threads import n_threads
+from voxridge._threads import n_threads, one_blas_thread
 from voxridge.solvers.linalg import EighWorkspace, eigh_inplace, matmul
 
 # Least dimension (order) at which half the rate is reached.
-_HALF_SPEED = {"gemm4": 20, "gemm8": 12, "syrk8": 30, "potrf": 350, "potri": 250, "eigh": 800}
+_HALF_SPEED = {"gemm4": 20, "gemm8": 12, "syrk8": 40, "potrf": 350, "potri": 400, "eigh": 700}
 _IN_CACHE = 2000.0  # order up to which the reduction of an eigendecomposition stays in the last cache
-_LONG_ENOUGH = 4e-3  # seconds of a timed product: the largest of its sizes that is needed on this machine
+_HALF_SPEED_ALONE = 150  # of factorisations by one thread
+_LONG_ENOUGH = 4e-3  # seconds of a timed product: no larger one is needed on this machine
+_LONG = 0.1  # seconds after which a measurement is not repeated
 EIGH_FLOPS = 9.0  # per n^3, with vectors: what an eigendecomposition is counted as
 _LAPACK_ORDER = 32_766  # 32-bit LAPACK counts the 2 n^2 + 6 n + 1 elements of work space of eigh
 
@@ -71,12 +73,13 @@ class Rates:
 @dataclass(frozen=True)
 class Machine:
     """A machine that a plan is made for, where its rates come from, and the largest eigendecomposition that
-    its LAPACK takes."""
+    its LAPACK takes, and how much memory it has."""
 
     name: str
     rates: Rates
     source: str
     eigh_order: int = _LAPACK_ORDER
+    memory_bytes: int | None = None  # None: not known
 
     def __str__(self) -> str:
         return f"{self.name} ({self.source})"
@@ -91,7 +94,7 @@ def assumed() -> Machine:
         syrk8=46e9 * threads,
         potrf=45e9 * threads,
         potri=48e9 * threads,
-        eigh=2 * 52e9 * threads,
+        eigh=75e9 * threads,
         filters=15e9 * threads,
         moments=4e9 * threads,
         memory=25e9 * max(1, min(threads // 2, 8)),
@@ -101,94 +104,108 @@ def assumed() -> Machine:
 
 @functools.cache
 def measured() -> Machine:
-    """This machine, measured once per process, in less than a second."""
-    rates = Rates(
-        gemm4=_product_rate(np.float32, 2, lambda a, out: matmul(a, a, out=out)),
-        gemm8=_product_rate(np.float64, 2, lambda a, out: matmul(a, a, out=out)),
-        syrk8=_product_rate(np.float64, 1, lambda a, out: _cpu.syrk(a, out)),
-        potrf=_potrf_rate(),
-        potri=_potri_rate(),
-        eigh=_eigh_measured(),
-        filters=_filters_rate(),
-        moments=_moments_rate(),
-        memory=_memory_rate(),
-    )
+    """This machine, measured once per process in less than a second.
+
+    By the processor time of one thread: where others hold the cores, threads that wait for each other lose
+    far more time in a measurement than in a long fit. What all threads together gain is measured on products,
+    and not taken for less than 80 % of their number.
+    """
     threads = n_threads()
+    with one_blas_thread():
+        alone = {size: _product_rate(f"f{size}", time.thread_time) for size in (4, 8)}
+        factors = _factorisation_rates()
+        passes = _pass_rates()
+    eigh = _eigh_rate()  # which keeps to one thread by itself
+    gain = {size: max(0.8 * threads, _product_rate(f"f{size}") / alone[size]) for size in (4, 8)}
+    rates = Rates(
+        gemm4=gain[4] * alone[4],
+        gemm8=gain[8] * alone[8],
+        syrk8=0.9 * gain[8] * factors["syrk8"],
+        potrf=0.9 * gain[8] * factors["potrf"],
+        potri=0.9 * gain[8] * factors["potri"],
+        eigh=min(gain[8], 8.0) ** 0.6 * eigh,  # half of it is limited by memory
+        filters=gain[4] * passes["filters"],
+        moments=min(gain[4], 8.0) * passes["moments"],
+        memory=passes["memory"],
+    )
     return Machine("this machine", rates, f"rates measured with {threads} thread{'s' * (threads > 1)}")
 
 
-def _product_rate(dtype: Any, flops: float, work: Callable[[Any, Any], Any]) -> float:
+def _product_rate(dtype: str, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Of a product just large enough to be timed."""
     rate = 0.0
     for order in (512, 1024, 2048):
         a, out = np.ones((order, order), dtype), np.empty((order, order), dtype)
-        seconds = _least_time(lambda a=a, out=out: work(a, out))  # type: ignore[misc]
-        rate = max(rate, flops * order**3 / seconds)
+        seconds = _least_time(lambda a=a, out=out: matmul(a, a, out=out), clock=clock)  # type: ignore[misc]
+        rate = max(rate, 2 * order**3 / seconds)
         if seconds > _LONG_ENOUGH:
             break
     return rate
 
 
-def _positive(order: int) -> Any:
-    return np.full((order, order), 1.0) + order * np.eye(order)
+def _factorisation_rates(order: int = 768) -> dict[str, float]:
+    a = np.full((order, order), 1.0) + order * np.eye(order)
+    work = a.copy()
+    syrk = _least_time(lambda: _cpu.syrk(a, work), clock=time.thread_time)
+    potrf = _least_time(lambda: _cpu.cholesky(work), lambda: np.copyto(work, a), time.thread_time)
+    factor = work.copy()
+    potri = _least_time(
+        lambda: _cpu.cholesky_inverse(work), lambda: np.copyto(work, factor), time.thread_time
+    )
+    return {
+        "syrk8": _full_rate(order**3, order, syrk),
+        "potrf": _full_rate(order**3 / 3, order, potrf),
+        "potri": _full_rate(2 * order**3 / 3, order, potri),
+    }
 
 
-def _potrf_rate(order: int = 1024) -> float:
-    a = _positive(order)
-    work = np.empty_like(a)
-    seconds = _least_time(lambda: _cpu.cholesky(work), lambda: np.copyto(work, a))
-    return _full_rate("potrf", order**3 / 3, order, seconds)
-
-
-def _potri_rate(order: int = 1024) -> float:
-    a = _positive(order)
-    _cpu.cholesky(a)
-    work = np.empty_like(a)
-    seconds = _least_time(lambda: _cpu.cholesky_inverse(work), lambda: np.copyto(work, a))
-    return _full_rate("potri", 2 * order**3 / 3, order, seconds)
-
-
-def _eigh_measured(order: int = 768) -> float:
+def _eigh_rate(order: int = 384) -> float:
     a = np.random.default_rng(0).standard_normal((order, order))
     a += a.T
     work, space = np.empty_like(a), EighWorkspace()
-    seconds = _least_time(lambda: eigh_inplace(work, space), lambda: np.copyto(work, a), repeats=2)
-    return _full_rate("eigh", EIGH_FLOPS * order**3, order, seconds)
+    seconds = _least_time(lambda: eigh_inplace(work, space), lambda: np.copyto(work, a), time.thread_time)
+    return EIGH_FLOPS * order**3 / seconds * (1 + _HALF_SPEED["eigh"] / order)
 
 
-def _full_rate(kind: str, flops: float, order: int, seconds: float) -> float:
-    """The rate at a large order, from the time at a small one."""
-    return flops / seconds * (1 + _HALF_SPEED[kind] / order)
+def _full_rate(flops: float, order: int, seconds: float) -> float:
+    """The rate at a large order, from the time of one thread at this one: one thread is nearer to it."""
+    return flops / seconds * (1 + _HALF_SPEED_ALONE / order)
 
 
-def _filters_rate(k: int = 256, width: int = 512, n_alphas: int = 20) -> float:
-    z = np.ones((k, width), np.float32)
-    alphas, l = np.logspace(0, 3, n_alphas), np.linspace(1, 2, k)
-    out = np.empty((2, n_alphas, width))
-    seconds = _least_time(lambda: _cpu.reduce_scores(z, z, z, z, l, alphas, 1.5, out[0], out[1], n_threads()))
-    return 3.0 * k * width * n_alphas / seconds
+def _pass_rates() -> dict[str, float]:
+    """Of one thread: our own passes over targets, and numpy's over memory that no cache holds."""
+    z, alphas = np.ones((256, 512), np.float32), np.logspace(0, 3, 20)
+    l, norms = np.linspace(1, 2, 256), np.empty((2, 20, 512))
+    filters = _least_time(
+        lambda: _cpu.reduce_scores(z, z, z, z, l, alphas, 1.5, norms[0], norms[1], 1), clock=time.thread_time
+    )
+    tall, sums = np.ones((4096, 1024), np.float32), np.empty((2, 1024))
+    moments = _least_time(
+        lambda: _cpu.column_moments(tall, [(0, 4096)], sums[0], sums[1], 1), clock=time.thread_time
+    )
+    wide, out = np.ones(12 * 2**20, np.float32), np.empty(12 * 2**20, np.float32)
+    memory = _least_time(lambda: np.subtract(wide, 1.0, out=out), clock=time.thread_time)
+    return {
+        "filters": 3.0 * z.size * alphas.size / filters,
+        "moments": tall.nbytes / moments,
+        "memory": 2 * wide.nbytes / memory,
+    }
 
 
-def _moments_rate(rows: int = 8192) -> float:
-    a, sums = np.ones((rows, 1024), np.float32), np.empty((2, 1024))
-    seconds = _least_time(lambda: _cpu.column_moments(a, [(0, rows)], sums[0], sums[1], n_threads()))
-    return a.nbytes / seconds
-
-
-def _memory_rate(n_bytes: int = 48 * 2**20) -> float:
-    """Reading and writing what no cache holds, by numpy, which has one thread."""
-    a, out = np.ones(n_bytes // 4, np.float32), np.empty(n_bytes // 4, np.float32)
-    return 2 * n_bytes / _least_time(lambda: np.subtract(a, 1.0, out=out))
-
-
-def _least_time(work: Callable[[], Any], prepare: Callable[[], Any] | None = None, repeats: int = 3) -> float:
-    """Least time of a few runs after one that warms up: what else the machine does only adds."""
-    times = []
-    for _ in range(repeats + 1):
+def _least_time(
+    work: Callable[[], Any],
+    prepare: Callable[[], Any] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Least time of three runs after one that warms up, fewer where they take long."""
+    times: list[float] = []
+    start = time.perf_counter()
+    while len(times) < 2 or (len(times) <= 3 and time.perf_counter() - start < _LONG):
         if prepare is not None:
             prepare()
-        begin = time.perf_counter()
+        begin = clock()
         work()
-        times.append(time.perf_counter() - begin)
+        times.append(clock() - begin)
     return max(min(times[1:]), 1e-9)
 
 
@@ -220,9 +237,10 @@ def h200() -> Machine:
         moments=memory,
         memory=memory,
         file=50e9 * share,
+        pages=memory,
     )
     source = "assumed: 70 % of 60 TFLOP/s and of 4.8 TB/s, data over a 50 GB/s link"
-    return Machine("one H200-class GPU", rates, source, eigh_order=2**31)
+    return Machine("one H200-class GPU", rates, source, eigh_order=2**31, memory_bytes=141 * 10**9)
 
 
 MACHINES: dict[str, Callable[[], Machine]] = {"here": measured, "32-cores": many_cores, "h200": h200}

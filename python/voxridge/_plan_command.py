@@ -1,0 +1,177 @@
+"""The command ``voxridge plan``: what a fit would do, and what it would need, before any of it is done."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from voxridge.solvers.problem import Problem
+
+_SIZES = ("samples", "features", "targets")
+_EPILOG = """\
+Either two files, of which only the shapes are read, or sizes:
+
+  voxridge plan features.h5 responses.h5 --runs 300,280,310 --memory-limit 8GB
+  voxridge plan --samples 33000 --features 7168 --targets 95556 --runs 95 --machine 32-cores
+"""
+
+
+def add_plan(commands: Any) -> None:
+    """Add the subcommand to the parser."""
+    plan = commands.add_parser(
+        "plan",
+        help="route, memory and time of a fit, before it runs",
+        description="Print the route and tiles that a cross-validated fit would take, its flops, peak memory "
+        "and expected time. Nothing is fitted.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    plan.add_argument(
+        "files", type=Path, nargs="*", metavar="FILE", help="features and responses: .npy or HDF5"
+    )
+    plan.add_argument("--samples", type=int, help="rows")
+    plan.add_argument("--features", type=int, help="columns before they are delayed")
+    plan.add_argument("--targets", type=int, help="responses, such as voxels")
+    plan.add_argument(
+        "--runs", help="their number, or their lengths such as 300,280 (default: as in the files)"
+    )
+    plan.add_argument("--delays", default="1,2,3,4", help="rows (default: 1,2,3,4)")
+    plan.add_argument("--alphas", type=int, default=20, help="number of penalties (default: 20)")
+    plan.add_argument(
+        "--folds",
+        "--cv",
+        default="leave-one-run-out",
+        help='"leave-one-run-out" (default) or a number of folds',
+    )
+    plan.add_argument("--dtype", choices=("float32", "float64"), help="default: as in the files, or float32")
+    plan.add_argument(
+        "--read",
+        choices=("loaded", "targets", "both"),
+        help='kept on disk: nothing ("loaded"), the targets (default for files), or "both"; sizes: "loaded"',
+    )
+    plan.add_argument(
+        "--weights",
+        choices=("memory", "file", "none"),
+        default="memory",
+        help="where they go (default: memory)",
+    )
+    plan.add_argument("--solver", default="auto", help='a route, or "auto" (default)')
+    plan.add_argument(
+        "--memory-limit", help='of the whole process, such as "8GB" (default here: 80 %% of what is free)'
+    )
+    plan.add_argument(
+        "--machine", choices=("here", "32-cores", "h200"), default="here", help="default: here, measured"
+    )
+    plan.add_argument("--json", action="store_true", help="print JSON")
+    plan.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from voxridge.solvers.memory import default_limit, parse_memory
+    from voxridge.solvers.plan import make_plan
+    from voxridge.solvers.rates import MACHINES
+
+    problem = _problem(options)
+    limit = parse_memory(options.memory_limit)
+    machine = MACHINES[options.machine]()
+    if limit is None:
+        limit = default_limit() if options.machine == "here" else machine.memory_bytes
+    plan = make_plan(problem, solver=options.solver, memory_limit=limit, machine=machine)
+    if options.json:
+        kept = {"side": plan.side, "method": plan.method, "memory_limit": limit}
+        print(json.dumps(dataclasses.asdict(plan) | kept, indent=2))
+    else:
+        print(plan)
+    return 0
+
+
+def _problem(options: argparse.Namespace) -> Problem:
+    import numpy as np
+
+    from voxridge.solvers.folds import make_folds
+    from voxridge.solvers.memory import resident_memory
+    from voxridge.solvers.problem import Problem
+    from voxridge.solvers.rows import check_delays
+
+    n, width, v, runs, dtype = _sizes_of_files(options) if options.files else _given_sizes(options)
+    delays = check_delays(_integers(options.delays, "--delays"), runs)
+    cv = options.folds if options.folds == "leave-one-run-out" else _integers(options.folds, "--folds")[0]
+    if options.alphas < 1:
+        raise ValueError(f"--alphas is {options.alphas}; give the number of penalties, 1 or more")
+    size = np.dtype(options.dtype or dtype).itemsize
+    on_disk = options.read or ("targets" if options.files else "loaded")
+    loaded = n * width * size * (on_disk != "both") + n * v * size * (on_disk == "loaded")
+    return Problem(
+        n,
+        width * len(delays),
+        v,
+        options.alphas,
+        make_folds(cv, runs, longest_delay=max(abs(delay) for delay in delays)),
+        size,
+        targets_in_memory=on_disk == "loaded",
+        features_in_memory=on_disk != "both",
+        delays=delays,
+        weights=options.weights,
+        resident_bytes=resident_memory() + loaded,
+    )
+
+
+def _given_sizes(options: argparse.Namespace) -> tuple[int, int, int, list[int], str]:
+    missing = [f"--{name}" for name in _SIZES if getattr(options, name) is None]
+    if missing:
+        raise ValueError(f"{', '.join(missing)} missing: give two files, or --samples, --features, --targets")
+    wrong = [f"--{name} {getattr(options, name)}" for name in _SIZES if getattr(options, name) < 1]
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)}: must be 1 or more")
+    runs = _run_lengths(options.runs or "1", options.samples)
+    return options.samples, options.features, options.targets, runs, "float32"
+
+
+def _sizes_of_files(options: argparse.Namespace) -> tuple[int, int, int, list[int], str]:
+    import numpy as np
+
+    from voxridge.streams import as_source, match_runs
+
+    given = [f"--{name}" for name in _SIZES if getattr(options, name) is not None]
+    if given:
+        raise ValueError(f"{', '.join(given)}: the files say so; give files or sizes, not both")
+    if len(options.files) != 2:
+        raise ValueError(f"{len(options.files)} file(s): give two, the features and the responses")
+    features = as_source(str(options.files[0]), name="features")
+    responses = as_source(str(options.files[1]), name="responses")
+    if options.runs:
+        runs = _run_lengths(options.runs, features.shape[0])
+        features, responses = (
+            as_source(source, name=name, runs=runs)
+            for source, name in ((features, "features"), (responses, "responses"))
+        )
+    match_runs(features, responses)
+    n, width = features.shape
+    dtype = np.result_type(features.dtype, responses.dtype)
+    return n, width, responses.shape[1], list(features.runs), dtype.name
+
+
+def _run_lengths(text: str, n_samples: int) -> list[int]:
+    """A number of runs of nearly equal length, or their lengths."""
+    lengths = _integers(text, "--runs")
+    if len(lengths) > 1:
+        if min(lengths) < 1 or sum(lengths) != n_samples:
+            raise ValueError(
+                f"--runs {text}: lengths add up to {sum(lengths)}, there are {n_samples} samples"
+            )
+        return lengths
+    count = lengths[0]
+    if not 1 <= count <= n_samples:
+        raise ValueError(f"--runs {text}: give a number of runs from 1 to {n_samples}, or their lengths")
+    return [n_samples // count + (i < n_samples % count) for i in range(count)]
+
+
+def _integers(text: str, option: str) -> list[int]:
+    try:
+        return [int(entry) for entry in text.split(",")]
+    except ValueError:
+        raise ValueError(f"{option} is {text!r}; give whole numbers separated by commas") from None
