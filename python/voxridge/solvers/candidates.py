@@ -15,6 +15,7 @@ ROUTES = (
     "dual-spectral",
     "primal-leave-out",
     "dual-leave-out",
+    "primal-cholesky",
     "dual-cholesky",
     "svd",
 )
@@ -62,6 +63,11 @@ def cheapest(
 
 def _passes(problem: Problem, route: str, tiling: Tiling, peak: int) -> list[Step]:
     return [*passes(problem, route, tiling), Step("new memory", 0, 0, "pages", bytes=peak)]
+
+
+def takes(problem: Problem, route: str) -> bool:
+    """Sample weights and pooled scores need held-out predictions, which the spectral routes never form."""
+    return not (route.endswith("spectral") and (problem.sample_weight or problem.pooled))
 
 
 def eigh_order(problem: Problem, route: str) -> int:

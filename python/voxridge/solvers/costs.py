@@ -14,6 +14,7 @@ from voxridge.solvers.rates import EIGH_FLOPS, Step
 
 PANEL = 512  # targets in a product, whatever the tile: csrc/core/blas.hpp
 _CALLS = 20  # of numpy for a fold (leave-out: a fold and penalty) and a tile
+_PANEL_ROWS = 1024  # columns of Z that solvers/cholesky.py forms at once
 _FRAGMENT = 4096  # bytes that could be read in the time it takes to find the next row of a tile
 
 
@@ -36,9 +37,9 @@ def once(problem: Problem, route: str) -> list[Step]:
     if method == "spectral":
         steps = _spectral(problem, side)
     elif method == "cholesky":
-        steps = _cholesky(problem)
+        steps = _dual_cholesky(problem) if side == "dual" else _primal_cholesky(problem)
     else:
-        steps = _leave_out(problem, side)
+        steps = _leave_out(problem, route)
     if method != "cholesky":
         steps.append(Step("refit", 2 * size * rank(problem) * v, 0, wide, rank(problem)))
     written = 2 * size * v * problem.itemsize if problem.weights != "none" else 0.0
@@ -63,11 +64,13 @@ def passes(problem: Problem, route: str, tiling: Tiling) -> list[Step]:
         steps.append(Step("X'Y", 2 * (totals * n + held_out) * p * v, 0, "gemm8", p))
         if not problem.features_in_memory:  # every tile reads them again
             steps.append(_features_file(problem, tiles * (totals + held_out / n)))
-    elif method == "cholesky":
+    elif route == "dual-cholesky":
         formed = 3 * s * n * n * tiles * problem.n_alphas  # rows of H, from the triangle that holds them
         steps.append(Step("predictions", 0, 0, bytes=formed))
+    elif method == "cholesky":
+        steps.append(_features_file(problem, 2 * tiles * problem.n_alphas))
     elif method != "spectral":
-        steps.append(Step("projections", 2 * n * rank(problem) * v * count, 0, f"gemm{s}", rank(problem)))
+        steps += _wide(problem, route, "projections", 2 * n * rank(problem) * v * count, rank(problem))
     return _present(steps, problem.n_models) + _targets(problem, count, tiling)
 
 
@@ -78,6 +81,18 @@ def n_passes(problem: Problem, route: str, tiling: Tiling) -> int:
     if method == "spectral":
         scoring = -(-len(problem.folds) // tiling.folds)
     return scoring + (not problem.alpha_per_target)
+
+
+def exact_share(problem: Problem, route: str) -> float:
+    """Share of the penalties, of a grid over many decades, whose wide products float32 would spoil.
+
+    Eigenvectors: where a model can interpolate what it is fitted on, held-out solves magnify rounding.
+    Cholesky: where alpha is below 1e-4 of the largest eigenvalue.
+    """
+    if problem.itemsize == 8 or split_route(route)[1] == "spectral":
+        return 0.0
+    interpolates = problem.p >= min(f.train for f in problem.fold_sizes)
+    return 0.5 if interpolates or route.endswith("cholesky") else 0.0
 
 
 def split_route(route: str) -> tuple[str, str]:
@@ -97,6 +112,13 @@ def rank(problem: Problem, rows: int | None = None) -> float:
 
 
 # --- what routes share
+
+
+def _wide(problem: Problem, route: str, name: str, flops: float, size: float) -> list[Step]:
+    """A product as wide as the targets, of every penalty: some in float64."""
+    share = exact_share(problem, route)
+    narrow = Step(name, (1 - share) * flops, 0, f"gemm{problem.itemsize}", size)
+    return [narrow, Step(name, share * flops, 0, "gemm8", size)]
 
 
 def _targets(problem: Problem, count: int, tiling: Tiling) -> list[Step]:
@@ -199,9 +221,9 @@ def _spectral_fold(problem: Problem, side: str, train: int, scored: int, count: 
 # --- the leave-out routes
 
 
-def _leave_out(problem: Problem, side: str) -> list[Step]:
+def _leave_out(problem: Problem, route: str) -> list[Step]:
     n, p, v, a = float(problem.n), float(problem.p), float(problem.n_targets), problem.n_alphas
-    k, s = rank(problem), problem.itemsize
+    side, k, s = split_route(route)[0], rank(problem), problem.itemsize
     if side == "primal":
         steps = [*gram_steps(problem, n), _features_file(problem, 3)]
         steps.append(Step("eigendecompositions", EIGH_FLOPS * p**3, 0, "eigh", p))
@@ -211,8 +233,9 @@ def _leave_out(problem: Problem, side: str) -> list[Step]:
     else:
         steps = _svd(problem)
     steps += _fold_factors(problem, side, k)
-    steps.append(Step("predictions", 2 * n * k * v * a, 0, f"gemm{s}", k, bytes=2 * k * v * a * s))
-    return steps + _residuals(problem)
+    steps += _wide(problem, route, "predictions", 2 * n * k * v * a, k)
+    steps.append(Step("predictions", 0, 0, bytes=2 * k * v * a * s))
+    return steps + _residuals(problem, route)
 
 
 def _svd(problem: Problem) -> list[Step]:
@@ -249,27 +272,58 @@ def _inverses(t: float, each: float) -> list[Step]:
     ]
 
 
-def _residuals(problem: Problem) -> list[Step]:
+def _residuals(problem: Problem, route: str) -> list[Step]:
     """Held-out predictions of every penalty and fold, two products of T^2 v, and their sums."""
     v, s = float(problem.n_targets), problem.itemsize
     steps = []
     for f in problem.fold_sizes:
         t, each = float(f.held_out), v * f.count * problem.n_alphas
         if f.held_out > 1:
-            steps.append(Step("held-out predictions", 4 * t * t * each, 0, f"gemm{s}", t))
+            steps += _wide(problem, route, "held-out predictions", 4 * t * t * each, t)
         steps.append(Step("held-out predictions", 0, 0, bytes=8 * t * s * each))
         steps.append(Step("sums over targets", 0, 0, "moments", bytes=2.0 * f.scored * s * each))
     return steps
 
 
-def _cholesky(problem: Problem) -> list[Step]:
+# --- one Cholesky factorisation per penalty
+
+
+def _dual_cholesky(problem: Problem) -> list[Step]:
     n, v, a, s = float(problem.n), float(problem.n_targets), problem.n_alphas, problem.itemsize
     steps = kernel_steps(problem)
-    steps.append(Step("inverses", n**3 / 3 * a, 0, "potrf", n, bytes=32 * n * n * a))
-    steps.append(Step("inverses", 2 * n**3 / 3 * a, 0, "potri", n))
+    steps.append(Step("factorisations", n**3 / 3 * a, 0, "potrf", n, bytes=32 * n * n * a))
+    steps.append(Step("factorisations", 2 * n**3 / 3 * a, 0, "potri", n))
     for f in problem.fold_sizes:
         if f.held_out > 1:
             steps += _inverses(float(f.held_out), float(f.count * a))
-    steps.append(Step("predictions", 2 * n * n * v * a, 0, f"gemm{s}", n))
-    steps.append(Step("weights", 0, 0, bytes=10 * n * v * s * a))
-    return steps + _residuals(problem)
+    steps += _wide(problem, "dual-cholesky", "predictions", 2 * n * n * v * a, n)
+    steps += _rewritten(problem, n * v * s * a)
+    return steps + _residuals(problem, "dual-cholesky")
+
+
+def _primal_cholesky(problem: Problem) -> list[Step]:
+    n, p, v, a = float(problem.n), float(problem.p), float(problem.n_targets), problem.n_alphas
+    steps = [*gram_steps(problem, n), _features_file(problem, 2 + a)]
+    steps.append(Step("factorisations", p**3 / 3 * a, 0, "potrf", p, bytes=32 * p * p * a))
+    for f in problem.fold_sizes:
+        t, each = float(f.held_out), float(f.count * a)
+        again = (1 + t / _PANEL_ROWS) / 2 if t > _PANEL_ROWS else 1.0
+        steps.append(Step("fold factors", p * p * t * each * again, 0, "gemm8", t, bytes=48 * t * p * each))
+        if f.held_out > 1:
+            steps.append(Step("fold factors", 2 * p * t * t * each, 0, "gemm8", t))
+            steps += _inverses(t, each)
+    steps.append(Step("X'Y", 2 * n * p * v * a, 0, "gemm8", p))
+    steps.append(Step("coefficients", 2 * p * p * v * a, 0, "gemm8", p))
+    steps += _wide(problem, "primal-cholesky", "predictions", 2 * n * p * v * a, p)
+    steps += _rewritten(problem, p * v * problem.itemsize * a)
+    return steps + _residuals(problem, "primal-cholesky")
+
+
+def _rewritten(problem: Problem, n_bytes: float) -> list[Step]:
+    """Weights of the targets that the penalty at hand suits best so far, read and written."""
+    if problem.weights == "none":
+        return []
+    return [
+        Step("weights", 0, 0, bytes=6 * n_bytes),
+        Step("weights", 0, 0, "file", bytes=2 * n_bytes if problem.weights == "file" else 0),
+    ]

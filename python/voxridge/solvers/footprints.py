@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from voxridge.solvers.costs import Tiling, n_passes, rank, split_route, weights_size
+from voxridge.solvers.costs import Tiling, exact_share, n_passes, rank, split_route, weights_size
 from voxridge.solvers.problem import Problem
 
 _BASE = 32 * 2**20  # BLAS's own buffers, Python objects, what the allocator does not give back
@@ -40,20 +40,23 @@ def footprint(problem: Problem, route: str, tiling: Tiling) -> Footprint:
     method = split_route(route)[1]
     if method == "spectral":
         moments = _spectral(problem, route, tiling)
+    elif route == "dual-cholesky":
+        moments = _dual_cholesky(problem, tiling)
     elif method == "cholesky":
-        moments = _cholesky(problem, tiling)
+        moments = _primal_cholesky(problem, tiling)
     else:
         moments = _leave_out(problem, route, tiling)
-    size, s, v = weights_size(problem, route), problem.itemsize, problem.n_targets
+    s, v = problem.itemsize, problem.n_targets
     stored = problem.targets_itemsize or s
+    column = weights_size(problem, route) * (8 if route == "dual-cholesky" else s)
     per_target = problem.n * s + moments.per_target
     if problem.weights != "none":
-        per_target += size * s
+        per_target += column * (2 if method == "cholesky" else 1)
     if not problem.targets_in_memory:  # the next tile is read while this one is worked on
         per_target += 2 * problem.n * stored
     models = problem.n_models
     scores = (problem.n_alphas + 6) * 8 * v * models
-    weights = size * s * v * models if problem.weights == "memory" else 0
+    weights = column * v * models if problem.weights == "memory" else 0
     tile, chunk = per_target * tiling.targets, _chunk(problem, tiling)
     making = _BASE + chunk + scores + moments.making + (models - 1) * moments.held
     passing = _BASE + scores + weights + models * moments.held + tile
@@ -111,25 +114,45 @@ def _leave_out(problem: Problem, route: str, tiling: Tiling) -> _Moments:
         long, short = max(n, p), min(n, p)
         making = 8 * (3 * long * short + 6 * short * short)
         held = (8 + copy) * n * k + s * p * k
-    factors = _fold_factors(problem, tiling)
+    factors = _fold_factors(problem, route, tiling)
     blocks = 8 * longest * (2 * k + 4 * longest) if longest > 1 else 16 * k * n
-    per_target = s * (2 * k + n + 4 * longest)
-    return _Moments(max(making, held + factors + blocks), held + factors, per_target + s * k)
+    per_target = s * (3 * k + n)
+    if exact_share(problem, route):  # once more in float64, the targets too
+        per_target += 8 * (2 * k + 2 * n + 4 * longest)
+    else:
+        per_target += s * 4 * longest
+    if problem.sample_weight:
+        per_target += 8 * n
+    return _Moments(max(making, held + factors + blocks), held + factors, per_target)
 
 
-def _fold_factors(problem: Problem, tiling: Tiling) -> float:
+def _fold_factors(problem: Problem, route: str, tiling: Tiling) -> float:
     """H and the inverse of every fold: of the penalties held in the working precision, of one in float64."""
     squares = sum(f.held_out**2 * f.count for f in problem.fold_sizes)
     if all(f.held_out == 1 for f in problem.fold_sizes):
         return 16.0 * problem.n * tiling.alphas
-    return 2.0 * squares * (problem.itemsize * tiling.alphas + 8)
+    size = 8 if exact_share(problem, route) else problem.itemsize
+    return 2.0 * squares * (size * tiling.alphas + 8)
 
 
-def _cholesky(problem: Problem, tiling: Tiling) -> _Moments:
+def _dual_cholesky(problem: Problem, tiling: Tiling) -> _Moments:
     n, s = problem.n, problem.itemsize
     longest = max(f.held_out for f in problem.fold_sizes)
     kernel = 8 * n * n
-    factors = _fold_factors(problem, tiling)
+    factors = _fold_factors(problem, "dual-cholesky", tiling)
     making = kernel + max(min(_KERNEL_CHUNK, 8 * n * problem.n_features), factors + 40 * longest * longest)
-    panel = s * min(_PANEL_ROWS, n) * n
-    return _Moments(making, kernel + factors + panel, s * (3 * n + 4 * longest))
+    held = kernel + factors + 8 * min(_PANEL_ROWS, n) * n
+    per_target = s * n + 8 * (2 * n + 4 * longest) if s < 8 else 8 * (n + 4 * longest)
+    return _Moments(making, held, per_target)
+
+
+def _primal_cholesky(problem: Problem, tiling: Tiling) -> _Moments:
+    n, p, s = problem.n, problem.p, problem.itemsize
+    longest = max(f.held_out for f in problem.fold_sizes)
+    gram = 8 * p * p
+    factors = _fold_factors(problem, "primal-cholesky", tiling)
+    solved = 24 * min(longest, _PANEL_ROWS) * p
+    streamed = 0 if problem.features_in_memory else gram
+    making = gram + max(streamed, factors + 40 * longest * longest + solved)
+    per_target = 8 * (2 * p + n + 4 * longest) + (8 + s) * n
+    return _Moments(making, gram + factors, per_target)

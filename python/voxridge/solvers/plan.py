@@ -7,6 +7,7 @@ cost model.
 | dual-spectral    | kernel n x n; an eigendecomposition per fold | a few products per fold           |
 | primal-leave-out | Gram; one eigendecomposition                 | a product per penalty             |
 | dual-leave-out   | kernel; one eigendecomposition               | a product per penalty             |
+| primal-cholesky  | Gram; a factor per penalty in its place      | X'Y, a few products per penalty   |
 | dual-cholesky    | kernel; an inverse per penalty in its place  | a product per penalty             |
 | svd              | chunked SVD of the design                    | a product per penalty             |
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from voxridge.solvers.candidates import ROUTES, Candidate, cheapest, eigh_order
+from voxridge.solvers.candidates import ROUTES, Candidate, cheapest, eigh_order, takes
 from voxridge.solvers.costs import PANEL
 from voxridge.solvers.memory import available_memory, in_words, parse_memory, resident_memory
 from voxridge.solvers.problem import Problem
@@ -138,7 +139,7 @@ def make_plan(
     Raises
     ------
     ValueError
-        If ``solver`` is not known, or its routes need eigenvectors that LAPACK cannot give.
+        If ``solver`` is not known, needs eigenvectors that LAPACK cannot give, or cannot weight samples.
     MemoryError
         If no route and tiling fits ``memory_limit``; the message says the least that would do.
 
@@ -150,7 +151,7 @@ def make_plan(
     >>> make_plan(problem).route
     'primal-spectral'
     """
-    routes = _routes(solver)
+    routes = _routes(solver, problem)
     orders = {route: eigh_order(problem, route) for route in routes}
     resident = resident_memory() if problem.resident_bytes is None else problem.resident_bytes
     machine = machine or _this_machine(problem, [r for r in routes if orders[r] <= assumed().eigh_order])
@@ -184,7 +185,7 @@ def time_in_words(seconds: float) -> str:
     return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
 
 
-def _routes(solver: Any) -> list[str]:
+def _routes(solver: Any, problem: Problem) -> list[str]:
     known = {"auto": [route for route in ROUTES if route != "svd"]}
     for route in ROUTES:
         for word in {route, *route.split("-", 1)}:
@@ -192,7 +193,13 @@ def _routes(solver: Any) -> list[str]:
     if solver not in known:
         options = ", ".join(f'"{name}"' for name in known)
         raise ValueError(f"solver={solver!r} is not known; use one of {options}")
-    return known[solver]
+    routes = [route for route in known[solver] if takes(problem, route)]
+    if not routes:
+        raise ValueError(
+            f"solver={solver!r} does not take sample_weight or pooled scores; "
+            'use "auto", "leave-out" or "cholesky"'
+        )
+    return routes
 
 
 def _this_machine(problem: Problem, routes: list[str]) -> Machine:

@@ -41,7 +41,8 @@ class Problem:
         Where the weights are kept.
     alpha_per_target : bool
         False chooses one penalty for all, after which the targets are read again.
-    sample_weight : bool
+    sample_weight, pooled : bool
+        Weighted samples; scores of all folds together. Neither is for the spectral routes.
     n_models : int
         Designs of these sizes that are fitted to the same targets.
     resident_bytes : int, optional
@@ -62,6 +63,7 @@ class Problem:
     alpha_per_target: bool = True
     sample_weight: bool = False
     n_models: int = 1
+    pooled: bool = False
     resident_bytes: int | None = None
 
     def __str__(self) -> str:
