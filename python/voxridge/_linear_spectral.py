@@ -15,7 +15,7 @@ from voxridge.solvers.linalg import matmul
 from voxridge.solvers.ridge_cv import RidgeCVResult, solve_ridge_cv
 from voxridge.solvers.solve_ridge import RidgeSolution, solve_ridge
 from voxridge.solvers.tiles import Targets
-from voxridge.solvers.weights import PrimalWeights
+from voxridge.solvers.weights import coefficients
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,8 @@ class SpectralFit:
         as 0; targets for which the caller chose otherwise are solved again.
         """
         problem, result = self.problem, self.result
-        if isinstance(result.weights, PrimalWeights):
-            coef = np.ascontiguousarray(result.weights.coef.T)
-        else:
-            coef = matmul(result.weights.dual, self.x, trans_a=True)
+        assert result.weights is not None  # they are kept in memory
+        coef = np.ascontiguousarray(coefficients(result.weights).T, dtype=self.x.dtype)
         intercept = result.intercept
         if self.x_mean is not None:
             intercept = intercept - matmul(coef.astype(np.float64), self.x_mean[:, None])[:, 0]
@@ -49,7 +47,7 @@ class SpectralFit:
                 problem.x, problem.y[:, other], alphas[other], fit_intercept=problem.fit_intercept
             )
             coef[other], intercept[other] = again.coef, again.intercept
-        return RidgeSolution(coef, intercept, f"{result.plan.route}-eigen")  # type: ignore[arg-type]
+        return RidgeSolution(coef, intercept, f"{result.plan.side}-eigen")  # type: ignore[arg-type]
 
 
 def spectral_fit(problem: FoldProblem, *, per_target: bool) -> SpectralFit | None:

@@ -12,14 +12,14 @@ import numpy as np
 from voxridge.solvers.design import DelayedDesign
 from voxridge.solvers.folds import Fold
 from voxridge.solvers.plan import Plan
-from voxridge.solvers.weights import DualWeights, PrimalWeights, Weights
+from voxridge.solvers.weights import DualWeights, PrimalWeights, Weights, in_memory
 from voxridge.streams import atomic_path
 from voxridge.streams.files import open_h5
 
 if TYPE_CHECKING:
     from voxridge.encoding import EncodingRidge
 
-_FORMAT = "voxridge-encoding-ridge-1"
+_FORMAT = "voxridge-encoding-ridge-2"
 _ARRAYS = ("alphas_", "alpha_", "cv_scores_", "best_cv_scores_", "intercept_", "valid_targets_")
 
 
@@ -39,17 +39,31 @@ def save_encoding(model: EncodingRidge, path: str | os.PathLike[str]) -> None:
         file.attrs["voxridge_version"] = __version__
         file.attrs["parameters"] = json.dumps(parameters)
         file.attrs["plan"] = json.dumps(dataclasses.asdict(model.plan_))
+        file.attrs["n_features"] = model.n_features_in_
         for name in _ARRAYS:
             file[name] = getattr(model, name)
         for number, fold in enumerate(model.folds_):
             file[f"folds/{number:04d}/train"] = fold.train
             file[f"folds/{number:04d}/validation"] = fold.validation
-        if isinstance(model._weights, PrimalWeights):
-            file["coef"] = model._weights.coef
-        else:
-            file["dual_coef"] = model._weights.dual
-            file["train_features"] = model._weights.train.features
-            file["train_run_offsets"] = model._weights.train.offsets
+        _write_weights(file, model._weights)
+
+
+def _write_weights(file: Any, weights: Weights | None) -> None:
+    """Dual coefficients go with the training features, where those are in memory; else coefficients, a tile
+    of targets at a time. Target-major: a tile is one piece of the file."""
+    if weights is None:
+        return
+    n_targets, dtype = weights.matrix.shape[1], weights.matrix.dtype
+    if isinstance(weights, DualWeights) and isinstance(weights.train, DelayedDesign):
+        data = file.create_dataset("dual_coef", (n_targets, weights.matrix.shape[0]), dtype)
+        for begin, end, block in weights.matrix_tiles():
+            data[begin:end] = block.T
+        file["train_features"] = weights.train.features
+        file["train_run_offsets"] = weights.train.offsets
+        return
+    data = file.create_dataset("coef", (n_targets, weights.n_features * len(weights.delays)), dtype)
+    for begin, end, block in weights.coefficient_tiles():
+        data[begin:end] = block.T
 
 
 def load_encoding(path: str | os.PathLike[str]) -> EncodingRidge:
@@ -84,12 +98,15 @@ def load_encoding(path: str | os.PathLike[str]) -> EncodingRidge:
         model.n_targets_ = int(model.alpha_.size)
         model._weights = _read_weights(file, parameters["delays"])
         model._coef = None
-        model.n_features_in_ = model._weights.n_features
+        model.n_features_in_ = int(file.attrs["n_features"])
     return model
 
 
-def _read_weights(file: Any, delays: tuple[int, ...]) -> Weights:
+def _read_weights(file: Any, delays: tuple[int, ...]) -> Weights | None:
     if "coef" in file:
-        return PrimalWeights(file["coef"][()], delays)
+        return PrimalWeights(in_memory(np.ascontiguousarray(file["coef"][()].T)), delays)
+    if "dual_coef" not in file:
+        return None
     runs = np.diff(file["train_run_offsets"][()]).tolist()
-    return DualWeights(file["dual_coef"][()], DelayedDesign(file["train_features"][()], delays, runs))
+    dual = np.ascontiguousarray(file["dual_coef"][()].T)
+    return DualWeights(in_memory(dual), DelayedDesign(file["train_features"][()], delays, runs))

@@ -26,3 +26,15 @@ class StimulusWarning(VoxridgeWarning):
 class SingularDesignWarning(VoxridgeWarning):
     """The normal equations are singular to working precision; the least-norm solution was computed by an
     SVD."""
+
+
+class FallbackWarning(VoxridgeWarning):
+    """The planned route could not be trusted on this design; another was used, which the message names."""
+
+
+class RankDeficientWarning(VoxridgeWarning):
+    """Features are linearly dependent to working precision; the fit is the one of least norm."""
+
+
+class SmallFoldWarning(VoxridgeWarning):
+    """A fold scores so few samples that its score says little."""

@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
-from voxridge._dispatch import resolve_device
+from voxridge._encoding_job import Job, make_job, paired_sources, warn_of
 from voxridge._progress import Progress
-from voxridge._warnings import AlphaEdgeWarning, MaskedTargetsWarning
 from voxridge.science.scores import correlation_score, r2_score
-from voxridge.solvers.design import DelayedDesign
-from voxridge.solvers.folds import Fold, make_folds
-from voxridge.solvers.plan import available_memory, parse_memory
-from voxridge.solvers.ridge_cv import RidgeCVResult, solve_ridge_cv
-from voxridge.solvers.rows import check_alphas, check_delays
-from voxridge.solvers.tiles import Targets
-from voxridge.streams import Source, TargetScan, as_source, check_finite, match_runs, scan_targets
+from voxridge.solvers.design import DelayedDesign, Design
+from voxridge.solvers.folds import Fold
+from voxridge.solvers.plan import Plan
+from voxridge.solvers.ridge_cv import RidgeCVResult, fit_designs, plan_designs
+from voxridge.solvers.rows import check_delays
+from voxridge.solvers.stream_design import StreamedDesign
+from voxridge.solvers.weights import Weights, coefficients
+from voxridge.streams import (
+    ArraySink,
+    FileSink,
+    TargetScan,
+    as_sink,
+    as_source,
+    check_finite,
+    scan_targets,
+)
 
 Floating = NDArray[Any]
-
-_EDGE_SHARE = 0.01  # of the targets: more at an edge of the grid, and the grid is too short
-_MEMORY_SHARE = 0.8  # of the free memory, where no limit is given
 
 
 class EncodingRidge(BaseEstimator):  # type: ignore[misc]
@@ -44,8 +48,10 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
         Penalties, as in scikit-learn. (Code of the HuthLab lineage passes a and penalises a**2.)
     delays : sequence of int, default (1, 2, 3, 4)
         In samples (TRs); nothing crosses a run boundary.
-    cv : "leave-one-run-out", int, splitter, or iterable of (train, test)
-        An int makes folds of whole neighbouring runs, or contiguous blocks of a single run. Splitters get
+    cv : "leave-one-run-out", "leave-one-out", "gcv", int, splitter, or iterable of (train, test)
+        "leave-one-out" scores the held-out predictions of all samples together; "gcv" is its closed-form
+        approximation (scoring="r2" only). Neither knows that neighbouring samples are correlated. An int
+        makes folds of whole neighbouring runs, or contiguous blocks of a single run. Splitters get
         ``groups`` = runs.
     gap : "auto" or int
         Where folds cut inside a run, training samples closer than this to a scored sample are left out.
@@ -53,14 +59,25 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
     scoring : "correlation" or "r2"
         What chooses alpha: the mean over folds of the held-out score. Ties go to the larger penalty. A
         constant prediction has correlation 0.
-    alpha_per_target : bool, default True
-        False chooses one penalty for all voxels by their mean score.
+    alpha_per_target : bool or array (n_targets,), default True
+        False chooses one penalty for all voxels by their mean score; labels choose one for each group.
     fit_intercept : bool, default True
-    solver : "auto", "primal" or "dual"
-        "auto" takes the cheaper; see ``plan_``.
+    solver : str
+        "auto" takes the fastest route that keeps within the memory limit; see ``plan_``. "primal", "dual",
+        "spectral", "leave-out" and "cholesky" narrow the choice; "svd" keeps full precision on
+        ill-conditioned features, at several times the cost.
     device : "auto" or "cpu"
     memory_limit : int or str, optional
-        Bytes, or text such as "8GB", that the fit may use beside its inputs. Default: 80 % of what is free.
+        Bytes, or text such as "8GB", that the whole process may reach while it fits, inputs included.
+        Default: what it holds, and 80 % of what is free. Features that lie in files and would take more than
+        a quarter of what is left are read a chunk at a time.
+    weights : "memory", "none" or path, default "memory"
+        Where the weights are kept. "none": scores and penalties only, no predictions. A path ending in .h5
+        or .npy is written a tile of voxels at a time; it holds coefficients or, where there are more columns
+        than samples, dual coefficients (``kind`` among its attributes).
+    checkpoint : path, optional
+        A folder for what is found on the way. A fit that was cut short, however it happened, goes on from it
+        and ends with the same bits (same machine, same threads). Delete it when it is done with.
     progress : bool, default True
         Show progress with the time left for steps longer than a second.
 
@@ -111,11 +128,13 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
         cv: Any = "leave-one-run-out",
         gap: int | str = "auto",
         scoring: str = "correlation",
-        alpha_per_target: bool = True,
+        alpha_per_target: Any = True,
         fit_intercept: bool = True,
         solver: str = "auto",
         device: str = "auto",
         memory_limit: int | str | None = None,
+        weights: str | os.PathLike[str] = "memory",
+        checkpoint: str | os.PathLike[str] | None = None,
         progress: bool = True,
     ) -> None:
         self.alphas = alphas
@@ -128,11 +147,19 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
         self.solver = solver
         self.device = device
         self.memory_limit = memory_limit
+        self.weights = weights
+        self.checkpoint = checkpoint
         self.progress = progress
 
     # --- fitting
 
-    def fit(self, features: Any, responses: Any, runs: Sequence[int] | None = None) -> EncodingRidge:
+    def fit(
+        self,
+        features: Any,
+        responses: Any,
+        runs: Sequence[int] | None = None,
+        sample_weight: Any = None,
+    ) -> EncodingRidge:
         """Choose the penalties and fit.
 
         Parameters
@@ -142,52 +169,34 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
             store selection.
         responses : (n_samples, n_targets), likewise; read a tile of voxels at a time.
         runs : run lengths, where a single matrix is given. Default: one run.
+        sample_weight : (n_samples,), optional
+            Weights >= 0 of the samples in the loss and in the held-out scores; 0 leaves a sample out.
 
         Returns
         -------
         self
         """
-        resolve_device(self.device)
-        grid = check_alphas(np.logspace(0, 8, 20) if self.alphas is None else self.alphas)
-        x, y = self._sources(features, responses, runs)
+        x, y = paired_sources(features, responses, runs)
         check_finite(x)
         scan = scan_targets(y)
         scan.require_valid("responses")
-        block = x.read().astype(np.result_type(x.dtype, y.dtype), copy=False)
-        design = DelayedDesign(block, self.delays, x.runs)
-        longest = max(abs(delay) for delay in design.delays)
-        self.folds_: list[Fold] = make_folds(self.cv, x.runs, gap=self.gap, longest_delay=longest)
-        limit = parse_memory(self.memory_limit)
+        job = make_job(self, [x], y, scan=scan, sample_weight=sample_weight)
         with Progress(self.progress) as report:
-            result = solve_ridge_cv(
-                design,
-                _targets(y, scan),
-                grid,
-                self.folds_,
-                scoring=cast(Any, self.scoring),
-                fit_intercept=self.fit_intercept,
-                alpha_per_target=self.alpha_per_target,
-                solver=self.solver,
-                memory_limit=int(available_memory() * _MEMORY_SHARE) if limit is None else limit,
-                report=report,
-            )
-        self._keep(design, result, scan)
+            result = fit_designs(job.designs, job.targets, job.settings, job.storage, report)[0]
+        self._keep(job.designs[0], result, scan, job)
+        warn_of(result, scan)
         return self
 
-    def _sources(self, features: Any, responses: Any, runs: Sequence[int] | None) -> tuple[Source, Source]:
-        x = as_source(features, name="features", runs=runs)
-        y = as_source(responses, name="responses", runs=runs)
-        if (
-            runs is None and len(x.runs) != len(y.runs) and x.shape[0] == y.shape[0]
-        ):  # only one side says where runs end
-            if len(y.runs) == 1:
-                y = as_source(responses, name="responses", runs=x.runs, run_names=x.run_names)
-            elif len(x.runs) == 1:
-                x = as_source(features, name="features", runs=y.runs, run_names=y.run_names)
-        match_runs(x, y)
-        return x, y
+    def plan(self, features: Any, responses: Any, runs: Sequence[int] | None = None) -> Plan:
+        """What :meth:`fit` would do with these inputs, in what memory and time, before anything runs.
 
-    def _keep(self, design: DelayedDesign, result: RidgeCVResult, scan: TargetScan) -> None:
+        Only sizes are looked at. Arguments and errors as in :meth:`fit`.
+        """
+        x, y = paired_sources(features, responses, runs)
+        job = make_job(self, [x], y, read=False)
+        return plan_designs(job.designs, job.targets, job.settings, job.storage)[0]
+
+    def _keep(self, design: Design, result: RidgeCVResult, scan: TargetScan, job: Job) -> None:
         self.alphas_ = result.alphas
         self.alpha_ = result.alpha
         self.cv_scores_ = result.cv_scores
@@ -195,20 +204,11 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
         self.intercept_ = result.intercept
         self.valid_targets_ = scan.valid
         self.plan_ = result.plan
-        self.n_features_in_ = int(design.features.shape[1])
+        self.folds_: list[Fold] = list(job.settings.folds)
+        self.n_features_in_ = design.n_features
         self.n_targets_ = int(result.alpha.size)
-        self._weights = result.weights.owned()
+        self._weights = None if result.weights is None else result.weights.owned()
         self._coef: Floating | None = None
-        if scan.n_masked:
-            warnings.warn(scan.message("responses"), MaskedTargetsWarning, stacklevel=3)
-        if result.edge_fraction > _EDGE_SHARE:
-            low, high = result.n_edge
-            warnings.warn(
-                f"{low} targets chose the smallest and {high} the largest penalty of the grid, "
-                f"{result.edge_fraction:.1%} of those fitted; the best may lie outside: widen alphas",
-                AlphaEdgeWarning,
-                stacklevel=3,
-            )
 
     # --- using the fit
 
@@ -216,14 +216,30 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
     def coef_(self) -> Floating:
         """(n_targets, n_delays * n_features), delay-major: column ``i * n_features + j`` is delay i of
         feature j."""
-        self._check_fitted()
         if self._coef is None:
-            self._coef = self._weights.coefficients().T
+            self._coef = coefficients(self._fitted_weights()).T
         return self._coef
 
-    def predict(self, features: Any, runs: Sequence[int] | None = None) -> Floating:
+    def save_coef(self, path: str | os.PathLike[str]) -> None:
+        """Write the coefficients to a .h5 or .npy file a tile of voxels at a time, without forming them in
+        memory: ``data`` (n_targets, n_delays * n_features) in HDF5, its transpose in .npy."""
+        weights = self._fitted_weights()
+        size = self.n_features_in_ * len(weights.delays)
+        with FileSink(path, (size, self.n_targets_), self.intercept_.dtype) as sink:
+            for begin, end, tile in weights.coefficient_tiles():
+                sink.write(begin, end, tile)
+            sink.finish({"kind": "coef", "delays": list(weights.delays)})
+
+    def predict(self, features: Any, runs: Sequence[int] | None = None, out: Any = None) -> Any:
         """Responses (n_samples, n_targets) to ``features``; NaN for masked voxels. Each run is predicted from
         its own features only.
+
+        Parameters
+        ----------
+        features, runs : as in :meth:`fit`
+        out : path, array, memmap or open HDF5 dataset, optional
+            Where the predictions go, a tile of voxels at a time; features in files are then read a chunk at a
+            time. A .h5 file holds ``data`` (n_targets, n_samples). Returned in place of an array.
 
         Raises
         ------
@@ -231,17 +247,27 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
             If the number of features differs from the fit, a run is not longer than a delay, or a feature is
             not finite.
         """
-        self._check_fitted()
+        weights = self._fitted_weights()
         x = as_source(features, name="features", runs=runs)
         if x.shape[1] != self.n_features_in_:
             raise ValueError(
                 f"features has shape {x.shape}, but the model was fitted on {self.n_features_in_} features"
             )
         check_finite(x)
-        check_delays(self._weights.delays, x.runs)
-        prediction = self._weights.predict(x.read().astype(self.intercept_.dtype, copy=False), x.runs)
-        prediction += self.intercept_
-        return prediction
+        check_delays(weights.delays, x.runs)
+        dtype = self.intercept_.dtype
+        shape = x.shape[0], self.n_targets_
+        sink = ArraySink(np.empty(shape, dtype=dtype)) if out is None else as_sink(out, *shape, dtype)
+        if out is None or x.in_memory:
+            design: Design = DelayedDesign(x.read().astype(dtype, copy=False), weights.delays, x.runs)
+        else:
+            design = StreamedDesign(x, weights.delays, x.runs, dtype=dtype)
+        for begin, end, tile in weights.prediction_tiles(design):
+            tile += self.intercept_[begin:end]
+            sink.write(begin, end, tile)
+        sink.finish()
+        sink.close()
+        return sink.result
 
     def score(
         self, features: Any, responses: Any, runs: Sequence[int] | None = None, per_target: bool = True
@@ -252,7 +278,7 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
         ``per_target=False`` gives the mean over the voxels whose score is defined.
         """
         self._check_fitted()
-        x, y = self._sources(features, responses, runs)
+        x, y = paired_sources(features, responses, runs)
         if y.shape[1] != self.n_targets_:
             raise ValueError(
                 f"responses has shape {y.shape}, but the model was fitted on {self.n_targets_} targets"
@@ -264,6 +290,12 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
     def _check_fitted(self) -> None:
         if not hasattr(self, "intercept_"):
             raise NotFittedError("this EncodingRidge is not fitted yet; call fit first")
+
+    def _fitted_weights(self) -> Weights:
+        self._check_fitted()
+        if self._weights is None:
+            raise ValueError('this EncodingRidge was fitted with weights="none" and has no coefficients')
+        return self._weights
 
     # --- saving
 
@@ -281,14 +313,3 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
         from voxridge._persist import load_encoding
 
         return load_encoding(path)
-
-
-def _targets(source: Source, scan: TargetScan) -> Targets:
-    return Targets(
-        n_samples=source.shape[0],
-        n_targets=source.shape[1],
-        read=lambda begin, end: source.read(columns=slice(begin, end)),
-        mean=np.where(scan.valid, scan.mean, 0.0),
-        valid=scan.valid,
-        in_memory=source.in_memory,
-    )

@@ -33,7 +33,9 @@ def test_solve_lower_is_half_of_a_solve(dtype: type, rng: np.random.Generator) -
     assert _cpu.cholesky(factor) == 0
     solved = b.copy()
     _cpu.solve_lower(factor, solved)
-    assert relative_error(solved, np.linalg.solve(np.linalg.cholesky(a.astype(float)), b)) < tolerance(dtype, 1e2)
+    assert relative_error(solved, np.linalg.solve(np.linalg.cholesky(a.astype(float)), b)) < tolerance(
+        dtype, 1e2
+    )
 
 
 @pytest.mark.parametrize(("begin", "rows"), [(0, 70), (0, 5), (30, 40), (69, 1), (32, 32), (7, 0)])

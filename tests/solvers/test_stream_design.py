@@ -46,7 +46,9 @@ def test_cross_kernel(delays: tuple[int, ...], rows_per_chunk: int, rng: np.rand
     features, new = rng.standard_normal((sum(RUNS), 5)), rng.standard_normal((17, 5))
     design = StreamedDesign(as_source(features, name="features"), delays, RUNS, rows_per_chunk=rows_per_chunk)
     expected = delayed_matrix(new, delays, [8, 9]) @ delayed_matrix(features, delays, RUNS).T
-    assert relative_error(design.cross_kernel_of(DelayedDesign(new, delays, [8, 9])), expected) <= tolerance("f8")
+    assert relative_error(design.cross_kernel_of(DelayedDesign(new, delays, [8, 9])), expected) <= tolerance(
+        "f8"
+    )
 
 
 def test_the_source_is_asked_before_every_pass(rng: np.random.Generator) -> None:

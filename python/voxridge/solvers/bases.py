@@ -20,6 +20,8 @@ from voxridge._threads import n_threads
 from voxridge.solvers.design import Design
 from voxridge.solvers.leave_out import EigenSmoother
 from voxridge.solvers.linalg import EighWorkspace, eigh_inplace, matmul
+from voxridge.solvers.svd import svd_of_design
+from voxridge.solvers.trust import gram_noise, require_trust
 
 Floating = NDArray[Any]
 
@@ -33,7 +35,6 @@ class Basis:
     smoother: EigenSmoother
     vectors: Floating | None
     x_mean: Floating  # (p,) weighted means over all samples; zeros without an intercept
-    largest: float  # largest eigenvalue
 
     @property
     def dual(self) -> bool:
@@ -55,14 +56,19 @@ class Basis:
             out *= self.smoother.root.astype(out.dtype)[:, None]
 
 
-def primal_basis(design: Design, *, fit_intercept: bool, root: Floating | None = None) -> Basis:
-    """From the Gram of the features, p x p."""
-    g = design.gram(design.everything()) if root is None else weighted_gram(design, root)
-    x_mean = column_means(design, root) if fit_intercept else np.zeros(design.n_columns)
-    if fit_intercept:
-        total = float(design.n_samples if root is None else root @ root)
-        matmul(x_mean[:, None], x_mean[None] * -total, out=g, beta=1.0)
+def primal_basis(
+    design: Design, *, fit_intercept: bool, root: Floating | None = None, alpha_min: float = np.inf
+) -> Basis:
+    """From the Gram of the features, p x p.
+
+    Raises
+    ------
+    UntrustedFactor
+        If the Gram with ``alpha_min`` on its diagonal is singular to working precision.
+    """
+    g, x_mean = centred_gram(design, fit_intercept=fit_intercept, root=root)
     values = eigh_inplace(g, EighWorkspace())
+    require_trust(values, _rank(design, fit_intercept), alpha_min)
     first = _first_above_rounding(values)
     values, q_t = np.ascontiguousarray(values[first:]), g[first:]
     v_t = np.empty((values.size, design.n_samples))
@@ -80,13 +86,16 @@ def primal_basis(design: Design, *, fit_intercept: bool, root: Floating | None =
     smoother = EigenSmoother(
         v_t, values, dtype=design.dtype, root=root, r=constant_direction(design, root, fit_intercept)
     )
-    return Basis(smoother, q_t.astype(design.dtype, copy=False), x_mean, float(values.max(initial=0.0)))
+    return Basis(smoother, q_t.astype(design.dtype, copy=False), x_mean)
 
 
-def dual_basis(design: Design, *, fit_intercept: bool, root: Floating | None = None) -> Basis:
-    """From the kernel of the samples, n x n."""
+def dual_basis(
+    design: Design, *, fit_intercept: bool, root: Floating | None = None, alpha_min: float = np.inf
+) -> Basis:
+    """From the kernel of the samples, n x n; errors as in :func:`primal_basis`."""
     kernel = centred_kernel(design, fit_intercept=fit_intercept, root=root)
     values = eigh_inplace(kernel, EighWorkspace())
+    require_trust(values, _rank(design, fit_intercept), alpha_min)
     values[: _first_above_rounding(values)] = 0.0
     smoother = EigenSmoother(
         kernel,
@@ -97,7 +106,41 @@ def dual_basis(design: Design, *, fit_intercept: bool, root: Floating | None = N
         complete=True,
     )
     x_mean = column_means(design, root) if fit_intercept else np.zeros(design.n_columns)
-    return Basis(smoother, None, x_mean, float(values.max(initial=0.0)))
+    return Basis(smoother, None, x_mean)
+
+
+def svd_basis(
+    design: Design, *, fit_intercept: bool, root: Floating | None = None, alpha_min: float = np.inf
+) -> Basis:
+    """From the singular values of the design itself, whose condition number is not squared; any ``alpha_min``
+    will do."""
+    svd = svd_of_design(design, center=fit_intercept, root=root)
+    assert svd.u is not None
+    assert svd.vt is not None
+    r = constant_direction(design, root, fit_intercept)
+    spanned = r is not None and svd.rank + 1 == design.n_samples
+    v_t = np.zeros((svd.rank + int(spanned), design.n_samples))
+    v_t[: svd.rank] = svd.u[:, : svd.rank].T
+    if r is not None and spanned:
+        v_t[-1] = r
+    values = np.zeros(v_t.shape[0])
+    values[: svd.rank] = svd.s[: svd.rank] ** 2
+    complete = v_t.shape[0] == design.n_samples
+    smoother = EigenSmoother(v_t, values, dtype=design.dtype, root=root, r=r, complete=complete)
+    vectors = np.zeros((v_t.shape[0], design.n_columns), dtype=design.dtype)
+    vectors[: svd.rank] = svd.vt[: svd.rank]
+    return Basis(smoother, vectors, svd.mean if fit_intercept else np.zeros(design.n_columns))
+
+
+def centred_gram(design: Design, *, fit_intercept: bool, root: Floating | None) -> tuple[Floating, Floating]:
+    """``X_c' X_c`` (p, p) float64, rows scaled by the roots of the weights, and the weighted means (p,)."""
+    g = design.gram(design.everything()) if root is None else weighted_gram(design, root)
+    if not fit_intercept:
+        return g, np.zeros(design.n_columns)
+    x_mean = column_means(design, root)
+    total = float(design.n_samples if root is None else root @ root)
+    matmul(x_mean[:, None], x_mean[None] * -total, out=g, beta=1.0)
+    return g, x_mean
 
 
 def centred_kernel(design: Design, *, fit_intercept: bool, root: Floating | None) -> Floating:
@@ -145,6 +188,10 @@ def constant_direction(design: Design, root: Floating | None, fit_intercept: boo
 
 def _first_above_rounding(values: Floating) -> int:
     """Index of the first of the ascending eigenvalues that is more than rounding of the largest."""
-    largest = float(values[-1]) if values.size else 0.0
-    floor = max(largest, 0.0) * values.size * np.finfo(np.float64).eps
+    floor = gram_noise(float(values[-1]), values.size) if values.size else 0.0
     return int(np.searchsorted(values, floor, side="right"))
+
+
+def _rank(design: Design, fit_intercept: bool) -> int:
+    """Of the centred design, unless features depend on each other."""
+    return min(design.n_columns, design.n_samples - int(fit_intercept))

@@ -40,6 +40,8 @@ class Design(Protocol):
 
     def rows(self, begin: int, end: int) -> Floating: ...
 
+    def run(self, begin: int, end: int) -> DelayedDesign: ...
+
     def gram(self, ranges: Ranges, dtype: Any = ...) -> Floating: ...
 
     def kernel(self, dtype: Any = ...) -> Floating: ...
@@ -118,6 +120,10 @@ class DelayedDesign:
                     block = out[start - begin : stop - begin, i * width : (i + 1) * width]
                     block[:] = self.features[start - delay : stop - delay]
         return out
+
+    def run(self, begin: int, end: int) -> DelayedDesign:
+        """One run as a design of its own."""
+        return DelayedDesign(self.features[begin:end], self.delays)
 
     def gram(self, ranges: Ranges, dtype: Any = np.float64) -> Floating:
         """``X[rows]' X[rows]`` (p, p), formed and summed in ``dtype``."""

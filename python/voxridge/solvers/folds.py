@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,12 +15,18 @@ from voxridge.solvers.rows import Ranges, ranges_of
 Rows = NDArray[np.intp]
 
 
-@dataclass(frozen=True)
 class Fold:
     """One split: sorted row indices to train on and to score on. Rows in neither are left out of both."""
 
     train: Rows
     validation: Rows
+
+    def __init__(self, train: Rows, validation: Rows) -> None:
+        self.train, self.validation = train, validation
+
+    @property
+    def n_train(self) -> int:
+        return int(self.train.size)
 
     def train_ranges(self) -> Ranges:
         return ranges_of(self.train)
@@ -36,6 +41,25 @@ class Fold:
         return np.flatnonzero(kept)
 
 
+class OneOut(Fold):
+    """Sample ``row`` of ``n_samples`` is scored and all others are trained on: as many folds as samples must
+    not hold as many indices each."""
+
+    def __init__(self, row: int, n_samples: int) -> None:
+        self.validation, self.n_samples = np.array([row], dtype=np.intp), n_samples
+
+    @property
+    def train(self) -> Rows:  # type: ignore[override]
+        return np.delete(np.arange(self.n_samples), self.validation)
+
+    @property
+    def n_train(self) -> int:
+        return self.n_samples - 1
+
+    def excluded(self, n_samples: int) -> Rows:
+        return self.validation
+
+
 def make_folds(
     cv: Any, runs: Sequence[int], *, gap: int | str = "auto", longest_delay: int = 0
 ) -> list[Fold]:
@@ -43,7 +67,7 @@ def make_folds(
 
     Parameters
     ----------
-    cv : "leave-one-run-out", int, splitter or iterable of (train, test)
+    cv : "leave-one-run-out", "leave-one-out", int, splitter or iterable of (train, test)
         An int k makes k folds of whole neighbouring runs, of about equal length (k contiguous blocks where
         there is a single run). A splitter is asked with ``groups`` = the run of each sample.
     runs : sequence of int
@@ -64,6 +88,8 @@ def make_folds(
     n_samples = sum(lengths)
     run_of = np.repeat(np.arange(len(lengths)), lengths)
     width = longest_delay if gap == "auto" else _check_gap(gap)
+    if isinstance(cv, str) and cv == "leave-one-out" and width == 0:
+        return [OneOut(row, n_samples) for row in range(n_samples)]
     folds = [
         _purge(_check_fold(train, test, n_samples, number), run_of, width, number)
         for number, (train, test) in enumerate(_splits(cv, lengths, run_of), start=1)
@@ -88,10 +114,12 @@ def _check_gap(gap: int | str) -> int:
 
 def _splits(cv: Any, lengths: list[int], run_of: Rows) -> Iterable[tuple[Any, Any]]:
     if isinstance(cv, str):
+        if cv == "leave-one-out":
+            return ((np.delete(np.arange(run_of.size), row), [row]) for row in range(run_of.size))
         if cv != "leave-one-run-out":
             raise ValueError(
-                f'cv={cv!r} is not known; use "leave-one-run-out", a number of folds, a splitter '
-                "or (train, test) pairs"
+                f'cv={cv!r} is not known; use "leave-one-run-out", "leave-one-out", a number of folds, '
+                "a splitter or (train, test) pairs"
             )
         if len(lengths) < 2:
             raise ValueError(

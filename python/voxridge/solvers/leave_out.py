@@ -27,13 +27,13 @@ from numpy.typing import NDArray
 from voxridge import _cpu
 from voxridge._threads import n_threads
 from voxridge.solvers.folds import Fold
-from voxridge.solvers.linalg import cholesky, gram, matmul
+from voxridge.solvers.linalg import blas_threads_for, cholesky, gram, matmul
 from voxridge.solvers.rows import Ranges, ranges_of
 
 Floating = NDArray[Any]
 Rows = NDArray[np.intp]
 
-_FLOAT32_LEVERAGE = 1e3  # 1 / (smallest eigenvalue of I - S_ff) past which float32 products would show
+_FLOAT32_LEVERAGE = 1e2  # 1 / (smallest eigenvalue of I - S_ff) past which float32 products would show
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,11 @@ class Smoother(Protocol):
     root: Floating | None
     r: Floating | None
 
+    @property
+    def needs_float64(self) -> bool:
+        """Whether float32 products under the present penalty would lose more than rounding."""
+        ...
+
     def set_penalty(self, alpha: float) -> None:
         """Make ``alpha`` the penalty of what follows."""
         ...
@@ -117,8 +122,9 @@ def leverage(smoother: Smoother, alpha: float, sets: Sequence[HeldOut]) -> Lever
         h, rest = smoother.diagonal()
         if smoother.r is not None:
             rest = rest - smoother.r**2
-        _require_positive(float(rest.min(initial=1.0)), alpha)
-        return Leverage(alpha, np.dtype(np.float64), [], np.stack([h, rest]))
+        least = float(rest.min(initial=1.0))
+        _require_positive(least, alpha)
+        return Leverage(alpha, _precision(smoother, 1.0 / least), [], np.stack([h, rest]))
     factors, worst = [], 1.0
     for held in sets:
         h, rest = smoother.block(held.rows)
@@ -128,18 +134,24 @@ def leverage(smoother: Smoother, alpha: float, sets: Sequence[HeldOut]) -> Lever
         inverse = _inverse(rest, alpha)
         worst = max(worst, float(np.sqrt((inverse**2).sum(axis=1).max(initial=0.0))))
         factors.append(SetFactor(h, inverse))
-    exact = worst > _FLOAT32_LEVERAGE
-    dtype = np.dtype(np.float64) if exact else smoother.dtype
+    dtype = _precision(smoother, worst)
     return Leverage(alpha, dtype, [SetFactor(f.h.astype(dtype), f.inverse.astype(dtype)) for f in factors])
 
 
+def _precision(smoother: Smoother, worst: float) -> np.dtype[Any]:
+    """Of the wide products; ``worst`` is the largest factor by which a solve magnifies their rounding."""
+    exact = smoother.needs_float64 or worst > _FLOAT32_LEVERAGE
+    return np.dtype(np.float64) if exact else smoother.dtype
+
+
 def _inverse(a: Floating, alpha: float) -> Floating:
-    try:
-        factor = cholesky(a)
-    except np.linalg.LinAlgError:
-        _require_positive(-1.0, alpha)
-    _require_positive(float(factor.diagonal().min(initial=1.0)) ** 2, alpha)
-    _cpu.cholesky_inverse(factor)
+    with blas_threads_for(a.shape[0]):
+        try:
+            factor = cholesky(a)
+        except np.linalg.LinAlgError:
+            _require_positive(-1.0, alpha)
+        _require_positive(float(factor.diagonal().min(initial=1.0)) ** 2, alpha)
+        _cpu.cholesky_inverse(factor)
     out = np.empty_like(factor)
     _cpu.symmetric_rows(factor, 0, 1.0, 0.0, out, n_threads())
     return out
@@ -188,6 +200,8 @@ class EigenSmoother:
         self.n_samples = int(v_t.shape[1])
         self._wide = {np.dtype(np.float64): v_t, self.dtype: v_t.astype(dtype, copy=False)}
 
+    needs_float64 = False  # components are kept apart: each is rounded at its own level
+
     def wide(self, dtype: Any) -> Floating:
         """V' (k, n) in the dtype of a product."""
         return self._wide[np.dtype(dtype)]
@@ -227,9 +241,9 @@ class EigenSmoother:
         """``z = V'y`` (k, v) in the dtype of ``y``."""
         return matmul(self.wide(y.dtype), y, out=out)
 
-    def smooth(self, z: Floating, alpha: float, out: Floating | None = None) -> Floating:
-        """``H y`` (n, v) from z."""
-        scaled = z * self.shrink(alpha).astype(z.dtype)[:, None]
+    def smooth(self, z: Floating, alpha: float, out: Floating, scaled: Floating) -> Floating:
+        """``H y`` (n, v) from z into ``out``; ``scaled`` is room for another z."""
+        np.multiply(z, self.shrink(alpha).astype(z.dtype)[:, None], out=scaled)
         return matmul(self.wide(z.dtype), scaled, trans_a=True, out=out)
 
 

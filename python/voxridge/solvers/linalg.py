@@ -6,7 +6,7 @@ threads compete. Heavy products of this package go through here, and so through 
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from voxridge._threads import one_blas_thread
 
 Floating = NDArray[Any]
 
-# Small eigendecompositions gain nothing from a second thread (8.7 ms alone, 13 ms on two at order 300), and
+# Small factorisations gain nothing from a second thread (8.7 ms alone, 13 ms on two at order 300), and
 # lose a hundredfold where other processes hold the cores: their many short steps each wait for the slowest
 # thread.
 _ONE_THREAD_ORDER = 500
@@ -49,6 +49,11 @@ def gram(a: Floating, *, trans: bool = True) -> Floating:
     return out
 
 
+def blas_threads_for(order: int) -> AbstractContextManager[None]:
+    """A context in which factorisations of this order run on as many threads as pay."""
+    return one_blas_thread() if order <= _ONE_THREAD_ORDER else nullcontext()
+
+
 class EighWorkspace:
     """Memory that eigendecompositions share: LAPACK wants 2 n^2 elements, and fresh pages would cost a
     quarter of the time."""
@@ -75,7 +80,7 @@ def eigh_inplace(a: Floating, workspace: EighWorkspace | None = None) -> Floatin
     """
     values = np.empty(a.shape[0])
     work = (workspace or EighWorkspace()).take(a.shape[0])
-    with one_blas_thread() if a.shape[0] <= _ONE_THREAD_ORDER else nullcontext():
+    with blas_threads_for(a.shape[0]):
         _cpu.eigh(a, values, work)
     return values
 

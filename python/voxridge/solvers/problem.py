@@ -81,7 +81,7 @@ class Problem:
     def fold_sizes(self) -> tuple[FoldSize, ...]:
         """Sizes of the folds, equal ones counted together."""
         sizes = Counter(
-            (fold.train.size, self.n - fold.train.size, fold.validation.size) for fold in self.folds
+            (fold.n_train, self.n - fold.n_train, fold.validation.size) for fold in self.folds
         )
         return tuple(FoldSize(*size, count) for size, count in sizes.items())
 

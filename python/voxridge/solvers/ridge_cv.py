@@ -1,28 +1,40 @@
-"""Ridge with a penalty per target, chosen by cross-validation: one pass over the targets, a tile at a
+"""Ridge with a penalty per target, chosen by cross-validation: a few passes over the targets, a tile at a
 time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+import hashlib
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from voxridge import _cpu
 from voxridge._threads import n_threads
-from voxridge.solvers.design import DelayedDesign
+from voxridge._warnings import FallbackWarning
+from voxridge.solvers.checkpoint import Checkpoint
+from voxridge.solvers.design import DelayedDesign, Design
 from voxridge.solvers.folds import Fold
-from voxridge.solvers.linalg import matmul
+from voxridge.solvers.heldout import Scoring
+from voxridge.solvers.leave_out_method import make_leave_out
+from voxridge.solvers.method import Method, Report
+from voxridge.solvers.passes import Fit, Passes, best_index
 from voxridge.solvers.plan import Plan, Problem, make_plan
 from voxridge.solvers.rows import check_alphas
-from voxridge.solvers.spectral import DualFolds, FoldFactor, PrimalFolds, Scoring, Spectrum
-from voxridge.solvers.tiles import Targets, TileProducts
+from voxridge.solvers.spectral_method import SpectralMethod
+from voxridge.solvers.stream_design import StreamedDesign
+from voxridge.solvers.tiles import Targets
+from voxridge.solvers.trust import UntrustedFactor
 from voxridge.solvers.weights import DualWeights, PrimalWeights, Weights
+from voxridge.streams.sink_base import Sink
+from voxridge.streams.sinks import ArraySink, as_sink
 
 Floating = NDArray[Any]
-Report = Callable[[str, float], None]
+Evaluation = Literal["folds", "pooled", "gcv"]
 
 
 @dataclass
@@ -36,8 +48,9 @@ class RidgeCVResult:
     best_scores: Floating
     intercept: Floating
     plan: Plan
-    weights: Weights
+    weights: Weights | None  # None where weights="none"
     n_edge: tuple[int, int] = (0, 0)  # targets at the smallest and at the largest penalty
+    n_dependent: int = 0  # directions of the design that depend on others; Cholesky routes do not see them
 
     @property
     def edge_fraction(self) -> float:
@@ -45,29 +58,59 @@ class RidgeCVResult:
         return sum(self.n_edge) / chosen if chosen and self.alphas.size > 1 else 0.0
 
 
+@dataclass(frozen=True)
+class Settings:
+    """What a cross-validated fit is asked for, checked; see :func:`solve_ridge_cv`."""
+
+    alphas: Floating
+    folds: tuple[Fold, ...]
+    scoring: Scoring
+    fit_intercept: bool
+    groups: NDArray[np.intp] | None
+    sample_weight: Floating | None
+    evaluation: Evaluation
+    solver: str
+    memory_limit: int | None
+    n_targets_batch: int | None
+
+    @property
+    def needs_leave_out(self) -> bool:
+        """Whether the spectral routes cannot do it."""
+        return self.sample_weight is not None or self.evaluation != "folds"
+
+    @property
+    def root(self) -> Floating | None:
+        return None if self.sample_weight is None else np.sqrt(self.sample_weight)
+
+
 def solve_ridge_cv(
-    design: DelayedDesign,
+    design: Design,
     targets: Targets,
     alphas: Any,
     folds: Sequence[Fold],
     *,
     scoring: Scoring = "correlation",
     fit_intercept: bool = True,
-    alpha_per_target: bool = True,
+    alpha_per_target: Any = True,
+    sample_weight: Any = None,
+    evaluation: Evaluation = "folds",
     solver: str = "auto",
     memory_limit: int | None = None,
     n_targets_batch: int | None = None,
+    weights: str | os.PathLike[str] = "memory",
+    checkpoint: str | os.PathLike[str] | None = None,
+    identity: dict[str, Any] | None = None,
     report: Report | None = None,
 ) -> RidgeCVResult:
     """Choose a penalty for every target by its mean held-out score, then refit on all samples.
 
-    Minimises ``||y - b - X w||^2 + alpha ||w||^2`` with b unpenalised. The score of a penalty is the mean
-    over folds of the held-out correlation or R2; **ties go to the larger penalty**. Every target is refitted
-    once, with its own penalty.
+    Minimises ``sum_t s_t (y_t - b - x_t'w)^2 + alpha ||w||^2`` with b unpenalised. The score of a penalty is
+    the mean over folds of the held-out correlation or R2; **ties go to the larger penalty**. Every target is
+    refitted once, with its own penalty.
 
     Parameters
     ----------
-    design : DelayedDesign
+    design : DelayedDesign or StreamedDesign
         float32 or float64; its dtype is the working precision of everything as wide as the targets.
     targets : Targets
     alphas : sequence of float
@@ -75,11 +118,26 @@ def solve_ridge_cv(
         full rank.
     folds : sequence of Fold
     scoring : "correlation" or "r2"
-    alpha_per_target : bool
-        False chooses one penalty for all targets, by the mean score over the valid ones.
-    solver : "auto", "primal" or "dual"
+    alpha_per_target : bool or array (n_targets,)
+        False chooses one penalty for all targets, by the mean score over the valid ones; labels choose one
+        for each group of targets.
+    sample_weight : array (n_samples,), optional
+        s >= 0, in the loss and in the scores. Needs a leave-out route.
+    evaluation : "folds", "pooled" or "gcv"
+        "folds" scores every fold and takes the mean; "pooled" scores the held-out predictions of all folds
+        together, which is what leave-one-out needs, whose folds are single samples; "gcv" is generalised
+        cross-validation, ``1 - n |(I - S) y|^2 n / (tr(I - S)^2 sum (y - mean)^2)``, for which the folds
+        are not used (r2 only). The last two need a leave-out route.
+    solver : str
+        "auto", "primal", "dual", "spectral", "leave-out", "cholesky", "svd", or a route (``plan.ROUTES``).
     memory_limit : int, optional
-        Bytes beside the inputs.
+        Bytes that the whole process may reach.
+    weights : "memory", "none" or path
+        Where weights are kept; a path (.h5 or .npy) is written tile by tile.
+    checkpoint : path, optional
+        A folder for what is found on the way; a fit that was cut short goes on from it, to the same bits.
+    identity : dict, optional
+        What the data are, for the checkpoint to tell one fit from another.
     report : callable, optional
         Called with what is being done and the fraction done.
 
@@ -90,188 +148,332 @@ def solve_ridge_cv(
     Raises
     ------
     ValueError, MemoryError
-        See :func:`check_alphas` and :func:`make_plan`.
+        See :func:`check_alphas` and :func:`make_plan`; a checkpoint of another fit.
+    numpy.linalg.LinAlgError
+        If no route can be trusted: the penalty is too small for what the samples determine.
+
+    Warns
+    -----
+    FallbackWarning
+        The planned route was not trustworthy on this design, and another was taken.
 
     References
     ----------
-    The spectral route: see :mod:`voxridge.solvers.spectral`.
+    The routes: :mod:`voxridge.solvers.spectral`, :mod:`voxridge.solvers.leave_out`.
     """
+    settings = check_settings(
+        design.n_samples,
+        targets,
+        alphas,
+        folds,
+        scoring=scoring,
+        fit_intercept=fit_intercept,
+        alpha_per_target=alpha_per_target,
+        sample_weight=sample_weight,
+        evaluation=evaluation,
+        solver=solver,
+        memory_limit=memory_limit,
+        n_targets_batch=n_targets_batch,
+    )
+    storage = Storage(weights, checkpoint, identity or {})
+    return fit_designs([design], targets, settings, storage, report or (lambda step, done: None))[0]
+
+
+def check_settings(
+    n_samples: int,
+    targets: Targets,
+    alphas: Any,
+    folds: Sequence[Fold],
+    *,
+    scoring: Scoring,
+    fit_intercept: bool,
+    alpha_per_target: Any,
+    sample_weight: Any,
+    evaluation: Evaluation,
+    solver: str,
+    memory_limit: int | None,
+    n_targets_batch: int | None,
+) -> Settings:
+    """The arguments of :func:`solve_ridge_cv` that do not concern one design alone."""
     grid = check_alphas(alphas)
     if scoring not in ("correlation", "r2"):
         raise ValueError(f'scoring={scoring!r} is not known here; use "correlation" or "r2"')
     if not folds:
         raise ValueError("folds is empty")
+    weight = _check_weight(sample_weight, n_samples)
+    if evaluation == "gcv" and scoring != "r2":
+        raise ValueError(f'generalised cross-validation is a squared error; scoring={scoring!r} must be "r2"')
+    return Settings(
+        grid,
+        tuple(folds),
+        scoring,
+        fit_intercept,
+        _groups(alpha_per_target, targets.n_targets),
+        weight,
+        evaluation,
+        solver,
+        memory_limit,
+        n_targets_batch,
+    )
+
+
+def _check_weight(sample_weight: Any, n_samples: int) -> Floating | None:
+    if sample_weight is None:
+        return None
+    weight = np.asarray(sample_weight, dtype=np.float64)
+    if weight.shape != (n_samples,):
+        raise ValueError(
+            f"sample_weight has shape {weight.shape}; give one weight per sample, ({n_samples},)"
+        )
+    if not np.isfinite(weight).all() or (weight < 0).any() or not weight.any():
+        raise ValueError("sample_weight must be finite, not negative, and not all zero")
+    return weight
+
+
+def _groups(alpha_per_target: Any, n_targets: int) -> NDArray[np.intp] | None:
+    """None: a penalty per target; else the group of each target."""
+    if isinstance(alpha_per_target, bool | np.bool_):
+        return None if alpha_per_target else np.zeros(n_targets, dtype=np.intp)
+    labels = np.asarray(alpha_per_target)
+    if labels.shape != (n_targets,):
+        raise ValueError(
+            f"alpha_per_target has shape {labels.shape}; give True, False, or one label per target, "
+            f"({n_targets},)"
+        )
+    return np.unique(labels, return_inverse=True)[1].astype(np.intp)
+
+
+# --- one or several designs against the same targets
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Where weights and intermediate results of a fit go."""
+
+    weights: str | os.PathLike[str]
+    checkpoint: str | os.PathLike[str] | None
+    identity: dict[str, Any]
+
+    @property
+    def kind(self) -> Any:
+        """What the plan calls it."""
+        if self.weights == "none":
+            return "none"
+        return "memory" if self.weights == "memory" and self.checkpoint is None else "file"
+
+
+def fit_designs(
+    designs: Sequence[Design], targets: Targets, settings: Settings, storage: Storage, report: Report
+) -> list[RidgeCVResult]:
+    """Fit every design to the targets, which are read once a pass for all of them together."""
+    solver = settings.solver
+    for _ in range(4):  # leave-out -> spectral -> svd, and the svd's own error
+        plans = plan_designs(designs, targets, settings, storage, solver)
+        try:
+            return _run(designs, plans, targets, settings, storage, report)
+        except np.linalg.LinAlgError as error:
+            solver = _fallback(plans[0], error, settings)
+    raise AssertionError("every fallback was tried")
+
+
+def plan_designs(
+    designs: Sequence[Design],
+    targets: Targets,
+    settings: Settings,
+    storage: Storage,
+    solver: str | None = None,
+) -> list[Plan]:
+    """What :func:`fit_designs` would do."""
+    solver = settings.solver if solver is None else solver
+    return [_plan(design, targets, settings, storage, solver, len(designs)) for design in designs]
+
+
+def _fallback(plan: Plan, error: np.linalg.LinAlgError, settings: Settings) -> str:
+    """The solver to try next; the SVD's own failure is final."""
+    remedy = "a larger alpha avoids this"
+    if plan.method == "svd":
+        raise np.linalg.LinAlgError(f"{error}; give a larger alpha") from error
+    untrusted = isinstance(error, UntrustedFactor)
+    nothing_weaker = plan.method == "spectral" or settings.needs_leave_out
+    solver = "svd" if untrusted or nothing_weaker else f"{plan.side}-spectral"
+    warnings.warn(
+        f"route {plan.route} cannot be trusted: {error}. Using {solver} instead; {remedy}",
+        FallbackWarning,
+        stacklevel=4,
+    )
+    return solver
+
+
+def _plan(
+    design: Design, targets: Targets, settings: Settings, storage: Storage, solver: str, n_models: int
+) -> Plan:
     problem = Problem(
         design.n_samples,
         design.n_columns,
         targets.n_targets,
-        grid.size,
-        folds,
+        settings.alphas.size,
+        settings.folds,
         design.dtype.itemsize,
         targets.in_memory,
+        features_in_memory=isinstance(design, DelayedDesign),
+        delays=design.delays,
+        weights=storage.kind,
+        alpha_per_target=settings.groups is None,
+        sample_weight=settings.sample_weight is not None,
+        n_models=n_models,
     )
-    plan = make_plan(problem, solver=solver, memory_limit=memory_limit, n_targets_batch=n_targets_batch)
-    fit = CrossValidatedFit(
-        design,
+    return make_plan(
+        problem,
+        solver=_possible(solver, settings),
+        memory_limit=settings.memory_limit,
+        n_targets_batch=settings.n_targets_batch,
+    )
+
+
+def _possible(solver: str, settings: Settings) -> str:
+    """The solver that does what the settings ask for, where that narrows the choice."""
+    if not settings.needs_leave_out or solver in ("svd", "primal-leave-out", "dual-leave-out"):
+        return solver
+    if settings.evaluation == "gcv" and "cholesky" in solver:
+        raise ValueError(f'solver={solver!r} cannot do generalised cross-validation; use "leave-out"')
+    if "spectral" in solver:
+        raise ValueError(
+            f"solver={solver!r} scores each fold, without sample weights; "
+            'use solver="auto" or "leave-out" for sample_weight, leave-one-out and gcv'
+        )
+    return {"auto": "leave-out", "primal": "primal-leave-out", "dual": "dual-leave-out"}.get(solver, solver)
+
+
+def make_method(design: Design, plan: Plan, settings: Settings) -> Method:
+    """The route that the plan names."""
+    common: dict[str, Any] = {"scoring": settings.scoring, "fit_intercept": settings.fit_intercept}
+    if plan.method != "spectral":
+        common |= {"root": settings.root, "pooled": settings.evaluation == "pooled"}
+    gcv = settings.evaluation == "gcv"
+    make = SpectralMethod if plan.method == "spectral" else make_leave_out(plan.route, gcv=gcv)
+    return make(design, settings.alphas, settings.folds, plan, **common)
+
+
+def _run(
+    designs: Sequence[Design],
+    plans: Sequence[Plan],
+    targets: Targets,
+    settings: Settings,
+    storage: Storage,
+    report: Report,
+) -> list[RidgeCVResult]:
+    identity = _identity(designs, plans, targets, settings, storage)
+    checkpoint = Checkpoint(storage.checkpoint, identity)
+    for design, plan in zip(designs, plans, strict=True):
+        if isinstance(design, StreamedDesign):
+            design.rows_per_chunk, design.columns_per_chunk = plan.rows_per_chunk, plan.columns_per_chunk
+    fits = []
+    for number, (design, plan) in enumerate(zip(designs, plans, strict=True)):
+        method = make_method(design, plan, settings)
+        shape = method.weights_size, targets.n_targets
+        sink = _sink(storage, shape, method.weights_dtype, number, identity)
+        fits.append(Fit(method, sink, np.zeros((settings.alphas.size, targets.n_targets))))
+    Passes(
+        fits,
         targets,
-        grid,
-        list(folds),
-        scoring,
-        fit_intercept,
-        alpha_per_target,
-        plan,
-        report or (lambda step, done: None),
+        settings.alphas,
+        min(plan.n_targets_batch for plan in plans),
+        settings.fit_intercept,
+        designs[0].dtype,
+        settings.groups,
+        report,
+        checkpoint,
+    ).run()
+    return [
+        _result(design, plan, fit, targets, settings, storage)
+        for design, plan, fit in zip(designs, plans, fits, strict=True)
+    ]
+
+
+def _identity(
+    designs: Sequence[Design],
+    plans: Sequence[Plan],
+    targets: Targets,
+    settings: Settings,
+    storage: Storage,
+) -> dict[str, Any]:
+    """All that the bits of the result depend on."""
+    rows = hashlib.blake2b(digest_size=16)
+    for fold in settings.folds:
+        excluded = fold.excluded(designs[0].n_samples)
+        rows.update(excluded.tobytes() + b"|" + fold.validation.tobytes())
+    for array in (settings.groups, settings.sample_weight, targets.valid):
+        rows.update(b"|" if array is None else np.ascontiguousarray(array).tobytes())
+    return {
+        **storage.identity,
+        "routes": [
+            (plan.route, plan.n_targets_batch, plan.folds_per_pass, plan.alphas_per_pass) for plan in plans
+        ],
+        "designs": [(d.n_samples, d.n_columns, str(d.dtype), list(d.delays), d.offsets) for d in designs],
+        "n_targets": targets.n_targets,
+        "alphas": settings.alphas.tolist(),
+        "scoring": settings.scoring,
+        "fit_intercept": settings.fit_intercept,
+        "evaluation": settings.evaluation,
+        "folds_groups_weights": rows.hexdigest(),
+        "n_threads": n_threads(),
+    }
+
+
+def _sink(
+    storage: Storage, shape: tuple[int, int], dtype: Any, number: int, identity: dict[str, Any]
+) -> Sink | None:
+    if storage.weights == "none":
+        return None
+    if storage.weights == "memory" and storage.checkpoint is None:
+        return ArraySink(np.empty(shape, dtype=dtype))
+    token = None
+    path = Path(storage.weights)
+    if storage.checkpoint is not None:
+        token = hashlib.blake2b(repr(identity).encode(), digest_size=16).hexdigest()
+        if storage.weights == "memory":
+            path = Path(storage.checkpoint) / f"weights-{number}.npy"
+    return as_sink(path, *shape, dtype, name="weights", token=token)
+
+
+def _result(
+    design: Design, plan: Plan, fit: Fit, targets: Targets, settings: Settings, storage: Storage
+) -> RidgeCVResult:
+    masked, alphas = ~targets.valid, settings.alphas
+    columns = np.arange(targets.n_targets)
+    if settings.groups is None:
+        best = best_index(fit.scores, alphas)
+    else:
+        order = np.argsort(alphas, kind="stable")
+        best = order[np.searchsorted(alphas[order], fit.alpha)]
+    best_scores = fit.scores[best, columns] if targets.n_targets else np.empty(0)
+    chosen = fit.alpha[~masked]
+    n_edge = int((chosen == alphas.min()).sum()), int((chosen == alphas.max()).sum())
+    offset = targets.mean if settings.fit_intercept else np.zeros(targets.n_targets)
+    intercept = offset - fit.mean_prediction if settings.fit_intercept else offset
+    for array in (fit.alpha, best_scores, intercept):
+        array[masked] = np.nan
+    fit.scores[:, masked] = np.nan
+    return RidgeCVResult(
+        alphas=alphas,
+        alpha=fit.alpha,
+        cv_scores=fit.scores,
+        best_scores=best_scores,
+        intercept=intercept.astype(design.dtype),
+        plan=plan,
+        weights=_weights(design, fit, storage),
+        n_edge=n_edge,
+        n_dependent=fit.method.n_dependent,
     )
-    return fit.run()
 
 
-@dataclass
-class CrossValidatedFit:
-    """The passes over the targets. Fold factors are made in groups that fit in memory; the refit joins the
-    last group's pass."""
-
-    design: DelayedDesign
-    targets: Targets
-    alphas: Floating
-    folds: list[Fold]
-    scoring: Scoring
-    fit_intercept: bool
-    alpha_per_target: bool
-    plan: Plan
-    report: Report
-    scores: Floating = field(init=False)
-    alpha: Floating = field(init=False)
-    weights: Floating = field(init=False)
-    intercept: Floating = field(init=False)
-    buffers: dict[str, Floating] = field(init=False, default_factory=dict)
-
-    def run(self) -> RidgeCVResult:
-        v, dtype = self.targets.n_targets, self.design.dtype
-        self.scores = np.zeros((self.alphas.size, v))
-        self.alpha = np.full(v, np.nan)
-        route = PrimalFolds if self.plan.route == "primal" else DualFolds
-        self.engine = route(self.design, fit_intercept=self.fit_intercept, alpha_min=float(self.alphas.min()))
-        size = self.design.n_columns if self.plan.route == "primal" else self.design.n_samples
-        self.weights = np.empty((size, v), dtype=dtype)
-        self.intercept = np.zeros(v)
-        groups = [
-            self.folds[i : i + self.plan.folds_per_pass]
-            for i in range(0, len(self.folds), self.plan.folds_per_pass)
-        ]
-        refit_now = self.alpha_per_target
-        for number, group in enumerate(groups):
-            last = number == len(groups) - 1
-            factors = self._factors(group, number)
-            full = self._full() if last and refit_now else None
-            self._pass(factors, full, "scoring and refitting" if full else "scoring")
-            del factors
-        if not refit_now:
-            self._choose_one()
-            self._pass([], self._full(), "refitting")
-        return self._result()
-
-    def _factors(self, group: list[Fold], number: int) -> list[FoldFactor]:
-        factors = []
-        for i, fold in enumerate(group):
-            self.report("decomposing folds", (number * self.plan.folds_per_pass + i) / len(self.folds))
-            factors.append(self.engine.factor(fold, self.scoring))
-        return factors
-
-    def _full(self) -> tuple[Spectrum, Floating]:
-        spectrum, x_mean = self.engine.full()
-        self.refit_vectors = spectrum.q_t.astype(self.design.dtype, copy=False)
-        # In the dual, the mean over samples of X w is (X x_mean)' dual.
-        if self.plan.route == "dual":
-            mean = self.design.sums(self.design.everything()) / self.design.n_samples
-            x_mean = self.design.xw(mean[:, None])[:, 0]
-        return spectrum, x_mean
-
-    def _pass(self, factors: list[FoldFactor], full: tuple[Spectrum, Floating] | None, name: str) -> None:
-        for begin, end in self._tiles():
-            self.report(name, begin / max(1, self.targets.n_targets))
-            y = self.targets.tile(
-                begin, end, self.take("y", self.design.n_samples, end - begin), self.fit_intercept
-            )
-            products = TileProducts(self, y, factors)
-            for factor in factors:
-                self.scores[:, begin:end] += products.scores(factor) / len(self.folds)
-            if full is not None:
-                if self.alpha_per_target:
-                    self.alpha[begin:end] = self.alphas[_best(self.scores[:, begin:end], self.alphas)]
-                self._refit(full, products, begin, end)
-        self.report(name, 1.0)
-
-    def _tiles(self) -> Iterator[tuple[int, int]]:
-        for begin in range(0, self.targets.n_targets, self.plan.n_targets_batch):
-            yield begin, min(begin + self.plan.n_targets_batch, self.targets.n_targets)
-
-    def take(self, name: str, rows: int, cols: int, dtype: Any = None) -> Floating:
-        """A contiguous (rows, cols) matrix in memory called ``name``, which every tile uses again."""
-        buffer = self.buffers.get(name)
-        if buffer is None or buffer.size < rows * cols:
-            self.buffers[name] = buffer = np.empty(
-                rows * self.plan.n_targets_batch, dtype=dtype or self.design.dtype
-            )
-        return buffer[: rows * cols].reshape(rows, cols)
-
-    def _choose_one(self) -> None:
-        valid = self.targets.valid
-        mean = (
-            self.scores[:, valid].mean(axis=1, keepdims=True)
-            if valid.any()
-            else np.zeros((self.alphas.size, 1))
-        )
-        self.alpha[:] = self.alphas[_best(mean, self.alphas)[0]]
-
-    def _refit(self, full: tuple[Spectrum, Floating], products: TileProducts, begin: int, end: int) -> None:
-        spectrum, x_mean = full
-        z = self.take("z", spectrum.rank, end - begin)
-        products.project_all(spectrum, z)
-        _cpu.apply_penalty(z, spectrum.l, self.alpha[begin:end], n_threads())
-        weights = self.weights[:, begin:end]
-        matmul(self.refit_vectors, z, trans_a=True, out=weights)
-        if self.fit_intercept:
-            mean_prediction = matmul(x_mean.astype(weights.dtype)[None], weights)[0]
-            self.intercept[begin:end] = self.targets.mean[begin:end] - mean_prediction
-
-    def _result(self) -> RidgeCVResult:
-        masked = ~self.targets.valid
-        best = (
-            _best(self.scores, self.alphas)
-            if self.alpha_per_target
-            else np.flatnonzero(self.alphas == self.alpha[:1])[:1]
-        )
-        best_scores = (
-            self.scores[best, np.arange(self.targets.n_targets)] if self.targets.n_targets else np.empty(0)
-        )
-        n_edge = (
-            int((self.alpha[~masked] == self.alphas.min()).sum()),
-            int((self.alpha[~masked] == self.alphas.max()).sum()),
-        )
-        for array in (self.alpha, best_scores):
-            array[masked] = np.nan
-        self.scores[:, masked] = np.nan
-        self.weights[:, masked] = 0
-        self.intercept[masked] = np.nan
-        weights = (
-            PrimalWeights(self.weights, self.design.delays)
-            if self.plan.route == "primal"
-            else DualWeights(self.weights, self.design)
-        )
-        return RidgeCVResult(
-            alphas=self.alphas,
-            alpha=self.alpha,
-            cv_scores=self.scores,
-            best_scores=best_scores,
-            intercept=self.intercept.astype(self.design.dtype),
-            plan=self.plan,
-            weights=weights,
-            n_edge=n_edge,
-        )
-
-
-def _best(scores: Floating, alphas: Floating) -> NDArray[np.intp]:
-    """Index of the best penalty for each target; ties go to the larger penalty."""
-    largest_first = np.argsort(-alphas, kind="stable")
-    best: NDArray[np.intp] = largest_first[np.argmax(scores[largest_first], axis=0)]
-    return best
+def _weights(design: Design, fit: Fit, storage: Storage) -> Weights | None:
+    """The weights where they were kept, or back in memory; those of masked targets are zero, as their data
+    were."""
+    sink, dual = fit.weights, fit.method.dual
+    if sink is None:
+        return None
+    sink.finish({"kind": "dual_coef" if dual else "coef", "delays": list(design.delays)})
+    if storage.weights == "memory" and storage.checkpoint is not None:
+        sink = ArraySink(np.load(sink.result))
+    return DualWeights(sink, design) if dual else PrimalWeights(sink, design.delays)

@@ -22,17 +22,17 @@ from numpy.typing import NDArray
 
 from voxridge import _cpu
 from voxridge._threads import n_threads
-from voxridge.solvers.design import DelayedDesign
+from voxridge.solvers.design import Design
 from voxridge.solvers.folds import Fold
+from voxridge.solvers.heldout import Scoring, correlation, r2, variation
 from voxridge.solvers.linalg import EighWorkspace, eigh_inplace, gram, matmul
 from voxridge.solvers.rows import Ranges, n_rows, ranges_of
+from voxridge.solvers.trust import gram_noise, require_trust
 
 Floating = NDArray[Any]
-Scoring = Literal["correlation", "r2"]
 Route = Literal["primal", "dual"]
 
 _FLOAT32_CONDITION = 1e4
-_CONSTANT = 1e-13  # share of the sum of squares that float64 sums leave of a constant
 
 
 @dataclass
@@ -70,10 +70,17 @@ class FoldFactor:
     purged: Ranges  # neither trained on nor scored
 
 
-def decompose(a: Floating, workspace: EighWorkspace) -> Spectrum:
-    """Spectrum of symmetric ``a`` (overwritten), float64; the eigenvectors lie in the memory of ``a``."""
+def decompose(a: Floating, workspace: EighWorkspace, rank: int, alpha_min: float) -> Spectrum:
+    """Spectrum of symmetric ``a`` (overwritten), float64; the eigenvectors lie in the memory of ``a``.
+
+    Raises
+    ------
+    UntrustedFactor
+        See :func:`~voxridge.solvers.trust.require_trust`, which is given ``rank`` and ``alpha_min``.
+    """
     values = eigh_inplace(a, workspace)
-    floor = max(values[-1], 0.0) * values.size * np.finfo(np.float64).eps if values.size else 0.0
+    require_trust(values, rank, alpha_min)
+    floor = gram_noise(float(values[-1]), values.size) if values.size else 0.0
     first = int(np.searchsorted(values, floor, side="right"))
     return Spectrum(np.ascontiguousarray(values[first:]), a[first:])
 
@@ -83,7 +90,7 @@ class PrimalFolds:
 
     route: Route = "primal"
 
-    def __init__(self, design: DelayedDesign, *, fit_intercept: bool, alpha_min: float) -> None:
+    def __init__(self, design: Design, *, fit_intercept: bool, alpha_min: float) -> None:
         self.design, self.fit_intercept, self.alpha_min = design, fit_intercept, alpha_min
         self.product_dtype: Any = None  # of X'Y and Q'(X'Y); known once a spectrum is
         self.workspace = EighWorkspace()
@@ -110,7 +117,7 @@ class PrimalFolds:
 
     def factor(self, fold: Fold, scoring: Scoring) -> FoldFactor:
         g, mean = self.centred_gram(fold)
-        spectrum = decompose(g, self.workspace)
+        spectrum = decompose(g, self.workspace, self._rank(fold.train.size), self.alpha_min)
         a = self.design.xw(np.ascontiguousarray(spectrum.q_t.T), fold.validation_ranges())
         shift = a.mean(axis=0) if scoring == "correlation" else spectrum.q_t @ mean
         return _finish(self._narrowed(spectrum), fold, a, shift, mean, self.alpha_min, self.design)
@@ -118,9 +125,13 @@ class PrimalFolds:
     def full(self) -> tuple[Spectrum, Floating]:
         """Spectrum and feature means for the refit on all samples; overwrites the Gram, so it comes last."""
         g, mean = self._centre(self.total_gram, self.total_sums, self.design.n_samples)
-        spectrum = self._narrowed(decompose(g, self.workspace))
+        rank = self._rank(self.design.n_samples)
+        spectrum = self._narrowed(decompose(g, self.workspace, rank, self.alpha_min))
         del self.total_gram, self.workspace
         return spectrum, mean
+
+    def _rank(self, n_train: int) -> int:
+        return min(self.design.n_columns, n_train - int(self.fit_intercept))
 
     def _narrowed(self, spectrum: Spectrum) -> Spectrum:
         """Eigenvectors in the dtype of the products with X'Y, which the first spectrum decides.
@@ -140,7 +151,7 @@ class DualFolds:
 
     route: Route = "dual"
 
-    def __init__(self, design: DelayedDesign, *, fit_intercept: bool, alpha_min: float) -> None:
+    def __init__(self, design: Design, *, fit_intercept: bool, alpha_min: float) -> None:
         self.design, self.fit_intercept, self.alpha_min = design, fit_intercept, alpha_min
         self.product_dtype: Any = design.dtype  # Q'Y has no strong and weak directions
         self.workspace = EighWorkspace()
@@ -154,7 +165,7 @@ class DualFolds:
             cross -= column_mean
             cross -= cross.mean(axis=1, keepdims=True)
             _centre(train, column_mean)
-        spectrum = decompose(train, self.workspace)
+        spectrum = decompose(train, self.workspace, self._rank(fold.train.size), self.alpha_min)
         a = matmul(cross, spectrum.q_t, trans_b=True)
         shift = a.mean(axis=0) if scoring == "correlation" else np.zeros(a.shape[1])
         return _finish(
@@ -165,9 +176,13 @@ class DualFolds:
         """Spectrum for the refit on all samples; the kernel is overwritten, so this comes last."""
         if self.fit_intercept:
             _centre(self.kernel, self.kernel.mean(axis=0))
-        spectrum = decompose(self.kernel, self.workspace).astype(self.product_dtype)
+        rank = self._rank(self.design.n_samples)
+        spectrum = decompose(self.kernel, self.workspace, rank, self.alpha_min)
         del self.kernel, self.workspace
-        return spectrum, np.empty(0)
+        return spectrum.astype(self.product_dtype), np.empty(0)
+
+    def _rank(self, n_train: int) -> int:
+        return min(self.design.n_columns, n_train - int(self.fit_intercept))
 
 
 def _centre(kernel: Floating, column_mean: Floating) -> None:
@@ -183,7 +198,7 @@ def _finish(
     shift: Floating,
     x_mean: Floating,
     alpha_min: float,
-    design: DelayedDesign,
+    design: Design,
 ) -> FoldFactor:
     a -= shift
     m = gram(a)
@@ -227,12 +242,8 @@ def heldout_scores(
     norms = np.empty_like(products)
     _cpu.reduce_scores(z, c, lz, nz, factor.spectrum.l, alphas, factor.mean_l, products, norms, n_threads())
     count = n_rows(factor.validation)
-    variation = y_squares - y_sums**2 / count
-    variation[variation < _CONSTANT * y_squares] = 0.0
+    about = variation(y_sums, y_squares, count)
     if scoring == "correlation":
-        scale = np.sqrt(np.maximum(norms, 0.0) * variation)
-        return np.divide(products, scale, out=np.zeros_like(products), where=scale > 0)
+        return correlation(products, norms, about)
     about_train = y_squares - 2.0 * train_mean * y_sums + count * train_mean**2
-    residual = about_train - 2.0 * products + norms
-    scores: Floating = 1.0 - np.divide(residual, variation, out=np.ones_like(products), where=variation > 0)
-    return scores
+    return r2(about_train - 2.0 * products + norms, about)

@@ -137,6 +137,11 @@ class StreamedDesign:
         chunk = self._chunk(begin, end)
         return chunk.design.rows(begin - chunk.first, end - chunk.first)
 
+    def run(self, begin: int, end: int) -> DelayedDesign:
+        """One run as a design in memory."""
+        block = self.source.read(rows=slice(begin, end)).astype(self.dtype, copy=False)
+        return DelayedDesign(block, self.delays)
+
     def gram(self, ranges: Ranges, dtype: Any = np.float64) -> Floating:
         """``X[rows]' X[rows]`` (p, p), formed and summed in ``dtype``; a second p x p matrix is needed."""
         out: Floating | None = None

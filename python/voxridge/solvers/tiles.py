@@ -16,7 +16,7 @@ from voxridge.solvers.rows import Ranges, n_rows
 from voxridge.solvers.spectral import FoldFactor, Spectrum, heldout_scores
 
 if TYPE_CHECKING:
-    from voxridge.solvers.ridge_cv import CrossValidatedFit
+    from voxridge.solvers.spectral_method import SpectralMethod
 
 Floating = NDArray[Any]
 ReadTargets = Callable[[int, int], Floating]
@@ -39,9 +39,10 @@ class Targets:
     mean: Floating
     valid: NDArray[np.bool_]
     in_memory: bool = True
+    between_passes: Callable[[], None] | None = None  # raises where the data have changed
 
-    def tile(self, begin: int, end: int, out: Floating, centre: bool) -> Floating:
-        block = self.read(begin, end)
+    def place(self, block: Floating, begin: int, end: int, out: Floating, centre: bool) -> Floating:
+        """``block``, as it was read, into ``out``: centred, in its dtype, masked targets zero."""
         if centre:
             np.subtract(block, self.mean[begin:end].astype(out.dtype), out=out, casting="same_kind")
         else:
@@ -53,9 +54,9 @@ class Targets:
 class TileProducts:
     """Products of one tile of targets with the design, each row of the data used once for all folds."""
 
-    def __init__(self, fit: CrossValidatedFit, y: Floating, factors: list[FoldFactor]) -> None:
+    def __init__(self, fit: SpectralMethod, y: Floating, factors: list[FoldFactor]) -> None:
         self.fit, self.y, self.factors = fit, y, factors
-        self.primal = fit.plan.route == "primal"
+        self.primal = fit.primal
         self.width = y.shape[1]
         self.dtype = fit.engine.product_dtype
         if self.primal:

@@ -1,50 +1,94 @@
-"""A fitted linear map, as features' weights or as samples' weights. Both predict; both give coefficients."""
+"""A fitted linear map, as features' weights or as samples' weights. Both predict; both give coefficients.
+
+The matrix may lie in memory or in a file; it is read a tile of targets at a time.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from voxridge.solvers.design import DelayedDesign
+from voxridge.solvers.design import DelayedDesign, Design
 from voxridge.solvers.linalg import matmul
+from voxridge.streams.sink_base import Sink
+from voxridge.streams.sinks import ArraySink
 
 Floating = NDArray[Any]
+
+_TILE_BYTES = 128 * 2**20
+
+
+class Weights(Protocol):
+    """A map from delayed features to targets, without the intercept."""
+
+    matrix: Sink
+
+    @property
+    def delays(self) -> tuple[int, ...]: ...
+
+    @property
+    def n_features(self) -> int: ...
+
+    def owned(self) -> Weights: ...
+
+    def coefficient_tiles(self) -> Iterator[tuple[int, int, Floating]]: ...
+
+    def prediction_tiles(self, design: Design) -> Iterator[tuple[int, int, Floating]]: ...
+
+
+def in_memory(matrix: Floating) -> Sink:
+    """An array (size, n_targets) as the weights classes take it."""
+    return ArraySink(matrix)
+
+
+def coefficients(weights: Weights) -> Floating:
+    """(p, n_targets), in memory."""
+    if isinstance(weights, PrimalWeights) and isinstance(weights.matrix.result, np.ndarray):
+        return weights.matrix.result
+    n_columns = weights.n_features * len(weights.delays)
+    out = np.empty((n_columns, weights.matrix.shape[1]), dtype=weights.matrix.dtype)
+    for begin, end, block in weights.coefficient_tiles():
+        out[:, begin:end] = block
+    return out
 
 
 @dataclass
 class PrimalWeights:
-    """``X -> X coef`` with ``coef`` (p, n_targets)."""
+    """``X -> X coef`` with ``matrix`` holding coef (p, n_targets)."""
 
-    coef: Floating
+    matrix: Sink
     delays: tuple[int, ...]
 
     @property
     def n_features(self) -> int:
-        return int(self.coef.shape[0]) // len(self.delays)
+        return int(self.matrix.shape[0]) // len(self.delays)
 
     def owned(self) -> PrimalWeights:
         """Weights that share no memory with the caller's features."""
         return self
 
-    def coefficients(self) -> Floating:
-        """(p, n_targets)."""
-        return self.coef
+    def coefficient_tiles(self) -> Iterator[tuple[int, int, Floating]]:
+        """(begin, end, (p, end - begin)) over the targets."""
+        for begin, end in _tiles(self.matrix, self.matrix.shape[0]):
+            yield begin, end, np.ascontiguousarray(self.matrix.read(begin, end))
 
-    def predict(self, features: Floating, runs: tuple[int, ...]) -> Floating:
-        """(n_samples, n_targets) without the intercept; each run from its own features only."""
-        return DelayedDesign(features, self.delays, runs).xw(self.coef)
+    def prediction_tiles(self, design: Design) -> Iterator[tuple[int, int, Floating]]:
+        """(begin, end, (n_samples, end - begin)) over the targets; each run from its own features only."""
+        for begin, end in _tiles(self.matrix, max(design.n_samples, self.matrix.shape[0])):
+            yield begin, end, design.xw(np.ascontiguousarray(self.matrix.read(begin, end)))
 
 
 @dataclass
 class DualWeights:
-    """``X -> X X_train' dual`` with ``dual`` (n_train, n_targets): smaller than coefficients where there are
-    more columns than samples."""
+    """``X -> X X_train' dual`` with ``matrix`` holding dual (n_train, n_targets): smaller than coefficients
+    where there are more columns than samples."""
 
-    dual: Floating
-    train: DelayedDesign
+    matrix: Sink
+    train: Design
 
     @property
     def delays(self) -> tuple[int, ...]:
@@ -52,30 +96,45 @@ class DualWeights:
 
     @property
     def n_features(self) -> int:
-        return int(self.train.features.shape[1])
+        return self.train.n_features
 
     def owned(self) -> DualWeights:
         """Weights that share no memory with the caller's features: a fit must not change when they do."""
+        if not isinstance(self.train, DelayedDesign):
+            return self
         features = self.train.features
         if features.base is None and features.flags.writeable:
             return self
         runs = np.diff(self.train.offsets).tolist()
-        return DualWeights(self.dual, DelayedDesign(features.copy(), self.delays, runs))
+        return DualWeights(self.matrix, DelayedDesign(features.copy(), self.delays, runs))
 
-    def coefficients(self) -> Floating:
-        """(p, n_targets), formed here."""
-        return self.train.xty(self.dual, self.train.everything())
+    def matrix_tiles(self) -> Iterator[tuple[int, int, Floating]]:
+        """(begin, end, (n_train, end - begin)) over the targets."""
+        for begin, end in _tiles(self.matrix, self.train.n_samples):
+            yield begin, end, self.matrix.read(begin, end)
 
-    def predict(self, features: Floating, runs: tuple[int, ...]) -> Floating:
-        """(n_samples, n_targets) without the intercept; each run from its own features only."""
-        prediction = np.empty((features.shape[0], self.dual.shape[1]), dtype=self.dual.dtype)
-        begin = 0
-        for length in runs:
-            run = DelayedDesign(features[begin : begin + length], self.delays)
-            kernel = self.train.cross_kernel_of(run).astype(prediction.dtype, copy=False)
-            matmul(kernel, self.dual, out=prediction[begin : begin + length])
-            begin += length
-        return prediction
+    def coefficient_tiles(self) -> Iterator[tuple[int, int, Floating]]:
+        """(begin, end, (p, end - begin)) over the targets, formed here."""
+        for begin, end in _tiles(self.matrix, max(self.train.n_columns, self.train.n_samples)):
+            dual = np.ascontiguousarray(self.matrix.read(begin, end))
+            yield begin, end, self.train.xty(dual, self.train.everything())
+
+    def prediction_tiles(self, design: Design) -> Iterator[tuple[int, int, Floating]]:
+        """(begin, end, (n_samples, end - begin)) over the targets; each run from its own features only."""
+        kernel = self._kernel(design)
+        for begin, end in _tiles(self.matrix, max(design.n_samples, self.train.n_samples)):
+            yield begin, end, matmul(kernel, np.ascontiguousarray(self.matrix.read(begin, end)))
+
+    def _kernel(self, design: Design) -> Floating:
+        """``X_new X_train'`` in the dtype of the weights, run by run: only one run's is ever in float64."""
+        kernel = np.empty((design.n_samples, self.train.n_samples), dtype=self.matrix.dtype)
+        for begin, end in zip(design.offsets[:-1], design.offsets[1:], strict=True):
+            kernel[begin:end] = self.train.cross_kernel_of(design.run(begin, end))
+        return kernel
 
 
-Weights = PrimalWeights | DualWeights
+def _tiles(matrix: Sink, rows: int) -> Iterator[tuple[int, int]]:
+    n_targets = matrix.shape[1]
+    step = max(512, _TILE_BYTES // max(1, rows * matrix.dtype.itemsize) // 512 * 512)
+    for begin in range(0, n_targets, step):
+        yield begin, min(begin + step, n_targets)

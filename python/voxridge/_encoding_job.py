@@ -1,0 +1,165 @@
+"""From an EncodingRidge's parameters and sources to what the solver takes."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from voxridge._dispatch import resolve_device
+from voxridge._warnings import (
+    AlphaEdgeWarning,
+    MaskedTargetsWarning,
+    RankDeficientWarning,
+    SmallFoldWarning,
+)
+from voxridge.solvers.design import DelayedDesign, Design
+from voxridge.solvers.folds import Fold, make_folds
+from voxridge.solvers.memory import default_limit, parse_memory, resident_memory
+from voxridge.solvers.ridge_cv import RidgeCVResult, Settings, Storage, check_settings
+from voxridge.solvers.stream_design import StreamedDesign
+from voxridge.solvers.tiles import Targets
+from voxridge.streams import Source, TargetScan, as_source, check_unchanged, fingerprint, match_runs
+
+if TYPE_CHECKING:
+    from voxridge.encoding import EncodingRidge
+
+_EDGE_SHARE = 0.01  # of the targets: more at an edge of the grid, and the grid is too short
+_WHOLE_SHARE = 0.25  # of the memory that is left: features in files that take less are read whole
+_FEWEST_SCORED = 10  # samples of a fold: with fewer, a correlation is mostly chance
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one or several fits to the same responses need."""
+
+    designs: list[Design]
+    targets: Targets
+    settings: Settings
+    storage: Storage
+
+
+def paired_sources(features: Any, responses: Any, runs: Sequence[int] | None) -> tuple[Source, Source]:
+    """Features and responses as sources with the same runs; where one side knows the runs, the other takes
+    them over."""
+    x = as_source(features, name="features", runs=runs)
+    y = as_source(responses, name="responses", runs=runs)
+    if runs is None and len(x.runs) != len(y.runs) and x.shape[0] == y.shape[0]:
+        if len(y.runs) == 1:
+            y = as_source(responses, name="responses", runs=x.runs, run_names=x.run_names)
+        elif len(x.runs) == 1:
+            x = as_source(features, name="features", runs=y.runs, run_names=y.run_names)
+    match_runs(x, y)
+    return x, y
+
+
+def make_job(
+    model: EncodingRidge,
+    sources: Sequence[Source],
+    y: Source,
+    *,
+    scan: TargetScan | None = None,
+    sample_weight: Any = None,
+    read: bool = True,
+) -> Job:
+    """Check the parameters and put the pieces together. ``scan`` None: the responses were not looked at,
+    which will do for a plan. ``read`` False leaves features where they are."""
+    resolve_device(model.device)
+    limit = parse_memory(model.memory_limit)
+    limit = default_limit() if limit is None else limit
+    dtype = np.result_type(y.dtype, *(x.dtype for x in sources))
+    designs = [_design(x, model.delays, dtype, limit, read) for x in sources]
+    folds = _folds(model, y, max(abs(delay) for delay in designs[0].delays))
+    targets = _targets(y, scan)
+    gcv, alone = model.cv == "gcv", isinstance(model.cv, str) and model.cv == "leave-one-out"
+    settings = check_settings(
+        y.shape[0],
+        targets,
+        np.logspace(0, 8, 20) if model.alphas is None else model.alphas,
+        folds,
+        scoring=cast(Any, model.scoring),
+        fit_intercept=model.fit_intercept,
+        alpha_per_target=model.alpha_per_target,
+        sample_weight=sample_weight,
+        evaluation="gcv" if gcv else "pooled" if alone else "folds",
+        solver=model.solver,
+        memory_limit=limit,
+        n_targets_batch=None,
+    )
+    return Job(designs, targets, settings, _storage(model, sources, y))
+
+
+def _folds(model: EncodingRidge, y: Source, longest_delay: int) -> list[Fold]:
+    if isinstance(model.cv, str) and model.cv in ("gcv", "leave-one-out"):
+        gap = (
+            0 if model.gap == "auto" else model.gap
+        )  # every sample has neighbours; the user may say how many
+        folds = make_folds("leave-one-out", y.runs, gap=0 if model.cv == "gcv" else gap)
+        return folds
+    folds = make_folds(model.cv, y.runs, gap=model.gap, longest_delay=longest_delay)
+    fewest = min(fold.validation.size for fold in folds)
+    if fewest < _FEWEST_SCORED:
+        small = sum(fold.validation.size < _FEWEST_SCORED for fold in folds)
+        warnings.warn(
+            f"{small} of {len(folds)} folds score fewer than {_FEWEST_SCORED} samples (the fewest: {fewest}); "
+            "their scores are mostly chance; use fewer or longer folds",
+            SmallFoldWarning,
+            stacklevel=4,
+        )
+    return folds
+
+
+def _design(x: Source, delays: Sequence[int], dtype: Any, limit: int, read: bool) -> Design:
+    size = x.shape[0] * x.shape[1] * np.dtype(dtype).itemsize
+    if x.in_memory or (read and size <= _WHOLE_SHARE * max(0, limit - resident_memory())):
+        return DelayedDesign(x.read().astype(dtype, copy=False), delays, x.runs)
+    return StreamedDesign(x, delays, x.runs, dtype=dtype, between_passes=_unchanged(x))
+
+
+def _targets(y: Source, scan: TargetScan | None) -> Targets:
+    everyone = np.ones(y.shape[1], dtype=bool)
+    return Targets(
+        n_samples=y.shape[0],
+        n_targets=y.shape[1],
+        read=lambda begin, end: y.read(columns=slice(begin, end)),
+        mean=np.zeros(y.shape[1]) if scan is None else np.where(scan.valid, scan.mean, 0.0),
+        valid=everyone if scan is None else scan.valid,
+        in_memory=y.in_memory,
+        between_passes=None if y.in_memory else _unchanged(y),
+    )
+
+
+def _unchanged(source: Source) -> Any:
+    return functools.partial(check_unchanged, source, fingerprint(source))
+
+
+def _storage(model: EncodingRidge, sources: Sequence[Source], y: Source) -> Storage:
+    identity: dict[str, Any] = {}
+    if model.checkpoint is not None:
+        identity = {"features": [fingerprint(x) for x in sources], "responses": fingerprint(y)}
+    return Storage(model.weights, model.checkpoint, identity)
+
+
+def warn_of(result: RidgeCVResult, scan: TargetScan, name: str = "") -> None:
+    """Everything about a fit that its user should know before believing it."""
+    if scan.n_masked:
+        warnings.warn(scan.message("responses"), MaskedTargetsWarning, stacklevel=4)
+    if result.edge_fraction > _EDGE_SHARE:
+        low, high = result.n_edge
+        warnings.warn(
+            f"{name}{low} targets chose the smallest and {high} the largest penalty of the grid, "
+            f"{result.edge_fraction:.1%} of those fitted; the best may lie outside: widen alphas",
+            AlphaEdgeWarning,
+            stacklevel=4,
+        )
+    if result.n_dependent:
+        warnings.warn(
+            f"{name}{result.n_dependent} directions of the delayed features are linearly dependent to "
+            "working precision (duplicated or constant columns?); the fit is the one of least norm",
+            RankDeficientWarning,
+            stacklevel=4,
+        )

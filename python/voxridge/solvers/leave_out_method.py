@@ -1,0 +1,400 @@
+"""The leave-out routes as a method: every fold from one factorisation a penalty."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxridge import _cpu
+from voxridge._threads import n_threads
+from voxridge.solvers.bases import (
+    Basis,
+    centred_gram,
+    centred_kernel,
+    column_means,
+    constant_direction,
+    dual_basis,
+    primal_basis,
+    svd_basis,
+)
+from voxridge.solvers.cholesky import MAX_FLOAT32_CONDITION, GramSmoother, KernelSmoother
+from voxridge.solvers.design import Design
+from voxridge.solvers.folds import Fold
+from voxridge.solvers.heldout import Scoring, TargetMoments, r2
+from voxridge.solvers.leave_out import HeldOut, Leverage, held_out_predictions, held_out_sets, leverage
+from voxridge.solvers.linalg import matmul
+from voxridge.solvers.method import Buffers, Method, Report
+from voxridge.solvers.plan import Plan
+
+Floating = NDArray[Any]
+
+
+class LeaveOutMethod:
+    """See :class:`~voxridge.solvers.method.Method` and :mod:`voxridge.solvers.leave_out`.
+
+    ``root`` holds the square roots of the sample weights, or None. ``pooled`` scores the held-out predictions
+    of all folds together, which is what leave-one-out needs; else every fold is scored and the mean taken.
+    """
+
+    dual = True
+    n_dependent = 0
+
+    def __init__(
+        self,
+        design: Design,
+        alphas: Floating,
+        folds: Sequence[Fold],
+        plan: Plan,
+        *,
+        scoring: Scoring,
+        fit_intercept: bool,
+        root: Floating | None = None,
+        pooled: bool = False,
+    ) -> None:
+        self.design, self.alphas, self.scoring, self.fit_intercept = design, alphas, scoring, fit_intercept
+        self.root, self.pooled = root, pooled
+        self.weights = None if root is None else root**2
+        self.sets = held_out_sets(folds, design.n_samples)
+        self.order = np.argsort(-alphas, kind="stable")
+        self._buffers = Buffers()
+        self._step = plan.alphas_per_pass
+        self.n_passes = -(-alphas.size // self._step)
+        self._leverages: list[Leverage] = []
+        self._x_mean = np.empty(0)
+
+    @property
+    def weights_size(self) -> int:
+        return self.design.n_samples if self.dual else self.design.n_columns
+
+    @property
+    def weights_dtype(self) -> np.dtype[Any]:
+        return self.design.dtype
+
+    # --- the tile
+
+    def _take(self, name: str, rows: int, dtype: Any) -> Floating:
+        return self._buffers.take(name, rows, self._y.shape[1], dtype)
+
+    def load(self, y: Floating) -> None:
+        """``y`` (n, v) in the design's dtype; it may be centred by the unweighted means."""
+        self._y = y
+        self._forms: dict[np.dtype[Any], Floating] = {}
+        self.mean = np.zeros(y.shape[1])
+        if self.root is not None and self.weights is not None and self.fit_intercept:
+            self.mean = (self.weights @ y) / self.weights.sum()
+            self._y = y - self.mean.astype(y.dtype)
+
+    def scaled(self, dtype: Any) -> Floating:
+        """The tile in the coordinates of the sample weights."""
+        dtype = np.dtype(dtype)
+        if dtype not in self._forms:
+            if self.root is None and dtype == self._y.dtype:
+                self._forms[dtype] = self._y
+            else:
+                form = self._take("scaled", self._y.shape[0], dtype)
+                np.copyto(form, self._y)
+                if self.root is not None:
+                    form *= self.root.astype(dtype)[:, None]
+                self._forms[dtype] = form
+        return self._forms[dtype]
+
+    def smooth(self, leveraged: Leverage) -> Floating:
+        """``H y`` of the scaled tile, in the precision that the penalty needs."""
+        raise NotImplementedError
+
+    def factorise(self, index: int) -> Leverage:
+        raise NotImplementedError
+
+    def mean_prediction(self, weights: Floating) -> Floating:
+        """Weighted mean over the samples of ``X w``, less what ``load`` took off the targets."""
+        fitted = matmul(self._x_mean.astype(weights.dtype)[None], weights)[0]
+        return np.asarray(fitted, dtype=np.float64) - self.mean
+
+    # --- scoring
+
+    def begin(self, number: int, report: Report) -> None:
+        chosen = self.order[number * self._step : (number + 1) * self._step]
+        self._leverages = []  # the last pass's go before this one's come
+        for i, index in enumerate(chosen):
+            report("factorising penalties", (number * self._step + i) / self.alphas.size)
+            self._leverages.append(self.factorise(int(index)))
+        self._chosen = chosen
+
+    def score(self) -> tuple[NDArray[np.intp], Floating]:
+        moments = self._target_moments()
+        scores = np.stack([self._score(leveraged, moments) for leveraged in self._leverages])
+        return self._chosen, scores
+
+    def _target_moments(self) -> list[TargetMoments]:
+        """Of every set, over its scored rows; of leave-one-out, one for all samples."""
+        y, weights = self._y, self.weights
+        total = float(y.shape[0] if weights is None else weights.sum())
+        # Close to 0 where there is an intercept, and no closer than the targets' precision: small penalties
+        # would magnify what is left, so it counts.
+        all_sums, all_squares = _sums(y, weights)
+        if self._single():
+            return [TargetMoments(total, all_sums, all_squares, np.zeros(y.shape[1]))]
+        found = []
+        for held in self.sets:
+            part = held.take(y)
+            w = None if weights is None else weights[held.rows]
+            out_sums = _sums(part, w)[0]
+            left = total - float(held.rows.size if w is None else w.sum())
+            scored = part[held.scored]
+            w_scored = None if w is None else np.ascontiguousarray(w[held.scored])
+            sums, squares = _sums(scored, w_scored)
+            count = float(scored.shape[0] if w_scored is None else w_scored.sum())
+            mean = (all_sums - out_sums) / left if self.fit_intercept else np.zeros(y.shape[1])
+            found.append(TargetMoments(count, sums, squares, mean))
+        return found
+
+    def _single(self) -> bool:
+        return all(held.rows.size == 1 for held in self.sets)
+
+    def _score(self, leveraged: Leverage, targets: list[TargetMoments]) -> Floating:
+        hy, y = self.smooth(leveraged), self.scaled(leveraged.dtype)
+        if leveraged.diagonal is not None:
+            return self._score_singles(leveraged, hy, targets[0])
+        total = np.zeros(y.shape[1])
+        pool = np.zeros((3, y.shape[1]))
+        for held, factor, moments in zip(self.sets, leveraged.sets, targets, strict=True):
+            root = None if self.root is None else self.root[held.rows]
+            q = held_out_predictions(factor, held.take(hy), held.take(y), moments.train_mean, root)
+            sums = self._moments(q, held, moments if self.pooled else None)
+            if self.pooled:
+                pool += sums
+            else:
+                total += moments.scores(sums, self.scoring) / len(self.sets)
+        return _pooled(targets).scores(pool, self.scoring) if self.pooled else total
+
+    def _moments(self, q: Floating, held: HeldOut, shift: TargetMoments | None) -> Floating:
+        """Sums of q, q^2 and q y over the scored rows of a set; ``shift`` adds its training mean to q."""
+        weights = None if self.weights is None else self.weights[held.rows]
+        if self.root is not None:
+            q *= _reciprocal(self.root[held.rows]).astype(q.dtype)[:, None]
+        if shift is not None:
+            q += shift.train_mean.astype(q.dtype)
+        y = held.take(self._y)[held.scored]
+        w = None if weights is None else np.ascontiguousarray(weights[held.scored])
+        return _product_moments(y, q[held.scored], w)
+
+    def _score_singles(self, leveraged: Leverage, hy: Floating, targets: TargetMoments) -> Floating:
+        """Leave-one-out: no solves."""
+        assert leveraged.diagonal is not None
+        h, rest = (row.astype(hy.dtype)[:, None] for row in leveraged.diagonal)
+        weights = np.ones(hy.shape[0]) if self.weights is None else self.weights
+        y = self._y.astype(hy.dtype, copy=False)
+        mean = np.zeros_like(y)
+        if self.fit_intercept:
+            mean -= y * weights.astype(y.dtype)[:, None]
+            mean += targets.sums.astype(y.dtype)
+            mean /= (weights.sum() - weights).astype(y.dtype)[:, None]
+        root = np.ones(weights.size) if self.root is None else self.root
+        prediction = (hy - h * (self.scaled(hy.dtype) - root.astype(hy.dtype)[:, None] * mean)) / rest
+        prediction *= _reciprocal(root).astype(hy.dtype)[:, None]
+        prediction += mean
+        return targets.scores(_product_moments(self._y, prediction, self.weights), self.scoring)
+
+
+class EigenLeaveOut(LeaveOutMethod):
+    """From one decomposition of the design: ``make_basis`` gives it when it is first needed."""
+
+    running = False
+
+    def __init__(self, *args: Any, make_basis: Callable[..., Basis], dual: bool, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._make_basis, self.dual = make_basis, dual
+        self._basis: Basis | None = None
+        self._z: dict[np.dtype[Any], Floating] = {}
+
+    @property
+    def basis(self) -> Basis:
+        if self._basis is None:
+            self._basis = self._make_basis(
+                self.design,
+                fit_intercept=self.fit_intercept,
+                root=self.root,
+                alpha_min=float(self.alphas.min()),
+            )
+            rank = min(self.design.n_columns, self.design.n_samples - int(self.fit_intercept))
+            self.n_dependent = rank - self._basis.smoother.rank
+        return self._basis
+
+    def factorise(self, index: int) -> Leverage:
+        return leverage(self.basis.smoother, float(self.alphas[index]), self.sets)
+
+    def load(self, y: Floating) -> None:
+        super().load(y)
+        self._z = {}
+
+    def project(self, dtype: Any) -> Floating:
+        """z of the tile, once for all penalties."""
+        dtype = np.dtype(dtype)
+        if dtype not in self._z:
+            smoother = self.basis.smoother
+            out = self._take("z", smoother.values.size, dtype)
+            self._z[dtype] = smoother.project(self.scaled(dtype), out)
+        return self._z[dtype]
+
+    def smooth(self, leveraged: Leverage) -> Floating:
+        out = self._take("hy", self._y.shape[0], leveraged.dtype)
+        z = self.project(leveraged.dtype)
+        scaled = self._take("scaled z", z.shape[0], leveraged.dtype)
+        return self.basis.smoother.smooth(z, leveraged.alpha, out, scaled)
+
+    def begin_refit(self, alpha: float) -> None:
+        basis = self.basis
+        if basis.dual:  # the mean over samples of X w is (X x_mean)' dual
+            self._x_mean = self.design.xw(basis.x_mean[:, None])[:, 0]
+        else:
+            self._x_mean = basis.x_mean
+
+    def refit(self, alphas: Floating, out: Floating) -> Floating:
+        z = self.project(out.dtype).copy()
+        self.basis.weights(z, alphas, out)
+        return self.mean_prediction(out)
+
+
+class GeneralisedCV(EigenLeaveOut):
+    """Closed form: the mean squared leave-one-out error with every leverage at its mean (Golub, Heath and
+    Wahba 1979, Technometrics 21(2)). Optimistic where samples are correlated in time."""
+
+    def factorise(self, index: int) -> Leverage:
+        return Leverage(float(self.alphas[index]), self.design.dtype, [])
+
+    def score(self) -> tuple[NDArray[np.intp], Floating]:
+        smoother, n = self.basis.smoother, self.design.n_samples
+        alphas = [leveraged.alpha for leveraged in self._leverages]
+        total = _sums(self.scaled(self.design.dtype), None)[1]
+        power = self.project(self.design.dtype).astype(np.float64) ** 2
+        rest = total - power.sum(axis=0)  # what no penalty explains
+        rest[rest < 1e3 * np.finfo(self.design.dtype).eps * total] = 0.0
+        kept = np.stack([smoother.keep(alpha) for alpha in alphas])
+        freedom = n - int(self.fit_intercept) - np.array([smoother.shrink(alpha).sum() for alpha in alphas])
+        error = n * n * (rest + matmul(kept**2, power)) / freedom[:, None] ** 2
+        return self._chosen, r2(error / n, np.broadcast_to(total, error.shape))
+
+
+class CholeskyLeaveOut(LeaveOutMethod):
+    """One factorisation per penalty inside one matrix; a pass is a penalty."""
+
+    running = True
+    smoother: KernelSmoother | GramSmoother
+
+    def factorise(self, index: int) -> Leverage:
+        return leverage(self.smoother, float(self.alphas[index]), self.sets)
+
+    def begin_refit(self, alpha: float) -> None:
+        self.smoother.set_penalty(alpha)
+
+
+class DualCholesky(CholeskyLeaveOut):
+    """Weights are dual coefficients ``(y - H y) / alpha``. Where K is ill-conditioned they are kept in
+    float64: they hold all that K does not explain, which the products with X must cancel."""
+
+    dual = True
+
+    @cached_property
+    def smoother(self) -> KernelSmoother:  # type: ignore[override]
+        kernel = centred_kernel(self.design, fit_intercept=self.fit_intercept, root=self.root)
+        mean = column_means(self.design, self.root) if self.fit_intercept else np.zeros(self.design.n_columns)
+        self._x_mean = self.design.xw(mean[:, None])[:, 0]
+        r = constant_direction(self.design, self.root, self.fit_intercept)
+        return KernelSmoother(kernel, dtype=self.design.dtype, root=self.root, r=r)
+
+    @property
+    def weights_dtype(self) -> np.dtype[Any]:
+        condition = self.smoother.inverse.norm / float(self.alphas.min())
+        return np.dtype(np.float64) if condition > MAX_FLOAT32_CONDITION else self.design.dtype
+
+    def load(self, y: Floating) -> None:
+        super().load(y)
+        self._smoothed: Floating | None = None
+
+    def smooth(self, leveraged: Leverage) -> Floating:
+        y = self.scaled(leveraged.dtype)
+        self._smoothed = self.smoother.smooth(y, self._take("hy", y.shape[0], y.dtype))
+        return self._smoothed
+
+    def refit(self, alphas: Floating, out: Floating) -> Floating:
+        smoothed = self._smoothed
+        if smoothed is None or smoothed.dtype != out.dtype:
+            y = self.scaled(out.dtype)
+            smoothed = self.smoother.smooth(y, self._take("hy", y.shape[0], y.dtype))
+        np.subtract(self.scaled(smoothed.dtype), smoothed, out=out)
+        if self.smoother.r is not None:  # what centring left of the mean would be divided by a small alpha
+            constant = matmul(self.smoother.r[None], out.astype(np.float64, copy=False))
+            matmul(-self.smoother.r[:, None].astype(out.dtype), constant.astype(out.dtype), out=out, beta=1.0)
+        if self.root is not None:
+            out *= self.root.astype(out.dtype)[:, None]
+        out /= out.dtype.type(self.smoother.inverse.alpha)
+        return self.mean_prediction(out)
+
+
+class PrimalCholesky(CholeskyLeaveOut):
+    """Weights are coefficients, from which H y follows."""
+
+    dual = False
+
+    @cached_property
+    def smoother(self) -> GramSmoother:  # type: ignore[override]
+        gram, self._x_mean = centred_gram(self.design, fit_intercept=self.fit_intercept, root=self.root)
+        r = constant_direction(self.design, self.root, self.fit_intercept)
+        return GramSmoother(gram, self.design, self._x_mean, root=self.root, r=r)
+
+    def load(self, y: Floating) -> None:
+        super().load(y)
+        self._coef: Floating | None = None
+
+    def smooth(self, leveraged: Leverage) -> Floating:
+        self._coef = self.smoother.coefficients(self.scaled(self.design.dtype))
+        return self.smoother.smooth(self._coef, self._take("hy", self._y.shape[0], leveraged.dtype))
+
+    def refit(self, alphas: Floating, out: Floating) -> Floating:
+        coef = (
+            self.smoother.coefficients(self.scaled(self.design.dtype)) if self._coef is None else self._coef
+        )
+        np.copyto(out, coef, casting="same_kind")
+        return self.mean_prediction(out)
+
+
+def make_leave_out(route: str, *, gcv: bool = False) -> Callable[..., Method]:
+    """The method of a route's name."""
+    if route in ("dual-cholesky", "primal-cholesky"):
+        return DualCholesky if route == "dual-cholesky" else PrimalCholesky
+    bases = {"primal-leave-out": primal_basis, "dual-leave-out": dual_basis, "svd": svd_basis}
+
+    def make(*args: Any, **options: Any) -> Method:
+        cls = GeneralisedCV if gcv else EigenLeaveOut
+        return cls(*args, make_basis=bases[route], dual=route == "dual-leave-out", **options)
+
+    return make
+
+
+def _sums(y: Floating, weights: Floating | None) -> tuple[Floating, Floating]:
+    """Weighted sums and sums of squares of the columns, float64."""
+    moments = _product_moments(y, y, weights)
+    return moments[0], moments[1]
+
+
+def _product_moments(y: Floating, q: Floating, weights: Floating | None) -> Floating:
+    moments = np.zeros((3, y.shape[1]))
+    _cpu.product_moments(y.astype(q.dtype, copy=False), q, weights, moments, n_threads())
+    return moments
+
+
+def _pooled(targets: list[TargetMoments]) -> TargetMoments:
+    """All sets together; the training means are in the predictions already."""
+    count = sum(moments.count for moments in targets)
+    sums = np.sum([moments.sums for moments in targets], axis=0)
+    squares = np.sum([moments.squares for moments in targets], axis=0)
+    return TargetMoments(count, sums, squares, np.zeros_like(sums))
+
+
+def _reciprocal(root: Floating) -> Floating:
+    """1 / root, and 0 for samples of no weight."""
+    return np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)

@@ -1,0 +1,72 @@
+"""What the driver of a cross-validated fit asks of a route."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floating = NDArray[Any]
+Report = Callable[[str, float], None]
+
+
+class Method(Protocol):
+    """Scores in one or more passes over the targets, then weights.
+
+    A pass covers some folds or some penalties; what ``score`` returns is added up over the passes.
+    ``running``: the factors of a penalty are gone when its pass is over, so weights are kept for the targets
+    that this pass's penalties suit best so far. Such passes go from the largest penalty to the smallest.
+    ``dual``: weights are of samples (weights_size = n_samples), else of columns.
+    """
+
+    n_passes: int
+    running: bool
+    dual: bool
+
+    @property
+    def weights_size(self) -> int: ...
+
+    @property
+    def weights_dtype(self) -> np.dtype[Any]: ...
+
+    @property
+    def n_dependent(self) -> int: ...
+
+    def begin(self, number: int, report: Report) -> None:
+        """Make the factors of a pass."""
+        ...
+
+    def load(self, y: Floating) -> None:
+        """Take a tile of centred targets (n, v)."""
+        ...
+
+    def score(self) -> tuple[NDArray[np.intp], Floating]:
+        """Indices of penalties, and their scores (n_indices, v) summed over this pass's folds and divided by
+        the number of all folds."""
+        ...
+
+    def begin_refit(self, alpha: float) -> None:
+        """Make the factors of the refit; ``alpha`` matters to running methods only."""
+        ...
+
+    def refit(self, alphas: Floating, out: Floating) -> Floating:
+        """Weights of the loaded tile into ``out`` (weights_size, v); returns what the mean prediction is,
+        (v,)."""
+        ...
+
+
+class Buffers:
+    """Matrices in memory that every tile uses again, by name."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, np.dtype[Any]], Floating] = {}
+
+    def take(self, name: str, rows: int, cols: int, dtype: Any) -> Floating:
+        """A contiguous (rows, cols) matrix called ``name``; its content is what the last user left."""
+        key = name, np.dtype(dtype)
+        buffer = self._kept.get(key)
+        if buffer is None or buffer.size < rows * cols:
+            self._kept[key] = buffer = np.empty(rows * cols, dtype=dtype)
+        return buffer[: rows * cols].reshape(rows, cols)

@@ -1,0 +1,96 @@
+"""The spectral route as a method: fold factors in groups that fit in memory, every penalty at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxridge import _cpu
+from voxridge._threads import n_threads
+from voxridge.solvers.design import Design
+from voxridge.solvers.folds import Fold
+from voxridge.solvers.heldout import Scoring
+from voxridge.solvers.linalg import matmul
+from voxridge.solvers.method import Buffers, Report
+from voxridge.solvers.plan import Plan
+from voxridge.solvers.spectral import DualFolds, FoldFactor, PrimalFolds
+from voxridge.solvers.tiles import TileProducts
+
+Floating = NDArray[Any]
+
+
+class SpectralMethod:
+    """See :class:`~voxridge.solvers.method.Method` and :mod:`voxridge.solvers.spectral`."""
+
+    running = False
+
+    def __init__(
+        self,
+        design: Design,
+        alphas: Floating,
+        folds: Sequence[Fold],
+        plan: Plan,
+        *,
+        scoring: Scoring,
+        fit_intercept: bool,
+    ) -> None:
+        self.design, self.alphas, self.scoring, self.fit_intercept = design, alphas, scoring, fit_intercept
+        self.folds = list(folds)
+        self.primal = plan.side == "primal"
+        route = PrimalFolds if self.primal else DualFolds
+        self.engine = route(design, fit_intercept=fit_intercept, alpha_min=float(alphas.min()))
+        self.dual = not self.primal
+        self._step = plan.folds_per_pass
+        self.n_passes = -(-len(self.folds) // self._step)
+        self._buffers = Buffers()
+        self.factors: list[FoldFactor] = []
+        self._full: Any = None
+        self.n_dependent = 0
+
+    @property
+    def weights_size(self) -> int:
+        return self.design.n_samples if self.dual else self.design.n_columns
+
+    @property
+    def weights_dtype(self) -> np.dtype[Any]:
+        return self.design.dtype
+
+    def take(self, name: str, rows: int, cols: int, dtype: Any = None) -> Floating:
+        return self._buffers.take(name, rows, cols, dtype or self.design.dtype)
+
+    def begin(self, number: int, report: Report) -> None:
+        self.factors = []
+        for i, fold in enumerate(self.folds[number * self._step : (number + 1) * self._step]):
+            report("decomposing folds", (number * self._step + i) / len(self.folds))
+            self.factors.append(self.engine.factor(fold, self.scoring))
+
+    def load(self, y: Floating) -> None:
+        self.products = TileProducts(self, y, self.factors)
+
+    def score(self) -> tuple[NDArray[np.intp], Floating]:
+        total = np.zeros((self.alphas.size, self.products.width))
+        for factor in self.factors:
+            total += self.products.scores(factor) / len(self.folds)
+        return np.arange(self.alphas.size), total
+
+    def begin_refit(self, alpha: float) -> None:
+        if self._full is not None:
+            return
+        spectrum, x_mean = self.engine.full()
+        rank = min(self.design.n_columns, self.design.n_samples - int(self.fit_intercept))
+        self.n_dependent = rank - spectrum.rank
+        if not self.primal:  # the mean over samples of X w is (X x_mean)' dual
+            mean = self.design.sums(self.design.everything()) / self.design.n_samples
+            x_mean = self.design.xw(mean[:, None])[:, 0]
+        self._full = spectrum, x_mean, spectrum.q_t.astype(self.design.dtype, copy=False)
+
+    def refit(self, alphas: Floating, out: Floating) -> Floating:
+        spectrum, x_mean, vectors = self._full
+        z = self.take("z", spectrum.rank, out.shape[1])
+        self.products.project_all(spectrum, z)
+        _cpu.apply_penalty(z, spectrum.l, alphas, n_threads())
+        matmul(vectors, z, trans_a=True, out=out)
+        return np.asarray(matmul(x_mean.astype(out.dtype)[None], out)[0], dtype=np.float64)

@@ -1,0 +1,37 @@
+"""When a factorisation of a Gram matrix may be believed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class UntrustedFactor(np.linalg.LinAlgError):
+    """The penalised Gram is singular to working precision: its small directions hold rounding only."""
+
+
+def gram_noise(largest: float, order: int) -> float:
+    """What rounding leaves in the eigenvalues of a Gram matrix of this order, absolute."""
+    return order * float(np.finfo(np.float64).eps) * max(largest, 0.0)
+
+
+def require_trust(values: NDArray[Any], rank: int, alpha_min: float) -> None:
+    """Check ascending eigenvalues of a centred Gram whose rank is ``rank`` unless features depend on each
+    other.
+
+    Raises
+    ------
+    UntrustedFactor
+        If the smallest of them plus ``alpha_min`` is within the rounding of the largest.
+    """
+    if rank < 1 or values.size < rank:
+        return
+    noise = gram_noise(float(values[-1]), values.size)
+    smallest = max(float(values[values.size - rank]), 0.0)
+    if smallest + alpha_min <= noise:
+        raise UntrustedFactor(
+            f"with alpha = {alpha_min:g} the Gram matrix is singular to working precision: its smallest "
+            f"eigenvalue is {smallest:.3g}, rounding of the largest is {noise:.3g}"
+        )
