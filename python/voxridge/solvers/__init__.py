@@ -7,16 +7,22 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "BootstrapRidgeResult": "bootstrap",
     "DelayedDesign": "design",
     "Fold": "folds",
     "RidgeCVResult": "ridge_cv",
     "Targets": "tiles",
+    "bootstrap_ridge": "bootstrap",
     "delayed_gram": "gram",
     "delayed_kernel": "gram",
     "leave_one_out": "loo",
     "make_folds": "folds",
+    "reference_eigenvalue": "alphas",
+    "relative_alphas": "alphas",
     "solve_ridge": "solve_ridge",
     "solve_ridge_cv": "ridge_cv",
+    "squared_alphas": "alphas",
+    "unsquared_alphas": "alphas",
 }
 
 __all__ = sorted(_HOME)
