@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -494,3 +495,10 @@ def test_progress_and_interrupt() -> None:
     with pytest.raises(KeyboardInterrupt):
         chunked_svd(source, rows_per_chunk=30, report=interrupt)
     assert not any(thread.name == "voxridge-reader" for thread in threading.enumerate())
+
+
+def test_the_example() -> None:
+    from voxridge.solvers import svd
+
+    assert doctest.testmod(svd).attempted > 5
+    assert doctest.testmod(svd).failed == 0
