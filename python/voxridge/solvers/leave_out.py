@@ -33,7 +33,7 @@ from voxridge.solvers.rows import Ranges, ranges_of
 Floating = NDArray[Any]
 Rows = NDArray[np.intp]
 
-_FLOAT32_LEVERAGE = 1e2  # 1 / (smallest eigenvalue of I - S_ff) past which float32 products would show
+_FLOAT32_LEVERAGE = 30.0  # 1 / (smallest eigenvalue of I - S_ff) past which float32 products would show
 
 
 @dataclass(frozen=True)

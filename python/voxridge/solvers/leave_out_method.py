@@ -276,7 +276,7 @@ class GeneralisedCV(EigenLeaveOut):
         kept = np.stack([smoother.keep(alpha) for alpha in alphas])
         freedom = n - int(self.fit_intercept) - np.array([smoother.shrink(alpha).sum() for alpha in alphas])
         error = n * n * (rest + matmul(kept**2, power)) / freedom[:, None] ** 2
-        return self._chosen, r2(error / n, np.broadcast_to(total, error.shape))
+        return self._chosen, r2(error, np.broadcast_to(total, error.shape))
 
 
 class CholeskyLeaveOut(LeaveOutMethod):
