@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import doctest
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
 from voxridge.solvers.design import DelayedDesign
 from voxridge.solvers.svd import ChunkedSVD, chunked_svd, svd_components, svd_of_design
@@ -22,6 +23,13 @@ from voxridge.testing import DESIGNS, delayed_matrix, make_design, relative_erro
 Floating = Any
 RUNS = (70, 50)
 DELAYS = (1, 2, -1)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """The references are hundreds of small decompositions, slow on two threads where cores are shared."""
+    with threadpool_limits(1):
+        yield
 
 
 def orthonormal(rng: np.random.Generator, n: int, k: int) -> Floating:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from voxridge._threads import one_blas_thread
 from voxridge.solvers.design import DelayedDesign
 from voxridge.solvers.memory import parse_memory
 from voxridge.solvers.stream_design import StreamedDesign
@@ -20,6 +22,10 @@ from voxridge.solvers.tsqr import EPS
 
 Floating = NDArray[Any]
 Report = Callable[[str, float], None]
+
+# A fraction of a second. Small steps gain little from a second thread, and lose a hundredfold where other
+# processes hold the cores.
+_ONE_THREAD_FLOPS = 1e10
 
 
 @dataclass(frozen=True)
@@ -237,18 +243,17 @@ def svd_of_design(
         parse_memory(memory_limit),
         report or (lambda step, done: None),
     )
-    if n_components is None:
-        return job.full(refine, job.smaller)
-    if not 1 <= n_components <= job.smaller:
+    if n_components is not None and not 1 <= n_components <= job.smaller:
         raise ValueError(
             f"n_components={n_components} must be between 1 and {job.smaller}, what a design of shape "
             f"{job.shape}{' about its means' if center else ''} can have"
         )
     if n_iter < 1:
         raise ValueError(f"n_iter={n_iter} must be at least 1")
-    if (n_iter + 1) * (n_components + OVERSAMPLING) >= job.smaller:
-        return job.full(refine, n_components)
-    return job.leading(n_components, n_iter, seed)
+    with one_blas_thread() if job.flops < _ONE_THREAD_FLOPS else nullcontext():
+        if n_components is None or (n_iter + 1) * (n_components + OVERSAMPLING) >= job.smaller:
+            return job.full(refine, n_components or job.smaller)
+        return job.leading(n_components, n_iter, seed)
 
 
 def svd_components(
@@ -297,6 +302,7 @@ class _Job:
         self.smaller = min(n - int(self.center), p)
         self.tall = n - int(self.center) >= p
         self.keep = self.wanted[0 if self.tall else 1]  # the vectors of the long side
+        self.flops = 2.0 * max(n, p) * self.smaller**2
         # A tall design carries the constant direction along, a wide one is turned away from it.
         self.width = self.smaller + int(self.center and self.tall)
         if self.smaller < 1:

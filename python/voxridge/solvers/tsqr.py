@@ -8,13 +8,11 @@ orthogonal factor later.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from voxridge._threads import one_blas_thread
 from voxridge.solvers.linalg import matmul
 
 Floating = NDArray[Any]
@@ -22,7 +20,6 @@ Place = list[tuple[slice, slice]]  # rows of a block, and which rows of the whol
 
 EPS = float(np.finfo(np.float64).eps)
 PANEL = 32  # columns per reflector block: the fastest of 16, 32, 64 at orders 500 to 2000
-_SMALL = 500  # orders that gain nothing from a second thread
 _LARGEST_32_BIT = 23_168  # dgesdd's workspace of 4 k^2 + 7 k must be a 32-bit integer
 
 # Within a block of this range dgesdd, which is accurate to eps times the largest, keeps 12 digits of all.
@@ -144,11 +141,9 @@ def dense_svd(a: Floating) -> tuple[Floating, Floating, Floating]:
     """``(u, s, vt)`` of a square matrix; singular values to rounding of the largest."""
     from scipy.linalg import svd
 
-    order = a.shape[0]
-    if order > _LARGEST_32_BIT:
+    if a.shape[0] > _LARGEST_32_BIT:
         return _wide_integer_svd(a)
-    with one_blas_thread() if order <= _SMALL else nullcontext():
-        u, s, vt = svd(a, check_finite=False)
+    u, s, vt = svd(a, check_finite=False)
     return u, s, vt
 
 
