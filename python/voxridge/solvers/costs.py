@@ -41,7 +41,8 @@ def once(problem: Problem, route: str) -> list[Step]:
     else:
         steps = _leave_out(problem, route)
     if method != "cholesky":
-        steps.append(Step("refit", 2 * size * rank(problem) * v, 0, wide, rank(problem)))
+        k = components(problem, route)
+        steps.append(Step("refit", 2 * size * k * v, 0, wide, k))
     written = 2 * size * v * problem.itemsize if problem.weights != "none" else 0.0
     steps.append(Step("weights", 0, 0, bytes=2 * written))
     if problem.weights == "file":
@@ -70,7 +71,8 @@ def passes(problem: Problem, route: str, tiling: Tiling) -> list[Step]:
     elif method == "cholesky":
         steps.append(_features_file(problem, 2 * tiles * problem.n_alphas))
     elif method != "spectral":
-        steps += _wide(problem, route, "projections", 2 * n * rank(problem) * v * count, rank(problem))
+        k = components(problem, route)
+        steps += _wide(problem, route, "projections", 2 * n * k * v * count, k)
     return _present(steps, problem.n_models) + _targets(problem, count, tiling)
 
 
@@ -109,6 +111,11 @@ def weights_size(problem: Problem, route: str) -> int:
 def rank(problem: Problem, rows: int | None = None) -> float:
     """Rank of a design of so many rows."""
     return float(max(1, min(problem.p, problem.n if rows is None else rows)))
+
+
+def components(problem: Problem, route: str) -> float:
+    """Columns of V. In the dual of the leave-out route they span everything, the null space too."""
+    return float(problem.n) if route == "dual-leave-out" else rank(problem)
 
 
 # --- what routes share
@@ -200,13 +207,13 @@ def _spectral_fold(problem: Problem, side: str, train: int, scored: int, count: 
     wide, k = f"gemm{s}", rank(problem, train)
     order = float(problem.p if side == "primal" else train)
     each = v * count
-    # c = A'Y through the rows of A; where products are in float64, also if X'Y has fewer rows.
+    through = min(scored, order) if side == "primal" and s == 8 else scored  # c = A'Y, or from X'Y
     steps = [
         Step("eigendecompositions", EIGH_FLOPS * order**3 * count, 0, "eigh", order),
         Step("held-out rows", 2.0 * scored * order * k * count, 0, "gemm8", min(scored, k)),
         Step("held-out rows", scored * k * k * count, 0, "syrk8", min(scored, k), bytes=40 * k * k * count),
         Step("projections", 2 * order * k * each, 0, "gemm8" if side == "primal" else wide, k),
-        Step("projections", 2.0 * scored * k * each, 0, wide, min(scored, k)),
+        Step("projections", 2.0 * through * k * each, 0, wide, min(through, k)),
         Step("scores", 2 * k * k * each, 0, wide, k),
         Step("scores", 3.0 * problem.n_alphas * k * each, 0, "filters"),
         Step("sums over targets", 0, 0, "moments", bytes=train * each * s),
@@ -223,7 +230,7 @@ def _spectral_fold(problem: Problem, side: str, train: int, scored: int, count: 
 
 def _leave_out(problem: Problem, route: str) -> list[Step]:
     n, p, v, a = float(problem.n), float(problem.p), float(problem.n_targets), problem.n_alphas
-    side, k, s = split_route(route)[0], rank(problem), problem.itemsize
+    side, k, s = split_route(route)[0], components(problem, route), problem.itemsize
     if side == "primal":
         steps = [*gram_steps(problem, n), _features_file(problem, 3)]
         steps.append(Step("eigendecompositions", EIGH_FLOPS * p**3, 0, "eigh", p))

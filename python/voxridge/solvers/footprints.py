@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from voxridge.solvers.costs import Tiling, exact_share, n_passes, rank, split_route, weights_size
+from voxridge.solvers.costs import Tiling, components, exact_share, n_passes, rank, split_route, weights_size
 from voxridge.solvers.problem import Problem
 
-_BASE = 32 * 2**20  # BLAS's own buffers, Python objects, what the allocator does not give back
+BASE = 32 * 2**20  # BLAS's own buffers, Python objects, what the allocator does not give back
 _KERNEL_CHUNK = 8 * 2**22  # features that are converted at once: csrc/core/delayed_kernel.hpp
 _PANEL_ROWS = 1024  # rows of H that solvers/cholesky.py forms at once
 _TURNED_ROWS = 2048  # rows of the design that solvers/bases.py turns at once
@@ -28,11 +28,14 @@ class Footprint(NamedTuple):
 
 
 class _Moments(NamedTuple):
-    """Bytes while factors are made, of the factors while targets pass, and per target of a tile."""
+    """Bytes while factors are made, of the factors while targets pass; and per target of a tile: buffers that
+    stay, and what comes and goes when it is scored and when its weights are made."""
 
     making: float
     held: float
     per_target: float
+    scoring: float = 0.0
+    refitting: float = 0.0
 
 
 def footprint(problem: Problem, route: str, tiling: Tiling) -> Footprint:
@@ -49,17 +52,19 @@ def footprint(problem: Problem, route: str, tiling: Tiling) -> Footprint:
     s, v = problem.itemsize, problem.n_targets
     stored = problem.targets_itemsize or s
     column = weights_size(problem, route) * (8 if route == "dual-cholesky" else s)
-    per_target = problem.n * s + moments.per_target
-    if problem.weights != "none":
-        per_target += column * (2 if method == "cholesky" else 1)
+    per_target, passing = problem.n * s + moments.per_target, moments.scoring
+    if problem.weights != "none":  # Cholesky: those of other penalties are read again
+        per_target += column
+        passing = max(passing, moments.refitting + (column if method == "cholesky" else 0))
+    per_target += passing
     if not problem.targets_in_memory:  # the next tile is read while this one is worked on
         per_target += 2 * problem.n * stored
     models = problem.n_models
     scores = (problem.n_alphas + 6) * 8 * v * models
     weights = column * v * models if problem.weights == "memory" else 0
     tile, chunk = per_target * tiling.targets, _chunk(problem, tiling)
-    making = _BASE + chunk + scores + moments.making + (models - 1) * moments.held
-    passing = _BASE + scores + weights + models * moments.held + tile
+    making = BASE + chunk + scores + moments.making + (models - 1) * moments.held
+    passing = BASE + scores + weights + models * moments.held + tile
     return Footprint(int(models * moments.held), int(tile), int(scores + weights), int(max(making, passing)))
 
 
@@ -100,7 +105,7 @@ def _spectral(problem: Problem, route: str, tiling: Tiling) -> _Moments:
 
 def _leave_out(problem: Problem, route: str, tiling: Tiling) -> _Moments:
     n, p, s = problem.n, problem.p, problem.itemsize
-    k, longest = rank(problem), max(f.held_out for f in problem.fold_sizes)
+    k, longest = components(problem, route), max(f.held_out for f in problem.fold_sizes)
     copy = s if s < 8 else 0  # V in the working precision, beside the float64 one
     if route.startswith("dual"):
         making = 24.0 * n * n
@@ -116,14 +121,14 @@ def _leave_out(problem: Problem, route: str, tiling: Tiling) -> _Moments:
         held = (8 + copy) * n * k + s * p * k
     factors = _fold_factors(problem, route, tiling)
     blocks = 8 * longest * (2 * k + 4 * longest) if longest > 1 else 16 * k * n
-    per_target = s * (3 * k + n)
-    if exact_share(problem, route):  # once more in float64, the targets too
-        per_target += 8 * (2 * k + 2 * n + 4 * longest)
-    else:
-        per_target += s * 4 * longest
+    wide = 8 if exact_share(problem, route) else s
+    per_target = s * (2 * k + n)
+    if wide > s:  # once more in float64, the targets too
+        per_target += 8 * (2 * k + 2 * n)
     if problem.sample_weight:
         per_target += 8 * n
-    return _Moments(max(making, held + factors + blocks), held + factors, per_target)
+    making = max(making, held + factors + blocks)
+    return _Moments(making, held + factors, per_target, 3 * wide * longest, s * k)
 
 
 def _fold_factors(problem: Problem, route: str, tiling: Tiling) -> float:
@@ -142,8 +147,8 @@ def _dual_cholesky(problem: Problem, tiling: Tiling) -> _Moments:
     factors = _fold_factors(problem, "dual-cholesky", tiling)
     making = kernel + max(min(_KERNEL_CHUNK, 8 * n * problem.n_features), factors + 40 * longest * longest)
     held = kernel + factors + 8 * min(_PANEL_ROWS, n) * n
-    per_target = s * n + 8 * (2 * n + 4 * longest) if s < 8 else 8 * (n + 4 * longest)
-    return _Moments(making, held, per_target)
+    per_target = (s * n if s < 8 else 0) + 8 * (2 if s < 8 else 1) * n  # the targets and H y, in float64 too
+    return _Moments(making, held, per_target, 24 * longest)
 
 
 def _primal_cholesky(problem: Problem, tiling: Tiling) -> _Moments:
@@ -154,5 +159,5 @@ def _primal_cholesky(problem: Problem, tiling: Tiling) -> _Moments:
     solved = 24 * min(longest, _PANEL_ROWS) * p
     streamed = 0 if problem.features_in_memory else gram
     making = gram + max(streamed, factors + 40 * longest * longest + solved)
-    per_target = 8 * (2 * p + n + 4 * longest) + (8 + s) * n
-    return _Moments(making, gram + factors, per_target)
+    per_target = 8 * (p + n) + ((8 + s) * n if s < 8 else 0)
+    return _Moments(making, gram + factors, per_target, 8 * max(p, n, 3 * longest))
