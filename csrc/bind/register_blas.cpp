@@ -25,29 +25,32 @@ void register_precision(py::module_& m) {
         blas::gemm<T>(trans_a, trans_b, alpha, va, vb, beta, vc);
     }, py::arg("a").noconvert(), py::arg("b").noconvert(), py::arg("out").noconvert(), py::arg("trans_a") = false,
        py::arg("trans_b") = false, py::arg("alpha") = T{1}, py::arg("beta") = T{0});
-    m.def("syrk", [](const Array<T>& a, Array<T>& c, bool trans, T alpha, T beta) {
+    m.def("syrk", [](const Array<T>& a, Array<T>& c, bool trans, T alpha, T beta, index_t block) {
         const auto va = in(a, "a");
         const auto vc = out(c, "out");
         py::gil_scoped_release nogil;  // as above
-        blas::syrk<T>(trans, alpha, va, beta, vc);
+        blas::syrk<T>(trans, alpha, va, beta, vc, block);
         mirror_lower(vc);
-    }, py::arg("a").noconvert(), py::arg("out").noconvert(), py::arg("trans") = true, py::arg("alpha") = T{1}, py::arg("beta") = T{0});
-    m.def("cholesky", [](Array<T>& a) {
+    }, py::arg("a").noconvert(), py::arg("out").noconvert(), py::arg("trans") = true, py::arg("alpha") = T{1}, py::arg("beta") = T{0},
+       py::arg("block") = blas::kBlock);
+    m.def("cholesky", [](Array<T>& a, index_t block) {
         const auto va = out(a, "a");
+        const Poll poll = check_signals();
         py::gil_scoped_release nogil;  // as above
-        return blas::potrf<T>(va);
-    }, py::arg("a").noconvert());
+        return blas::potrf<T>(va, poll, block);
+    }, py::arg("a").noconvert(), py::arg("block") = blas::kBlock);
     m.def("cholesky_solve", [](const Array<T>& factor, Array<T>& b) {
         const auto vf = in(factor, "factor");
         const auto vb = out(b, "b");
         py::gil_scoped_release nogil;  // as above
         blas::potrs<T>(vf, vb);
     }, py::arg("factor").noconvert(), py::arg("b").noconvert());
-    m.def("cholesky_inverse", [](Array<T>& factor) {
+    m.def("cholesky_inverse", [](Array<T>& factor, index_t block) {
         const auto vf = out(factor, "factor");
+        const Poll poll = check_signals();
         py::gil_scoped_release nogil;  // as above
-        blas::potri<T>(vf);
-    }, py::arg("factor").noconvert());
+        blas::potri<T>(vf, poll, block);
+    }, py::arg("factor").noconvert(), py::arg("block") = blas::kBlock);
     m.def("solve_lower", [](const Array<T>& factor, Array<T>& b) {
         const auto vf = in(factor, "factor");
         const auto vb = out(b, "b");

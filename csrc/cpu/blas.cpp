@@ -11,7 +11,9 @@ struct Routines {
     void (*gemm)(char*, char*, int*, int*, int*, T*, T*, int*, T*, int*, T*, T*, int*) = nullptr;
     void (*syrk)(char*, char*, int*, int*, T*, T*, int*, T*, T*, int*) = nullptr;
     void (*potrf)(char*, int*, T*, int*, int*) = nullptr;
-    void (*potri)(char*, int*, T*, int*, int*) = nullptr;
+    void (*trtri)(char*, char*, int*, T*, int*, int*) = nullptr;
+    void (*lauum)(char*, int*, T*, int*, int*) = nullptr;
+    void (*trmm)(char*, char*, char*, char*, int*, int*, T*, T*, int*, T*, int*) = nullptr;
     void (*trsm)(char*, char*, char*, char*, int*, int*, T*, T*, int*, T*, int*) = nullptr;
 };
 
@@ -31,7 +33,9 @@ void load_precision(const std::map<std::string, void*>& all, const std::string& 
     find(all, prefix + "gemm", routines<T>.gemm);
     find(all, prefix + "syrk", routines<T>.syrk);
     find(all, prefix + "potrf", routines<T>.potrf);
-    find(all, prefix + "potri", routines<T>.potri);
+    find(all, prefix + "trtri", routines<T>.trtri);
+    find(all, prefix + "lauum", routines<T>.lauum);
+    find(all, prefix + "trmm", routines<T>.trmm);
     find(all, prefix + "trsm", routines<T>.trsm);
 }
 
@@ -73,13 +77,21 @@ void gemm(bool trans_a, bool trans_b, T alpha, Matrix<const T> a, Matrix<const T
 }
 
 template <class T>
-void syrk(bool trans, T alpha, Matrix<const T> a, T beta, Matrix<T> c) {
+void syrk(bool trans, T alpha, Matrix<const T> a, T beta, Matrix<T> c, index_t block) {
     require(c.rows == c.cols && c.rows == (trans ? a.cols : a.rows),
             "syrk: a ", shape{a.rows, a.cols}, " does not give c ", shape{c.rows, c.cols});
-    if (c.rows == 0) return;
-    int n = narrow(c.rows), k = narrow(trans ? a.rows : a.cols), lda = leading(a.stride), ldc = leading(c.stride);
-    char upper = 'U', op = trans ? 'N' : 'T';
-    routines<T>.syrk(&upper, &op, &n, &k, &alpha, fortran(a.data), &lda, &beta, c.data, &ldc);
+    const index_t depth = trans ? a.rows : a.cols;
+    const auto part = [&](index_t begin, index_t size) {
+        return trans ? a.block(0, begin, depth, size) : a.block(begin, 0, size, depth);
+    };
+    for (index_t i = 0; i < c.rows; i += block) {
+        const index_t size = std::min(block, c.rows - i);
+        const Matrix<const T> left = part(i, size);
+        gemm<T>(trans, !trans, alpha, left, part(0, i), beta, c.block(i, 0, size, i));
+        int n = narrow(size), k = narrow(depth), lda = leading(a.stride), ldc = leading(c.stride);
+        char upper = 'U', op = trans ? 'N' : 'T';
+        routines<T>.syrk(&upper, &op, &n, &k, &alpha, fortran(left.data), &lda, &beta, c.block(i, i, size, size).data, &ldc);
+    }
 }
 
 index_t syevd_work(index_t n) { return 1 + 6 * n + 2 * n * n; }
@@ -108,14 +120,40 @@ static void solve_triangle(Matrix<const T> factor, Matrix<T> b, char op) {
     }
 }
 
+// Column-major sees a row-major block of L as U = L', and B as B': the sides and the transposition change places.
 template <class T>
-int potrf(Matrix<T> a) {
+static void multiply_triangle(char side, char op, Matrix<const T> factor, Matrix<T> b) {
+    char upper = 'U', non_unit = 'N';
+    int m = narrow(b.cols), n = narrow(b.rows), lda = leading(factor.stride), ldb = leading(b.stride);
+    T one = 1;
+    if (m > 0 && n > 0) routines<T>.trmm(&side, &upper, &op, &non_unit, &m, &n, &one, fortran(factor.data), &lda, b.data, &ldb);
+}
+
+// B <- B L'^-1.
+template <class T>
+static void divide_by_transposed(Matrix<const T> factor, Matrix<T> b) {
+    char left = 'L', upper = 'U', op = 'T', non_unit = 'N';
+    int m = narrow(b.cols), n = narrow(b.rows), lda = leading(factor.stride), ldb = leading(b.stride);
+    T one = 1;
+    if (m > 0 && n > 0) routines<T>.trsm(&left, &upper, &op, &non_unit, &m, &n, &one, fortran(factor.data), &lda, b.data, &ldb);
+}
+
+template <class T>
+index_t potrf(Matrix<T> a, const Poll& poll, index_t block) {
     require(a.rows == a.cols, "cholesky: the matrix is ", shape{a.rows, a.cols}, ", not square");
-    if (a.rows == 0) return 0;
-    char upper = 'U';
-    int n = narrow(a.rows), lda = leading(a.stride), info = 0;
-    routines<T>.potrf(&upper, &n, a.data, &lda, &info);
-    return info;
+    for (index_t j = 0; j < a.rows; j += block) {
+        const index_t size = std::min(block, a.rows - j), below = a.rows - j - size;
+        const Matrix<T> diagonal = a.block(j, j, size, size), rest = a.block(j + size, j, below, size);
+        syrk<T>(false, -1, a.block(j, 0, size, j), 1, diagonal, block);
+        char upper = 'U';
+        int n = narrow(size), lda = leading(a.stride), info = 0;
+        routines<T>.potrf(&upper, &n, diagonal.data, &lda, &info);
+        if (info != 0) return j + info;
+        gemm<T>(false, true, -1, a.block(j + size, 0, below, j), a.block(j, 0, size, j), 1, rest);
+        divide_by_transposed<T>(diagonal, rest);
+        poll();
+    }
+    return 0;
 }
 
 template <class T>
@@ -133,22 +171,58 @@ void solve_lower(Matrix<const T> factor, Matrix<T> b) {
     solve_triangle<T>(factor, b, 'N');
 }
 
+// L -> L^-1, a row of blocks at a time:  X_j,: = -L_jj^-1 L_j,: X  with the X of the rows above.
 template <class T>
-void potri(Matrix<T> a) {
+static void invert_lower(Matrix<T> a, const Poll& poll, index_t block) {
+    for (index_t j = 0; j < a.rows; j += block) {
+        const index_t size = std::min(block, a.rows - j);
+        for (index_t k = 0; k < j; k += block) {  // ascending: what is to the right is still L
+            const index_t width = std::min(block, j - k), right = k + width;
+            const Matrix<T> out = a.block(j, k, size, width);
+            multiply_triangle<T>('L', 'N', a.block(k, k, width, width), out);
+            gemm<T>(false, false, 1, a.block(j, right, size, j - right), a.block(right, k, j - right, width), 1, out);
+        }
+        const Matrix<T> diagonal = a.block(j, j, size, size), left = a.block(j, 0, size, j);
+        solve_triangle<T>(diagonal, left, 'N');
+        for (index_t i = 0; i < left.rows; ++i)
+            for (index_t c = 0; c < left.cols; ++c) left.row(i)[c] = -left.row(i)[c];
+        char upper = 'U', non_unit = 'N';
+        int n = narrow(size), lda = leading(a.stride), info = 0;
+        routines<T>.trtri(&upper, &non_unit, &n, diagonal.data, &lda, &info);
+        if (info != 0) throw std::runtime_error("cholesky_inverse: diagonal element " + std::to_string(j + info) + " of the factor is zero");
+        poll();
+    }
+}
+
+// X -> X'X, a row of blocks at a time; the rows below are still X.
+template <class T>
+static void square_lower(Matrix<T> a, const Poll& poll, index_t block) {
+    for (index_t i = 0; i < a.rows; i += block) {
+        const index_t size = std::min(block, a.rows - i), below = a.rows - i - size;
+        const Matrix<T> diagonal = a.block(i, i, size, size), left = a.block(i, 0, size, i), under = a.block(i + size, i, below, size);
+        multiply_triangle<T>('R', 'T', diagonal, left);
+        gemm<T>(true, false, 1, under, a.block(i + size, 0, below, i), 1, left);
+        char upper = 'U';
+        int n = narrow(size), lda = leading(a.stride), info = 0;
+        routines<T>.lauum(&upper, &n, diagonal.data, &lda, &info);
+        syrk<T>(true, 1, under, 1, diagonal, block);
+        poll();
+    }
+}
+
+template <class T>
+void potri(Matrix<T> a, const Poll& poll, index_t block) {
     require(a.rows == a.cols, "cholesky_inverse: the matrix is ", shape{a.rows, a.cols}, ", not square");
-    if (a.rows == 0) return;
-    char upper = 'U';
-    int n = narrow(a.rows), lda = leading(a.stride), info = 0;
-    routines<T>.potri(&upper, &n, a.data, &lda, &info);
-    if (info != 0) throw std::runtime_error("cholesky_inverse: diagonal element " + std::to_string(info) + " of the factor is zero");
+    invert_lower(a, poll, block);
+    square_lower(a, poll, block);
 }
 
 #define VOXRIDGE_INSTANTIATE(T)                                                              \
     template void gemm<T>(bool, bool, T, Matrix<const T>, Matrix<const T>, T, Matrix<T>);    \
-    template void syrk<T>(bool, T, Matrix<const T>, T, Matrix<T>);                           \
-    template int potrf<T>(Matrix<T>);                                                        \
+    template void syrk<T>(bool, T, Matrix<const T>, T, Matrix<T>, index_t);                  \
+    template index_t potrf<T>(Matrix<T>, const Poll&, index_t);                              \
     template void potrs<T>(Matrix<const T>, Matrix<T>);                                      \
-    template void potri<T>(Matrix<T>);                                                       \
+    template void potri<T>(Matrix<T>, const Poll&, index_t);                                 \
     template void solve_lower<T>(Matrix<const T>, Matrix<T>);
 VOXRIDGE_INSTANTIATE(float)
 VOXRIDGE_INSTANTIATE(double)

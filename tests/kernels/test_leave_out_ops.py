@@ -27,6 +27,27 @@ def test_the_inverse_lives_below_and_the_matrix_above(n: int, rng: np.random.Gen
     np.testing.assert_array_equal(np.tril(work, -1), np.tril(a, -1))
 
 
+@pytest.mark.parametrize("block", [1, 7, 32, 99, 100])
+@pytest.mark.parametrize("trans", [False, True])
+def test_blocks_change_nothing_but_rounding(
+    block: int, trans: bool, dtype: type, rng: np.random.Generator
+) -> None:
+    """Large orders go block by block; here every border of a block is tried at a small one."""
+    a = spd(100, rng).astype(dtype)
+    work = a.copy()
+    assert _cpu.cholesky(work, block=block) == 0
+    assert relative_error(np.tril(work), np.linalg.cholesky(a.astype(float))) < tolerance(dtype, 50)
+    _cpu.cholesky_inverse(work, block=block)
+    np.testing.assert_array_equal(np.triu(work, 1), np.triu(a, 1))
+    assert relative_error(np.tril(work), np.tril(np.linalg.inv(a.astype(float)))) < tolerance(dtype, 1e3)
+    out = np.ones((100, 100), dtype=dtype)
+    _cpu.syrk(a[:, :60].T.copy() if trans else a[:, :60].copy(), out, trans=trans, beta=1.0, block=block)
+    assert relative_error(out, 1 + a[:, :60].astype(float) @ a[:, :60].T) < tolerance(dtype)
+    broken = a.copy()
+    broken[41, 41] = -1.0
+    assert _cpu.cholesky(broken, block=block) == 42
+
+
 def test_solve_lower_is_half_of_a_solve(dtype: type, rng: np.random.Generator) -> None:
     a, b = spd(40, rng).astype(dtype), rng.standard_normal((40, 600)).astype(dtype)
     factor = a.copy()
