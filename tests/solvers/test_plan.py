@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxridge.solvers.candidates import ROUTES, tilings
+from voxridge.solvers.candidates import ROUTES, cost_of, tilings
 from voxridge.solvers.folds import Fold
 from voxridge.solvers.footprints import footprint
 from voxridge.solvers.plan import PANEL, Plan, Problem, make_plan
@@ -96,7 +96,9 @@ def test_the_fastest_route_is_taken(problem: Problem, route: str) -> None:
     assert possible in ([route], [route, "svd"])
     for other, why in plan.rejected:
         if why.startswith("slower"):
-            assert plan_of(problem, solver=other).seconds >= plan.seconds
+            rejected = plan_of(problem, solver=other)
+            assert rejected.seconds >= plan.seconds
+            assert cost_of(rejected.seconds, rejected.peak_bytes) >= cost_of(plan.seconds, plan.peak_bytes)
 
 
 @pytest.mark.parametrize("route", ROUTES)

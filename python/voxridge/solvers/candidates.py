@@ -19,37 +19,57 @@ ROUTES = (
     "dual-cholesky",
     "svd",
 )
+_THRIFT = 0.1
 _CHUNK_BYTES = 256 * 2**20  # larger chunks of features are read no faster
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A route with its fastest tiling within the limit; where none fits, with the one that needs the least
-    memory. ``least_bytes`` is what that one needs beside what the process holds."""
+    """A route with its best tiling within the limit; where none fits, with the one that needs the least
+    memory. ``peak`` and ``least`` are bytes of the whole process."""
 
     route: str
     tiling: Tiling
     steps: tuple[Step, ...]
     seconds: float
     memory: Footprint
-    least_bytes: int
+    peak: int
+    least: int
     fits: bool
 
+    @property
+    def cost(self) -> float:
+        return cost_of(self.seconds, self.peak)
 
-def cheapest(
-    problem: Problem, route: str, rates: Rates, spare: int | None, asked_tile: int | None = None
+
+def cost_of(seconds: float, peak: int) -> float:
+    """What candidates are compared by: twice the memory must save 7 % of the time.
+
+    With a higher limit, only what needs more memory can be chosen instead, and so only what is faster.
+    """
+    return float(seconds * peak**_THRIFT)
+
+
+def best_tiling(
+    problem: Problem,
+    route: str,
+    rates: Rates,
+    resident: int,
+    limit: int | None,
+    asked_tile: int | None = None,
 ) -> Candidate:
-    """The fastest tiling of ``route`` in ``spare`` bytes beside what the process holds (None: no limit)."""
-    best: tuple[bool, float, float, Tiling] | None = None
+    """The best tiling of ``route`` for a process that holds ``resident`` bytes and may reach ``limit``."""
+    best: tuple[bool, float, int, Tiling] | None = None
     least = None
     fixed = once(problem, route)
     fixed_seconds = sum(rates.seconds(step) for step in fixed)
     for tiling in tilings(problem, route, asked_tile):
-        peak = footprint(problem, route, tiling).peak
+        added = footprint(problem, route, tiling).peak
+        peak = resident + added
         least = peak if least is None else min(least, peak)
-        fits = spare is None or peak <= spare
-        seconds = fixed_seconds + sum(rates.seconds(step) for step in _passes(problem, route, tiling, peak))
-        key = (not fits, seconds if fits else peak, peak, tiling)
+        fits = limit is None or peak <= limit
+        seconds = fixed_seconds + sum(rates.seconds(step) for step in _passes(problem, route, tiling, added))
+        key = (not fits, cost_of(seconds, peak) if fits else peak, peak, tiling)
         if best is None or key < best:
             best = key
     assert best is not None
@@ -58,7 +78,7 @@ def cheapest(
     memory = footprint(problem, route, tiling)
     steps = (*fixed, *_passes(problem, route, tiling, memory.peak))
     seconds = sum(rates.seconds(step) for step in steps)
-    return Candidate(route, tiling, steps, seconds, memory, least, not best[0])
+    return Candidate(route, tiling, steps, seconds, memory, resident + memory.peak, least, fits=not best[0])
 
 
 def _passes(problem: Problem, route: str, tiling: Tiling, peak: int) -> list[Step]:

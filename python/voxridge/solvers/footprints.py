@@ -84,7 +84,7 @@ def _spectral(problem: Problem, route: str, tiling: Tiling) -> _Moments:
     k, scored, folds = rank(problem, problem.longest_train), _scored(problem), tiling.folds
     last = n_passes(problem, route, tiling) == 1
     if route.startswith("primal"):
-        q = 8 * p * p  # in float64: with an ill-conditioned Gram, X'Y needs it
+        q: float = 8 * p * p  # in float64: with an ill-conditioned Gram, X'Y needs it
         factor = q + s * k * (k + scored)
         one = 8 * p * p + 8 * p * k + 8 * k * scored + 8 * k * k
         full, streamed = 8 * p * p, 0 if problem.features_in_memory else 8 * p * p
@@ -107,8 +107,10 @@ def _leave_out(problem: Problem, route: str, tiling: Tiling) -> _Moments:
     n, p, s = problem.n, problem.p, problem.itemsize
     k, longest = components(problem, route), max(f.held_out for f in problem.fold_sizes)
     copy = s if s < 8 else 0  # V in the working precision, beside the float64 one
+    making: float
+    held: float
     if route.startswith("dual"):
-        making = 24.0 * n * n
+        making = 24 * n * n
         held = (8 + copy) * n * n
     elif route.startswith("primal"):
         turned = 8 * p * p + 8 * p * k + 8 * min(n, _TURNED_ROWS) * 2 * k
@@ -122,7 +124,7 @@ def _leave_out(problem: Problem, route: str, tiling: Tiling) -> _Moments:
     factors = _fold_factors(problem, route, tiling)
     blocks = 8 * longest * (2 * k + 4 * longest) if longest > 1 else 16 * k * n
     wide = 8 if exact_share(problem, route) else s
-    per_target = s * (2 * k + n)
+    per_target: float = s * (2 * k + n)
     if wide > s:  # once more in float64, the targets too
         per_target += 8 * (2 * k + 2 * n)
     if problem.sample_weight:

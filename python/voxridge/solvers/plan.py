@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from voxridge.solvers.candidates import ROUTES, Candidate, cheapest, eigh_order, takes
+from voxridge.solvers.candidates import ROUTES, Candidate, best_tiling, eigh_order, takes
 from voxridge.solvers.costs import PANEL
 from voxridge.solvers.memory import available_memory, in_words, parse_memory, resident_memory
 from voxridge.solvers.problem import Problem
@@ -117,7 +117,8 @@ def make_plan(
     n_targets_batch: int | None = None,
     machine: Machine | None = None,
 ) -> Plan:
-    """Choose the fastest route (or the one asked for) and tiles that keep the process within the limit.
+    """Choose the fastest route (or the one asked for) and tiles that keep the process within the limit; twice
+    the memory must save 7 % of the time.
 
     Parameters
     ----------
@@ -161,14 +162,16 @@ def make_plan(
             f"solver={solver!r} needs eigenvectors of order {max(orders.values()):,}, and 32-bit LAPACK "
             f'ends at {machine.eigh_order:,}; use "auto" or "cholesky"'
         )
-    spare = None if memory_limit is None else memory_limit - resident
-    found = {route: cheapest(problem, route, machine.rates, spare, n_targets_batch) for route in possible}
+    found = {
+        route: best_tiling(problem, route, machine.rates, resident, memory_limit, n_targets_batch)
+        for route in possible
+    }
     fitting = [candidate for candidate in found.values() if candidate.fits]
     if not fitting:
         raise _too_small(memory_limit, resident, list(found.values()))
-    chosen = min(fitting, key=lambda candidate: candidate.seconds)
+    chosen = min(fitting, key=lambda candidate: candidate.cost)
     rejected = [
-        (route, _why_not(found.get(route), orders[route], machine, resident))
+        (route, _why_not(found.get(route), chosen, orders[route], machine))
         for route in routes
         if route != chosen.route
     ]
@@ -206,26 +209,29 @@ def _this_machine(problem: Problem, routes: list[str]) -> Machine:
     """Measured where the fit takes longer than that. No limit of memory enters, so that more memory cannot
     change the rates."""
     here = assumed()
-    if any(cheapest(problem, route, here.rates, None).seconds < _WORTH_MEASURING for route in routes):
+    if any(best_tiling(problem, route, here.rates, 0, None).seconds < _WORTH_MEASURING for route in routes):
         return here
     return measured()
 
 
 def _too_small(limit: int | None, resident: int, candidates: list[Candidate]) -> MemoryError:
-    best = min(candidates, key=lambda candidate: candidate.least_bytes)
-    least = resident + best.least_bytes
+    best = min(candidates, key=lambda candidate: candidate.least)
+    least = best.least
     return MemoryError(
         f"memory_limit={limit} bytes is too small: the fit needs at least {least} bytes ({in_words(least)}), "
         f"by the route {best.route}; the process holds {in_words(resident)} before it begins"
     )
 
 
-def _why_not(candidate: Candidate | None, order: int, machine: Machine, resident: int) -> str:
+def _why_not(candidate: Candidate | None, chosen: Candidate, order: int, machine: Machine) -> str:
     if candidate is None:
         return f"needs eigenvectors of order {order:,}; 32-bit LAPACK ends at {machine.eigh_order:,}"
     if not candidate.fits:
-        return f"would need {in_words(resident + candidate.least_bytes)}"
-    return f"slower: {time_in_words(candidate.seconds)}"
+        return f"would need {in_words(candidate.least)}"
+    time = time_in_words(candidate.seconds)
+    if candidate.seconds > chosen.seconds:
+        return f"slower: {time}"
+    return f"hardly faster: {time}, and {in_words(candidate.peak)}"
 
 
 def _as_plan(
@@ -246,7 +252,7 @@ def _as_plan(
         factor_bytes=memory.factors,
         tile_bytes=memory.tile,
         result_bytes=memory.results,
-        peak_bytes=resident + memory.peak,
+        peak_bytes=chosen.peak,
         resident_bytes=resident,
         reason=str(problem),
         machine=str(machine),
