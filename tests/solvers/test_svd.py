@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
+from voxridge.solvers.bases import svd_basis
 from voxridge.solvers.design import DelayedDesign
-from voxridge.solvers.svd import ChunkedSVD, chunked_svd, svd_components, svd_of_design
+from voxridge.solvers.svd import ChunkedSVD, chunked_svd, svd_of_design
 from voxridge.streams import as_source
 from voxridge.testing import DESIGNS, delayed_matrix, make_design, relative_error, textbook_ridge, tolerance
 
@@ -388,7 +389,7 @@ def test_any_design_with_rows(shape: tuple[int, int]) -> None:
     check_vectors(svd, x - x.mean(axis=0))
 
 
-# What a ridge solver takes from it
+# What the ridge solver takes from it
 
 
 @pytest.mark.parametrize("width", [8, 60])
@@ -397,23 +398,18 @@ def test_components_solve_ridge(width: int, alpha: float) -> None:
     rng = np.random.default_rng(8)
     features = rng.standard_normal((sum(RUNS), width)) + 1
     y = rng.standard_normal((sum(RUNS), 3))
-    parts = svd_components(DelayedDesign(features, DELAYS, RUNS), rows_per_chunk=33)
-    assert parts.vt is not None
-    x = delayed_matrix(features, DELAYS, RUNS)
-    assert parts.b.shape == (sum(RUNS), parts.rank)
-    assert parts.b.T.flags.c_contiguous
-    assert np.abs(parts.b.T @ parts.b - np.diag(parts.l)).max() < 1e-13 * parts.l[0]
-    coef = parts.vt.T @ ((parts.b.T @ (y - y.mean(axis=0))) / (parts.l + alpha)[:, None])
-    expected, _ = textbook_ridge(x, y, alpha)
+    basis = svd_basis(DelayedDesign(features, DELAYS, RUNS), fit_intercept=True)
+    coef = np.empty((features.shape[1] * len(DELAYS), 3))
+    basis.weights(basis.smoother.project(y - y.mean(axis=0)), np.full(3, alpha), coef)
+    expected, _ = textbook_ridge(delayed_matrix(features, DELAYS, RUNS), y, alpha)
     assert relative_error(coef, expected) < 1e-9
 
 
 def test_components_drop_rounding() -> None:
-    x = make_design("duplicated", 60, 20)
-    parts = svd_components(DelayedDesign(x), compute_vt=False)
-    assert parts.rank == 10
-    assert parts.vt is None
-    assert parts.l.min() > 1e-3 * parts.l.max()
+    basis = svd_basis(DelayedDesign(make_design("duplicated", 60, 20)), fit_intercept=True)
+    values = basis.smoother.values
+    assert basis.smoother.rank == 10
+    assert values.min() > 1e-3 * values.max()
 
 
 def test_vectors_are_left_out_on_request() -> None:

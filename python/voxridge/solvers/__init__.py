@@ -8,11 +8,14 @@ from typing import Any
 
 _HOME = {
     "BootstrapRidgeResult": "bootstrap",
+    "ChunkedSVD": "svd",
     "DelayedDesign": "design",
     "Fold": "folds",
     "RidgeCVResult": "ridge_cv",
     "Targets": "tiles",
+    "StreamedDesign": "stream_design",
     "bootstrap_ridge": "bootstrap",
+    "chunked_svd": "svd",
     "delayed_gram": "gram",
     "delayed_kernel": "gram",
     "leave_one_out": "loo",

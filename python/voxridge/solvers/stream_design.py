@@ -89,7 +89,7 @@ class StreamedDesign:
         self.offsets: list[int] = run_offsets(source.runs if runs is None else runs, source.shape[0])
         self.delays: tuple[int, ...] = check_delays(delays, np.diff(self.offsets).tolist())
         self.rows_per_chunk, self.columns_per_chunk = rows_per_chunk, columns_per_chunk
-        self._between_passes = between_passes or (lambda: None)
+        self.between_passes = between_passes or (lambda: None)
 
     @property
     def n_samples(self) -> int:
@@ -108,7 +108,7 @@ class StreamedDesign:
 
     def chunks(self, ranges: Ranges | None = None) -> Iterator[Chunk]:
         """The design in pieces, in order; chunks without a row of ``ranges`` are not read."""
-        self._between_passes()
+        self.between_passes()
         wanted = self.everything() if ranges is None else ranges
         pieces = [
             (begin, min(begin + self.rows_per_chunk, self.n_samples))
@@ -162,7 +162,7 @@ class StreamedDesign:
         return out
 
     def _column_groups(self) -> Iterator[Floating]:
-        self._between_passes()
+        self.between_passes()
         step = self.columns_per_chunk
 
         def read(begin: int) -> Floating:

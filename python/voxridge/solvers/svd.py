@@ -70,32 +70,6 @@ class ChunkedSVD:
         return int((self.s > max(self.shape) * EPS * self.s.max(initial=0.0)).sum())
 
 
-@dataclass(frozen=True)
-class Components:
-    """A centred design in its principal components, ``A = b vt``: what a ridge solver needs of an SVD.
-
-    Attributes
-    ----------
-    b : ndarray (n_samples, rank) float64, columns contiguous
-        ``u diag(s)``: orthogonal columns of squared length ``l``.
-    l : ndarray (rank,) float64, falling, all > 0
-        Eigenvalues of A'A.
-    vt : ndarray (rank, n_columns) float64, or None
-    mean : ndarray (n_columns,) float64
-    n_passes : int
-    """
-
-    b: Floating
-    l: Floating
-    vt: Floating | None
-    mean: Floating
-    n_passes: int
-
-    @property
-    def rank(self) -> int:
-        return int(self.l.size)
-
-
 def chunked_svd(
     features: Any,
     delays: Sequence[int] = (0,),
@@ -254,35 +228,6 @@ def svd_of_design(
         if n_components is None or (n_iter + 1) * (n_components + OVERSAMPLING) >= job.smaller:
             return job.full(refine, n_components or job.smaller)
         return job.leading(n_components, n_iter, seed)
-
-
-def svd_components(
-    design: RowDesign,
-    *,
-    center: bool = True,
-    root: Floating | None = None,
-    compute_vt: bool = True,
-    refine: bool | None = None,
-    rows_per_chunk: int | None = None,
-    memory_limit: Any = None,
-    report: Report | None = None,
-) -> Components:
-    """Principal components of a design without forming its Gram: directions up to rounding (``max(n, p) eps
-    s_max``) are dropped. Arguments and errors are those of :func:`svd_of_design`."""
-    svd = svd_of_design(
-        design,
-        center=center,
-        root=root,
-        compute_vt=compute_vt,
-        refine=refine,
-        rows_per_chunk=rows_per_chunk,
-        memory_limit=memory_limit,
-        report=report,
-    )
-    assert svd.u is not None
-    b, s = svd.u[:, : svd.rank], svd.s[: svd.rank]
-    b *= s
-    return Components(b, s**2, None if svd.vt is None else svd.vt[: svd.rank], svd.mean, svd.n_passes)
 
 
 @dataclass

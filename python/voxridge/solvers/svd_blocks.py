@@ -102,6 +102,7 @@ class RowBlocks:
         return [(slice(0, end - begin), slice(begin, end))]
 
     def __iter__(self) -> Iterator[Floating]:
+        _require_unchanged(self.design)
         jobs = (partial(self._read, number) for number in range(len(self)))
         with _ahead(self.design, jobs) as blocks:
             for number, raw in enumerate(blocks):
@@ -175,6 +176,7 @@ class ColumnBlocks:
         return [(slice(here, here + height), slice(there, there + height)) for here, there in firsts]
 
     def __iter__(self) -> Iterator[Floating]:
+        _require_unchanged(self.design)
         jobs = (partial(self._read, number) for number in range(len(self)))
         with _ahead(self.design, jobs) as blocks:
             for number, raw in enumerate(blocks):
@@ -261,6 +263,13 @@ def _mirror(n: int, root: Floating | None) -> Floating:
     m /= np.linalg.norm(m)
     m[0] += 1.0  # entries are not negative: nothing cancels
     return np.asarray(m / np.linalg.norm(m))
+
+
+def _require_unchanged(design: RowDesign) -> None:
+    """Ask a design whose features lie in files whether they are still what they were."""
+    check = getattr(design, "between_passes", None)
+    if check is not None:
+        check()
 
 
 def _ahead(
