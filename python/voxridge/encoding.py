@@ -45,7 +45,9 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     alphas : sequence of float, default np.logspace(0, 8, 20)
-        Penalties, as in scikit-learn. (Code of the HuthLab lineage passes a and penalises a**2.)
+        Penalties, as in scikit-learn. (Code of the HuthLab lineage passes a and penalises a**2:
+        ``solvers.squared_alphas`` converts.) ``solvers.relative_alphas`` gives a grid in multiples of the
+        mean or the largest eigenvalue of the features.
     delays : sequence of int, default (1, 2, 3, 4)
         In samples (TRs); nothing crosses a run boundary.
     cv : "leave-one-run-out", "leave-one-out", "gcv", int, splitter, or iterable of (train, test)
