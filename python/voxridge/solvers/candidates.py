@@ -26,7 +26,8 @@ _CHUNK_BYTES = 256 * 2**20  # larger chunks of features are read no faster
 @dataclass(frozen=True)
 class Candidate:
     """A route with its best tiling within the limit; where none fits, with the one that needs the least
-    memory. ``peak`` and ``least`` are bytes of the whole process."""
+    memory. Bytes are of the whole process: ``peak`` as expected, ``least`` at worst, which is what limits
+    are held against."""
 
     route: str
     tiling: Tiling
@@ -34,12 +35,13 @@ class Candidate:
     seconds: float
     memory: Footprint
     peak: int
+    worst: int
     least: int
     fits: bool
 
     @property
     def cost(self) -> float:
-        return cost_of(self.seconds, self.peak)
+        return cost_of(self.seconds, self.worst)
 
 
 def cost_of(seconds: float, peak: int) -> float:
@@ -64,12 +66,13 @@ def best_tiling(
     fixed = once(problem, route)
     fixed_seconds = sum(rates.seconds(step) for step in fixed)
     for tiling in tilings(problem, route, asked_tile):
-        added = footprint(problem, route, tiling).peak
-        peak = resident + added
-        least = peak if least is None else min(least, peak)
-        fits = limit is None or peak <= limit
-        seconds = fixed_seconds + sum(rates.seconds(step) for step in _passes(problem, route, tiling, added))
-        key = (not fits, cost_of(seconds, peak) if fits else peak, peak, tiling)
+        memory = footprint(problem, route, tiling)
+        peak, worst = resident + memory.peak, resident + memory.worst
+        least = worst if least is None else min(least, worst)
+        fits = limit is None or worst <= limit
+        passing = _passes(problem, route, tiling, memory.peak)
+        seconds = fixed_seconds + sum(rates.seconds(step) for step in passing)
+        key = (not fits, cost_of(seconds, worst) if fits else worst, worst, tiling)
         if best is None or key < best:
             best = key
     assert best is not None
@@ -78,7 +81,8 @@ def best_tiling(
     memory = footprint(problem, route, tiling)
     steps = (*fixed, *_passes(problem, route, tiling, memory.peak))
     seconds = sum(rates.seconds(step) for step in steps)
-    return Candidate(route, tiling, steps, seconds, memory, resident + memory.peak, least, fits=not best[0])
+    peak, worst = resident + memory.peak, resident + memory.worst
+    return Candidate(route, tiling, steps, seconds, memory, peak, worst, least, fits=not best[0])
 
 
 def _passes(problem: Problem, route: str, tiling: Tiling, peak: int) -> list[Step]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from voxridge.solvers.costs import Tiling, components, exact_share, n_passes, rank, split_route, weights_size
 from voxridge.solvers.problem import Problem
 
-BASE = 32 * 2**20  # BLAS's own buffers, Python objects, what the allocator does not give back
+BASE = 24 * 2**20  # BLAS's own buffers, Python objects, what the allocator does not give back
 _KERNEL_CHUNK = 8 * 2**22  # features that are converted at once: csrc/core/delayed_kernel.hpp
 _PANEL_ROWS = 1024  # rows of H that solvers/cholesky.py forms at once
 _TURNED_ROWS = 2048  # rows of the design that solvers/bases.py turns at once
@@ -19,12 +19,13 @@ _TURNED_ROWS = 2048  # rows of the design that solvers/bases.py turns at once
 
 class Footprint(NamedTuple):
     """Bytes of factors and of the buffers of a tile (while targets are scored), of results, and the most at
-    any moment, all of it together."""
+    any moment, all of it together: expected, and where float32 will not do for any penalty."""
 
     factors: int
     tile: int
     results: int
     peak: int
+    worst: int
 
 
 class _Moments(NamedTuple):
@@ -40,15 +41,24 @@ class _Moments(NamedTuple):
 
 def footprint(problem: Problem, route: str, tiling: Tiling) -> Footprint:
     """Memory of a fit by ``route`` with ``tiling``."""
+    share = exact_share(problem, route)
+    expected = _footprint(problem, route, tiling, share)
+    if problem.itemsize == 8 or share == 1:
+        return expected
+    return expected._replace(worst=_footprint(problem, route, tiling, 1.0).peak)
+
+
+def _footprint(problem: Problem, route: str, tiling: Tiling, share: float) -> Footprint:
+    """``share`` of the penalties need float64."""
     method = split_route(route)[1]
     if method == "spectral":
         moments = _spectral(problem, route, tiling)
     elif route == "dual-cholesky":
-        moments = _dual_cholesky(problem, tiling)
+        moments = _dual_cholesky(problem, tiling, share)
     elif method == "cholesky":
-        moments = _primal_cholesky(problem, tiling)
+        moments = _primal_cholesky(problem, tiling, share)
     else:
-        moments = _leave_out(problem, route, tiling)
+        moments = _leave_out(problem, route, tiling, share)
     s, v = problem.itemsize, problem.n_targets
     stored = problem.targets_itemsize or s
     column = weights_size(problem, route) * (8 if route == "dual-cholesky" else s)
@@ -64,8 +74,9 @@ def footprint(problem: Problem, route: str, tiling: Tiling) -> Footprint:
     weights = column * v * models if problem.weights == "memory" else 0
     tile, chunk = per_target * tiling.targets, _chunk(problem, tiling)
     making = BASE + chunk + scores + moments.making + (models - 1) * moments.held
-    passing = BASE + scores + weights + models * moments.held + tile
-    return Footprint(int(models * moments.held), int(tile), int(scores + weights), int(max(making, passing)))
+    passing_all = BASE + scores + weights + models * moments.held + tile
+    peak = int(max(making, passing_all))
+    return Footprint(int(models * moments.held), int(tile), int(scores + weights), peak, peak)
 
 
 def _chunk(problem: Problem, tiling: Tiling) -> float:
@@ -103,7 +114,7 @@ def _spectral(problem: Problem, route: str, tiling: Tiling) -> _Moments:
     return _Moments(making, held, s * 4 * k)
 
 
-def _leave_out(problem: Problem, route: str, tiling: Tiling) -> _Moments:
+def _leave_out(problem: Problem, route: str, tiling: Tiling, share: float) -> _Moments:
     n, p, s = problem.n, problem.p, problem.itemsize
     k, longest = components(problem, route), max(f.held_out for f in problem.fold_sizes)
     copy = s if s < 8 else 0  # V in the working precision, beside the float64 one
@@ -121,9 +132,9 @@ def _leave_out(problem: Problem, route: str, tiling: Tiling) -> _Moments:
         long, short = max(n, p), min(n, p)
         making = 8 * (3 * long * short + 6 * short * short)
         held = (8 + copy) * n * k + s * p * k
-    factors = _fold_factors(problem, route, tiling)
+    factors = _fold_factors(problem, tiling, share)
     blocks = 8 * longest * (2 * k + 4 * longest) if longest > 1 else 16 * k * n
-    wide = 8 if exact_share(problem, route) else s
+    wide = 8 if share else s
     per_target: float = s * (2 * k + n)
     if wide > s:  # once more in float64, the targets too
         per_target += 8 * (2 * k + 2 * n)
@@ -133,31 +144,31 @@ def _leave_out(problem: Problem, route: str, tiling: Tiling) -> _Moments:
     return _Moments(making, held + factors, per_target, 3 * wide * longest, s * k)
 
 
-def _fold_factors(problem: Problem, route: str, tiling: Tiling) -> float:
+def _fold_factors(problem: Problem, tiling: Tiling, share: float) -> float:
     """H and the inverse of every fold: of the penalties held in the working precision, of one in float64."""
     squares = sum(f.held_out**2 * f.count for f in problem.fold_sizes)
     if all(f.held_out == 1 for f in problem.fold_sizes):
         return 16.0 * problem.n * tiling.alphas
-    size = 8 if exact_share(problem, route) else problem.itemsize
+    size = (1 - share) * problem.itemsize + share * 8
     return 2.0 * squares * (size * tiling.alphas + 8)
 
 
-def _dual_cholesky(problem: Problem, tiling: Tiling) -> _Moments:
+def _dual_cholesky(problem: Problem, tiling: Tiling, share: float) -> _Moments:
     n, s = problem.n, problem.itemsize
     longest = max(f.held_out for f in problem.fold_sizes)
     kernel = 8 * n * n
-    factors = _fold_factors(problem, "dual-cholesky", tiling)
+    factors = _fold_factors(problem, tiling, share)
     making = kernel + max(min(_KERNEL_CHUNK, 8 * n * problem.n_features), factors + 40 * longest * longest)
     held = kernel + factors + 8 * min(_PANEL_ROWS, n) * n
     per_target = (s * n if s < 8 else 0) + 8 * (2 if s < 8 else 1) * n  # the targets and H y, in float64 too
     return _Moments(making, held, per_target, 24 * longest)
 
 
-def _primal_cholesky(problem: Problem, tiling: Tiling) -> _Moments:
+def _primal_cholesky(problem: Problem, tiling: Tiling, share: float) -> _Moments:
     n, p, s = problem.n, problem.p, problem.itemsize
     longest = max(f.held_out for f in problem.fold_sizes)
     gram = 8 * p * p
-    factors = _fold_factors(problem, "primal-cholesky", tiling)
+    factors = _fold_factors(problem, tiling, share)
     solved = 24 * min(longest, _PANEL_ROWS) * p
     streamed = 0 if problem.features_in_memory else gram
     making = gram + max(streamed, factors + 40 * longest * longest + solved)

@@ -33,8 +33,9 @@ class Plan:
     """Route and tiles of a fit, with what they cost; ``print(plan)`` shows all of it.
 
     ``peak_bytes`` is the resident memory that the whole process is expected to reach: ``resident_bytes``,
-    which it held when the plan was made, and what the fit adds. ``seconds`` is the expected time on
-    ``machine``; ``steps`` adds up to it.
+    which it held when the plan was made, and what the fit adds. ``worst_bytes`` is what it would take if
+    float32 did not do for any penalty; memory limits are held against it. ``seconds`` is the expected time
+    on ``machine``; ``steps`` adds up to it.
     """
 
     route: str
@@ -50,6 +51,7 @@ class Plan:
     tile_bytes: int
     result_bytes: int
     peak_bytes: int
+    worst_bytes: int
     resident_bytes: int
     reason: str
     machine: str
@@ -100,10 +102,11 @@ class Plan:
             ("buffers of a tile", in_words(self.tile_bytes)),
             ("results", in_words(self.result_bytes)),
             ("peak memory", f"{in_words(self.peak_bytes)} of the whole process"),
+            ("  at worst", in_words(self.worst_bytes)),
             ("expected time", f"{time_in_words(self.seconds)} on {self.machine}"),
         ]
         for name, flops, seconds in self.summary():
-            work = f"{flops:.3g} flops" if flops else "memory or files"
+            work = f"{flops:.3g} flops" if flops else "files or memory"
             rows.append((f"  {name}", f"{time_in_words(seconds):<12}{work}"))
         rows += [(f"not {route}", why) for route, why in self.rejected]
         return "\n".join(f"{name:<24}{value}" for name, value in rows)
@@ -253,6 +256,7 @@ def _as_plan(
         tile_bytes=memory.tile,
         result_bytes=memory.results,
         peak_bytes=chosen.peak,
+        worst_bytes=chosen.worst,
         resident_bytes=resident,
         reason=str(problem),
         machine=str(machine),
