@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,9 +17,10 @@ from voxridge._warnings import (
     RankDeficientWarning,
     SmallFoldWarning,
 )
+from voxridge.solvers.checkpoint import read_fit
 from voxridge.solvers.design import DelayedDesign, Design
 from voxridge.solvers.folds import Fold, make_folds
-from voxridge.solvers.memory import default_limit, parse_memory, resident_memory
+from voxridge.solvers.memory import available_memory, default_limit, parse_memory, resident_memory
 from voxridge.solvers.ridge_cv import RidgeCVResult, Settings, Storage, check_settings
 from voxridge.solvers.stream_design import StreamedDesign
 from voxridge.solvers.tiles import Targets
@@ -69,10 +70,13 @@ def make_job(
     """Check the parameters and put the pieces together. ``scan`` None: the responses were not looked at,
     which will do for a plan. ``read`` False leaves features where they are."""
     resolve_device(model.device)
+    kept = None if model.checkpoint is None else read_fit(model.checkpoint)
     limit = parse_memory(model.memory_limit)
-    limit = default_limit() if limit is None else limit
+    if limit is None:  # what was begun may use the last byte
+        limit = default_limit() if kept is None else resident_memory() + available_memory()
     dtype = np.result_type(y.dtype, *(x.dtype for x in sources))
-    designs = [_design(x, model.delays, dtype, limit, read) for x in sources]
+    whole = {} if kept is None else dict(enumerate(kept["identity"].get("features_in_memory", ())))
+    designs = [_design(x, model.delays, dtype, limit, read, whole.get(i)) for i, x in enumerate(sources)]
     folds = _folds(model, y, max(abs(delay) for delay in designs[0].delays))
     targets = _targets(y, scan)
     gcv, alone = model.cv == "gcv", isinstance(model.cv, str) and model.cv == "leave-one-out"
@@ -113,9 +117,14 @@ def _folds(model: EncodingRidge, y: Source, longest_delay: int) -> list[Fold]:
     return folds
 
 
-def _design(x: Source, delays: Sequence[int], dtype: Any, limit: int, read: bool) -> Design:
-    size = x.shape[0] * x.shape[1] * np.dtype(dtype).itemsize
-    if x.in_memory or (read and size <= _WHOLE_SHARE * max(0, limit - resident_memory())):
+def _design(
+    x: Source, delays: Sequence[int], dtype: Any, limit: int, read: bool, whole: bool | None
+) -> Design:
+    """``whole``: whether the fit that is resumed had the features in memory; None for a new one."""
+    if whole is None:
+        size = x.shape[0] * x.shape[1] * np.dtype(dtype).itemsize
+        whole = size <= _WHOLE_SHARE * max(0, limit - resident_memory())
+    if x.in_memory or (read and whole):
         return DelayedDesign(x.read().astype(dtype, copy=False), delays, x.runs)
     return StreamedDesign(x, delays, x.runs, dtype=dtype, between_passes=_unchanged(x))
 
@@ -131,6 +140,17 @@ def _targets(y: Source, scan: TargetScan | None) -> Targets:
         in_memory=y.in_memory,
         between_passes=None if y.in_memory else _unchanged(y),
     )
+
+
+def watch(*sources: Source) -> Callable[[], None]:
+    """A check that raises where a file of the sources has changed since."""
+    checks = [_unchanged(source) for source in sources if not source.in_memory]
+
+    def check() -> None:
+        for unchanged in checks:
+            unchanged()
+
+    return check
 
 
 def _unchanged(source: Source) -> Any:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
-from voxridge._encoding_job import Job, make_job, paired_sources, warn_of
+from voxridge._encoding_job import Job, make_job, paired_sources, warn_of, watch
 from voxridge._progress import Progress
 from voxridge.science.scores import correlation_score, r2_score
 from voxridge.solvers.design import DelayedDesign, Design
@@ -179,10 +179,12 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
         self
         """
         x, y = paired_sources(features, responses, runs)
+        unchanged = watch(x, y)
         check_finite(x)
         scan = scan_targets(y)
         scan.require_valid("responses")
         job = make_job(self, [x], y, scan=scan, sample_weight=sample_weight)
+        unchanged()  # from here on the fit sees to it
         with Progress(self.progress) as report:
             result = fit_designs(job.designs, job.targets, job.settings, job.storage, report)[0]
         self._keep(job.designs[0], result, scan, job)
@@ -264,11 +266,13 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
             design: Design = DelayedDesign(x.read().astype(dtype, copy=False), weights.delays, x.runs)
         else:
             design = StreamedDesign(x, weights.delays, x.runs, dtype=dtype)
-        for begin, end, tile in weights.prediction_tiles(design):
-            tile += self.intercept_[begin:end]
-            sink.write(begin, end, tile)
-        sink.finish()
-        sink.close()
+        try:
+            for begin, end, tile in weights.prediction_tiles(design):
+                tile += self.intercept_[begin:end]
+                sink.write(begin, end, tile)
+            sink.finish()
+        finally:
+            sink.close()
         return sink.result
 
     def score(

@@ -51,7 +51,7 @@ def test_cross_kernel(delays: tuple[int, ...], rows_per_chunk: int, rng: np.rand
     )
 
 
-def test_the_source_is_asked_before_every_pass(rng: np.random.Generator) -> None:
+def test_the_source_is_asked_before_and_after_every_pass(rng: np.random.Generator) -> None:
     passes = []
     design = StreamedDesign(
         as_source(rng.standard_normal((10, 3)), name="features"),
@@ -59,4 +59,4 @@ def test_the_source_is_asked_before_every_pass(rng: np.random.Generator) -> None
     )
     design.kernel()
     design.gram(design.everything())
-    assert len(passes) == 2
+    assert len(passes) == 4

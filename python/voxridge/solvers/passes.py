@@ -18,6 +18,8 @@ from voxridge.streams.sink_base import Sink
 
 Floating = NDArray[Any]
 
+WRITTEN = ".alpha"  # the ending of what only those records hold whose tile's weights were written, too
+
 
 @dataclass
 class Fit:
@@ -29,6 +31,7 @@ class Fit:
     scores: Floating  # (n_alphas, n_targets)
     alpha: Floating = field(init=False)
     mean_prediction: Floating = field(init=False)
+    n_dependent: int = 0  # as an earlier run found it
 
     def __post_init__(self) -> None:
         n_targets = self.scores.shape[1]
@@ -56,15 +59,16 @@ class Passes:
 
     def __post_init__(self) -> None:
         self._buffers = Buffers()
+        self._anew: set[int] = set()  # tiles that were worked on in this run
 
     def run(self) -> None:
         for number in range(max(fit.method.n_passes for fit in self.fits)):
             active = [fit for fit in self.fits if number < fit.method.n_passes]
             self._scoring_pass(number, active)
         if self.groups is not None:
-            for fit in self.fits:
+            for number, fit in enumerate(self.fits):
                 self._choose_by_group(fit, self.groups)
-                self._refit_groups(fit)
+                self._refit_groups(fit, number)
 
     # --- scoring
 
@@ -88,8 +92,7 @@ class Passes:
                 record[f"{i}.chosen"], record[f"{i}.scores"] = chosen, scores
                 if fit in refits:
                     self._refit_tile(fit, chosen, before, begin, end)
-                    record[f"{i}.alpha"] = fit.alpha[begin:end]
-                    record[f"{i}.mean_prediction"] = fit.mean_prediction[begin:end]
+                    record |= self._found(i, fit, begin, end)
             self._keep(number, begin, record, refits)
 
     def _refits_in(self, fit: Fit, number: int) -> bool:
@@ -147,12 +150,13 @@ class Passes:
             mean = fit.scores[:, valid].mean(axis=1) if valid.any() else np.zeros(self.alphas.size)
             fit.alpha[members] = self.alphas[best_index(mean[:, None], self.alphas)[0]]
 
-    def _refit_groups(self, fit: Fit) -> None:
+    def _refit_groups(self, fit: Fit, place: int) -> None:
         if fit.weights is None:
             return
+        fit.method.begin(fit.method.n_passes, self.report)  # lets go of the factors of the last pass
         penalties = np.unique(fit.alpha)[::-1] if fit.method.running else [np.nan]
-        for number, alpha in enumerate(penalties):
-            name = fit.method.n_passes + number
+        first = max(other.method.n_passes for other in self.fits) + place * self.alphas.size
+        for name, alpha in enumerate(penalties, first):
             todo = [tile for tile in self._tiles() if not self._resume(name, tile, [fit])]
             if todo:
                 fit.method.begin_refit(float(alpha))
@@ -162,8 +166,7 @@ class Passes:
                 which = np.ones(end - begin, dtype=bool) if np.isnan(alpha) else chosen == alpha
                 if which.any():
                     self._write(fit, chosen, which, begin, end)
-                record = {"0.alpha": chosen, "0.mean_prediction": fit.mean_prediction[begin:end]}
-                self._keep(name, begin, record, [fit])
+                self._keep(name, begin, self._found(0, fit, begin, end), [fit])
 
     # --- tiles
 
@@ -181,8 +184,20 @@ class Passes:
                 self.report(name, number / len(tiles))
                 y = self._buffers.take("y", self.targets.n_samples, end - begin, self.dtype)
                 self.targets.place(next(blocks), begin, end, y, self.centre)
+                if self.targets.between_passes is not None:
+                    self.targets.between_passes()
+                self._anew.add(begin)
                 yield begin, end, y
         self.report(name, 1.0)
+
+    @staticmethod
+    def _found(i: int, fit: Fit, begin: int, end: int) -> dict[str, Floating]:
+        """What the refit of a tile adds to its record."""
+        return {
+            f"{i}{WRITTEN}": fit.alpha[begin:end],
+            f"{i}.mean_prediction": fit.mean_prediction[begin:end],
+            f"{i}.n_dependent": np.array(fit.method.n_dependent),
+        }
 
     def _keep(self, number: int, begin: int, record: dict[str, Floating], refits: list[Fit]) -> None:
         if not self.checkpoint.active:
@@ -193,17 +208,19 @@ class Passes:
         self.checkpoint.save(number, begin, record)
 
     def _resume(self, number: int, tile: tuple[int, int], fits: list[Fit]) -> bool:
-        """Take over what an earlier run found for a tile."""
-        record = self.checkpoint.load(number, tile[0])
+        """Take over what an earlier run found for a tile. What it found behind a record that is gone does not
+        count: weights that are written now replace those."""
+        record = None if tile[0] in self._anew else self.checkpoint.load(number, tile[0])
         if record is None:
             return False
         part = slice(*tile)
         for i, fit in enumerate(fits):
             if f"{i}.chosen" in record:
                 fit.scores[record[f"{i}.chosen"], part] += record[f"{i}.scores"]
-            if f"{i}.alpha" in record:
-                fit.alpha[part] = record[f"{i}.alpha"]
+            if f"{i}{WRITTEN}" in record:
+                fit.alpha[part] = record[f"{i}{WRITTEN}"]
                 fit.mean_prediction[part] = record[f"{i}.mean_prediction"]
+                fit.n_dependent = int(record[f"{i}.n_dependent"])
         return True
 
 

@@ -3,6 +3,7 @@ time."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import warnings
@@ -20,18 +21,19 @@ from voxridge.solvers.checkpoint import Checkpoint
 from voxridge.solvers.design import DelayedDesign, Design
 from voxridge.solvers.folds import Fold
 from voxridge.solvers.heldout import Scoring
-from voxridge.solvers.leave_out_method import make_leave_out
+from voxridge.solvers.memory import resident_memory
 from voxridge.solvers.method import Method, Report
-from voxridge.solvers.passes import Fit, Passes, best_index
+from voxridge.solvers.methods import method_of
+from voxridge.solvers.passes import WRITTEN, Fit, Passes, best_index
 from voxridge.solvers.plan import Plan, Problem, make_plan
 from voxridge.solvers.rows import check_alphas
-from voxridge.solvers.spectral_method import SpectralMethod
 from voxridge.solvers.stream_design import StreamedDesign
 from voxridge.solvers.tiles import Targets
 from voxridge.solvers.trust import UntrustedFactor
-from voxridge.solvers.weights import DualWeights, PrimalWeights, Weights
+from voxridge.solvers.weights import DualWeights, FileMatrix, Matrix, PrimalWeights, Weights, can_continue
+from voxridge.streams.file_sink import FileSink
 from voxridge.streams.sink_base import Sink
-from voxridge.streams.sinks import ArraySink, as_sink
+from voxridge.streams.sinks import ArraySink
 
 Floating = NDArray[Any]
 Evaluation = Literal["folds", "pooled", "gcv"]
@@ -175,6 +177,8 @@ def solve_ridge_cv(
         memory_limit=memory_limit,
         n_targets_batch=n_targets_batch,
     )
+    if checkpoint is not None and not identity:
+        raise ValueError("checkpoint needs identity, or the records of one data set pass for another's")
     storage = Storage(weights, checkpoint, identity or {})
     return fit_designs([design], targets, settings, storage, report or (lambda step, done: None))[0]
 
@@ -257,23 +261,38 @@ class Storage:
     @property
     def kind(self) -> Any:
         """What the plan calls it."""
-        if self.weights == "none":
-            return "none"
-        return "memory" if self.weights == "memory" and self.checkpoint is None else "file"
+        return self.weights if self.weights in ("none", "memory") else "file"
 
 
 def fit_designs(
     designs: Sequence[Design], targets: Targets, settings: Settings, storage: Storage, report: Report
 ) -> list[RidgeCVResult]:
     """Fit every design to the targets, which are read once a pass for all of them together."""
-    solver = settings.solver
+    checkpoint = Checkpoint(storage.checkpoint, _identity(designs, targets, settings, storage))
+    plans = _kept_plans(checkpoint, settings) or plan_designs(designs, targets, settings, storage)
     for _ in range(4):  # leave-out -> spectral -> svd, and the svd's own error
-        plans = plan_designs(designs, targets, settings, storage, solver)
+        checkpoint.start([dataclasses.asdict(plan) for plan in plans])
         try:
-            return _run(designs, plans, targets, settings, storage, report)
+            return _run(designs, plans, targets, settings, storage, checkpoint, report)
         except np.linalg.LinAlgError as error:
             solver = _fallback(plans[0], error, settings)
+        plans = plan_designs(designs, targets, settings, storage, solver)
     raise AssertionError("every fallback was tried")
+
+
+def _kept_plans(checkpoint: Checkpoint, settings: Settings) -> list[Plan] | None:
+    """The plans that an earlier run began with: others would give other bits."""
+    if checkpoint.plans is None:
+        return None
+    plans = [Plan(**kept) for kept in checkpoint.plans]
+    needed = resident_memory() + max(plan.peak_bytes - plan.resident_bytes for plan in plans)
+    limit = settings.memory_limit
+    if limit is not None and needed > limit:
+        raise MemoryError(
+            f"checkpoint={str(checkpoint.folder)!r} was begun with a plan that needs {needed} bytes, and "
+            f"memory_limit={limit}; give as many bytes, or delete the folder to begin anew with a leaner plan"
+        )
+    return plans
 
 
 def plan_designs(
@@ -349,8 +368,7 @@ def make_method(design: Design, plan: Plan, settings: Settings) -> Method:
     common: dict[str, Any] = {"scoring": settings.scoring, "fit_intercept": settings.fit_intercept}
     if plan.method != "spectral":
         common |= {"root": settings.root, "pooled": settings.evaluation == "pooled"}
-    gcv = settings.evaluation == "gcv"
-    make = SpectralMethod if plan.method == "spectral" else make_leave_out(plan.route, gcv=gcv)
+    make = method_of(plan.route, gcv=settings.evaluation == "gcv")
     return make(design, settings.alphas, settings.folds, plan, **common)
 
 
@@ -360,44 +378,44 @@ def _run(
     targets: Targets,
     settings: Settings,
     storage: Storage,
+    checkpoint: Checkpoint,
     report: Report,
 ) -> list[RidgeCVResult]:
-    identity = _identity(designs, plans, targets, settings, storage)
-    checkpoint = Checkpoint(storage.checkpoint, identity)
     for design, plan in zip(designs, plans, strict=True):
         if isinstance(design, StreamedDesign):
             design.rows_per_chunk, design.columns_per_chunk = plan.rows_per_chunk, plan.columns_per_chunk
-    fits = []
-    for number, (design, plan) in enumerate(zip(designs, plans, strict=True)):
-        method = make_method(design, plan, settings)
-        shape = method.weights_size, targets.n_targets
-        sink = _sink(storage, shape, method.weights_dtype, number, identity)
-        fits.append(Fit(method, sink, np.zeros((settings.alphas.size, targets.n_targets))))
-    Passes(
-        fits,
-        targets,
-        settings.alphas,
-        min(plan.n_targets_batch for plan in plans),
-        settings.fit_intercept,
-        designs[0].dtype,
-        settings.groups,
-        report,
-        checkpoint,
-    ).run()
-    return [
-        _result(design, plan, fit, targets, settings, storage)
-        for design, plan, fit in zip(designs, plans, fits, strict=True)
-    ]
+    fits: list[Fit] = []
+    try:
+        for number, (design, plan) in enumerate(zip(designs, plans, strict=True)):
+            method = make_method(design, plan, settings)
+            shape = method.weights_size, targets.n_targets
+            sink = _sink(storage, shape, method.weights_dtype, number, checkpoint)
+            fits.append(Fit(method, sink, np.zeros((settings.alphas.size, targets.n_targets))))
+        Passes(
+            fits,
+            targets,
+            settings.alphas,
+            min(plan.n_targets_batch for plan in plans),
+            settings.fit_intercept,
+            designs[0].dtype,
+            settings.groups,
+            report,
+            checkpoint,
+        ).run()
+        return [
+            _result(design, plan, fit, targets, settings, storage)
+            for design, plan, fit in zip(designs, plans, fits, strict=True)
+        ]
+    finally:  # whoever keeps the traceback of an error must not keep its file locked
+        for fit in fits:
+            if fit.weights is not None:
+                fit.weights.close()
 
 
 def _identity(
-    designs: Sequence[Design],
-    plans: Sequence[Plan],
-    targets: Targets,
-    settings: Settings,
-    storage: Storage,
+    designs: Sequence[Design], targets: Targets, settings: Settings, storage: Storage
 ) -> dict[str, Any]:
-    """All that the bits of the result depend on."""
+    """All that the bits of the result depend on, beside the plan."""
     rows = hashlib.blake2b(digest_size=16)
     for fold in settings.folds:
         excluded = fold.excluded(designs[0].n_samples)
@@ -406,10 +424,11 @@ def _identity(
         rows.update(b"|" if array is None else np.ascontiguousarray(array).tobytes())
     return {
         **storage.identity,
-        "routes": [
-            (plan.route, plan.n_targets_batch, plan.folds_per_pass, plan.alphas_per_pass) for plan in plans
-        ],
         "designs": [(d.n_samples, d.n_columns, str(d.dtype), list(d.delays), d.offsets) for d in designs],
+        "features_in_memory": [isinstance(design, DelayedDesign) for design in designs],
+        "solver": settings.solver,
+        "n_targets_batch": settings.n_targets_batch,
+        "weights": storage.kind,
         "n_targets": targets.n_targets,
         "alphas": settings.alphas.tolist(),
         "scoring": settings.scoring,
@@ -421,19 +440,20 @@ def _identity(
 
 
 def _sink(
-    storage: Storage, shape: tuple[int, int], dtype: Any, number: int, identity: dict[str, Any]
+    storage: Storage, shape: tuple[int, int], dtype: Any, number: int, checkpoint: Checkpoint
 ) -> Sink | None:
     if storage.weights == "none":
         return None
-    if storage.weights == "memory" and storage.checkpoint is None:
-        return ArraySink(np.empty(shape, dtype=dtype))
-    token = None
-    path = Path(storage.weights)
-    if storage.checkpoint is not None:
-        token = hashlib.blake2b(repr(identity).encode(), digest_size=16).hexdigest()
+    if checkpoint.folder is None:
         if storage.weights == "memory":
-            path = Path(storage.checkpoint) / f"weights-{number}.npy"
-    return as_sink(path, *shape, dtype, name="weights", token=token)
+            return ArraySink(np.empty(shape, dtype=dtype))
+        return FileSink(storage.weights, shape, dtype)
+    path = Path(storage.weights)
+    if storage.weights == "memory":
+        path = checkpoint.folder / f"weights-{number}.h5"
+    if not can_continue(path, shape, dtype, checkpoint.token):
+        checkpoint.forget(WRITTEN)  # before the new file is there: its zeros are nobody's weights
+    return FileSink(path, shape, dtype, token=checkpoint.token)
 
 
 def _result(
@@ -463,7 +483,7 @@ def _result(
         plan=plan,
         weights=_weights(design, fit, storage),
         n_edge=n_edge,
-        n_dependent=fit.method.n_dependent,
+        n_dependent=max(fit.n_dependent, fit.method.n_dependent),
     )
 
 
@@ -474,6 +494,10 @@ def _weights(design: Design, fit: Fit, storage: Storage) -> Weights | None:
     if sink is None:
         return None
     sink.finish({"kind": "dual_coef" if dual else "coef", "delays": list(design.delays)})
-    if storage.weights == "memory" and storage.checkpoint is not None:
-        sink = ArraySink(np.load(sink.result))
-    return DualWeights(sink, design) if dual else PrimalWeights(sink, design.delays)
+    matrix: Matrix = sink
+    if isinstance(sink, FileSink):
+        sink.close()
+        matrix = FileMatrix(sink.result, sink.shape, sink.dtype)
+        if storage.weights == "memory":
+            matrix = ArraySink(matrix.read(0, matrix.shape[1]))
+    return DualWeights(matrix, design) if dual else PrimalWeights(matrix, design.delays)

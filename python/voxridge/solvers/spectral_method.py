@@ -63,6 +63,8 @@ class SpectralMethod:
 
     def begin(self, number: int, report: Report) -> None:
         self.factors = []
+        if number and self.engine.product_dtype is None:  # a resumed fit: the first spectrum decides it
+            self.engine.factor(self.folds[0], self.scoring)
         for i, fold in enumerate(self.folds[number * self._step : (number + 1) * self._step]):
             report("decomposing folds", (number * self._step + i) / len(self.folds))
             self.factors.append(self.engine.factor(fold, self.scoring))

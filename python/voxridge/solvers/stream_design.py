@@ -65,7 +65,7 @@ class StreamedDesign:
         How much is read at a time: rows (all columns) for Grams and products, columns (all rows) for the
         kernel. One chunk more is read ahead.
     between_passes : callable, optional
-        Called before every pass over the source; raises where the data have changed.
+        Called before and after every pass over the source; raises where the data have changed.
 
     Notes
     -----
@@ -117,6 +117,7 @@ class StreamedDesign:
         pieces = [(b, e) for b, e in pieces if any(first < e and last > b for first, last in wanted)]
         with read_ahead(partial(self._chunk, begin, end) for begin, end in pieces) as chunks:
             yield from chunks
+        self.between_passes()
 
     def _chunk(self, begin: int, end: int) -> Chunk:
         first, last = self._reach(begin, end)
@@ -135,11 +136,13 @@ class StreamedDesign:
     def rows(self, begin: int, end: int) -> Floating:
         """``X[begin:end]`` itself (end - begin, n_columns)."""
         chunk = self._chunk(begin, end)
+        self.between_passes()
         return chunk.design.rows(begin - chunk.first, end - chunk.first)
 
     def run(self, begin: int, end: int) -> DelayedDesign:
         """One run as a design in memory."""
         block = self.source.read(rows=slice(begin, end)).astype(self.dtype, copy=False)
+        self.between_passes()
         return DelayedDesign(block, self.delays)
 
     def gram(self, ranges: Ranges, dtype: Any = np.float64) -> Floating:
@@ -170,6 +173,7 @@ class StreamedDesign:
 
         with read_ahead(partial(read, begin) for begin in range(0, self.n_features, step)) as groups:
             yield from groups
+        self.between_passes()
 
     def cross_kernel_of(self, new: DelayedDesign, dtype: Any = np.float64) -> Floating:
         """``X_new X_self'`` (n_new, n_self); the delays must be the same."""

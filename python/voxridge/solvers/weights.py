@@ -5,8 +5,10 @@ The matrix may lie in memory or in a file; it is read a tile of targets at a tim
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,7 +16,8 @@ from numpy.typing import NDArray
 
 from voxridge.solvers.design import DelayedDesign, Design
 from voxridge.solvers.linalg import matmul
-from voxridge.streams.sink_base import Sink
+from voxridge.streams import as_source, check_unchanged, fingerprint
+from voxridge.streams.sink_files import matrix_file
 from voxridge.streams.sinks import ArraySink
 
 Floating = NDArray[Any]
@@ -22,10 +25,65 @@ Floating = NDArray[Any]
 _TILE_BYTES = 128 * 2**20
 
 
+class Matrix(Protocol):
+    """A (size, n_targets) matrix that is read a tile of targets at a time."""
+
+    @property
+    def shape(self) -> tuple[int, int]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    @property
+    def result(self) -> Any:
+        """The array, or the path of the file."""
+        ...
+
+    def read(self, begin: int, end: int) -> Floating:
+        """(size, end - begin), not to be written to."""
+        ...
+
+
+@dataclass
+class FileMatrix:
+    """What a :class:`~voxridge.streams.FileSink` with tiles of targets has written: opened for each read, so
+    that it can be pickled and the file stays free for others.
+
+    Raises
+    ------
+    ValueError
+        When it is read and the file is no longer the one that was written.
+    """
+
+    result: Path
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    _before: Mapping[str, Any] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.result = Path(os.path.abspath(self.result))
+        self._before = fingerprint(as_source(self.result, name="weights"))
+
+    def read(self, begin: int, end: int) -> Floating:
+        source = as_source(self.result, name="weights")
+        check_unchanged(source, self._before)
+        if self.result.suffix.lower() == ".npy":
+            return source.read(columns=slice(begin, end))
+        return source.read(rows=slice(begin, end)).T  # HDF5 holds the transpose
+
+
+def can_continue(path: str | os.PathLike[str], shape: tuple[int, int], dtype: Any, token: str) -> bool:
+    """Whether a FileSink of these arguments would find tiles of an earlier run; nothing is changed."""
+    target = Path(os.path.realpath(path))
+    file = matrix_file(target, shape, np.dtype(dtype), True, "data")
+    places = target.with_name(f"{target.name}.partial"), target
+    return any(place.is_file() and file.find(place, token) is not None for place in places)
+
+
 class Weights(Protocol):
     """A map from delayed features to targets, without the intercept."""
 
-    matrix: Sink
+    matrix: Matrix
 
     @property
     def delays(self) -> tuple[int, ...]: ...
@@ -40,7 +98,7 @@ class Weights(Protocol):
     def prediction_tiles(self, design: Design) -> Iterator[tuple[int, int, Floating]]: ...
 
 
-def in_memory(matrix: Floating) -> Sink:
+def in_memory(matrix: Floating) -> Matrix:
     """An array (size, n_targets) as the weights classes take it."""
     return ArraySink(matrix)
 
@@ -60,7 +118,7 @@ def coefficients(weights: Weights) -> Floating:
 class PrimalWeights:
     """``X -> X coef`` with ``matrix`` holding coef (p, n_targets)."""
 
-    matrix: Sink
+    matrix: Matrix
     delays: tuple[int, ...]
 
     @property
@@ -87,7 +145,7 @@ class DualWeights:
     """``X -> X X_train' dual`` with ``matrix`` holding dual (n_train, n_targets): smaller than coefficients
     where there are more columns than samples."""
 
-    matrix: Sink
+    matrix: Matrix
     train: Design
 
     @property
@@ -133,7 +191,7 @@ class DualWeights:
         return kernel
 
 
-def _tiles(matrix: Sink, rows: int) -> Iterator[tuple[int, int]]:
+def _tiles(matrix: Matrix, rows: int) -> Iterator[tuple[int, int]]:
     n_targets = matrix.shape[1]
     step = max(512, _TILE_BYTES // max(1, rows * matrix.dtype.itemsize) // 512 * 512)
     for begin in range(0, n_targets, step):
