@@ -33,6 +33,17 @@ The study file is TOML; relative paths start at its folder:
   responses = "sub-01/chapter-1.npy" # or .h5/.hf5 with dataset "data", .npz, .txt, .csv
 """
 
+_FIT_HELP = """\
+One file per run, or one file and the lengths of its runs:
+
+  voxridge fit --features story-*.h5 --responses bold-*.h5 -o fit.h5
+  voxridge fit --features features.h5 --responses responses.h5 --runs 300,280,310 -o fit.h5 \\
+      --memory-limit 8GB --weights weights.h5 --checkpoint going-on
+
+The fit holds its weights too, unless --weights is "none". Warnings go to standard error.
+"""
+_NAMED_CV = ("leave-one-run-out", "leave-one-out", "gcv")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status (0 done, 1 bad input, 130 interrupted)."""
@@ -40,8 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except KeyboardInterrupt:
-        resumes = getattr(options, "resumes", False)
-        hint = "; what is finished is kept, the same command goes on from there" if resumes else ""
+        hint = ""
+        if getattr(options, "resumes", False):
+            hint = "; what is finished is kept, the same command goes on from there"
+        elif "checkpoint" in options:
+            hint = "; with --checkpoint FOLDER a fit can be gone on with"
         print(f"\nvoxridge: interrupted{hint}", file=sys.stderr)
         return 130
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
@@ -125,25 +139,77 @@ def _add_fit(commands: Any) -> None:
     fit = commands.add_parser(
         "fit",
         help="fit ridge models to features and responses on file",
-        description="Fit EncodingRidge to one feature file and one response file per run and save the fit.",
+        description="Fit EncodingRidge to features and responses on file and save the fit.\n"
+        "`voxridge plan` says what a fit needs before it runs.",
+        epilog=_FIT_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     fit.add_argument(
-        "--features", type=Path, nargs="+", required=True, help=".npy or HDF5 with dataset data, per run"
+        "--features",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help=".npy or HDF5 with dataset data: one file per run, or one file",
     )
     fit.add_argument(
-        "--responses", type=Path, nargs="+", required=True, help="the same runs in the same order"
+        "--responses",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="the same runs in the same order",
     )
     fit.add_argument("-o", "--out", type=Path, required=True, help="HDF5 file of the fit")
+    fit.add_argument(
+        "--runs", help="lengths of the runs in a single file, such as 300,280 (default: as in the file)"
+    )
     fit.add_argument("--delays", default="1,2,3,4", help="rows (default: 1,2,3,4)")
     fit.add_argument(
         "--alphas",
         default="1,1e8,17",
+        metavar="LOW,HIGH,N",
         help="lowest, highest, number; logarithmic spacing (default: 1,1e8,17)",
     )
     fit.add_argument(
+        "--relative-to",
+        choices=("mean", "largest"),
+        help="--alphas are multiples of this eigenvalue of the delayed features' Gram matrix",
+    )
+    fit.add_argument(
+        "--cv",
         "--folds",
         default="leave-one-run-out",
-        help='"leave-one-run-out" (default) or a number of contiguous folds',
+        help='"leave-one-run-out" (default), "leave-one-out", "gcv", or a number of folds',
+    )
+    fit.add_argument(
+        "--scoring",
+        choices=("correlation", "r2"),
+        default="correlation",
+        help="what chooses the penalty (default: correlation; gcv takes r2 only)",
+    )
+    fit.add_argument(
+        "--solver",
+        default="auto",
+        help='"auto" (default), "primal", "dual", "spectral", "leave-out", "cholesky", "svd", or a route '
+        "that `voxridge plan` prints",
+    )
+    fit.add_argument(
+        "--memory-limit",
+        help='of the whole process, such as "8GB" (default: what it holds and 80 %% of what is free)',
+    )
+    fit.add_argument(
+        "--weights",
+        default="memory",
+        metavar="memory|none|PATH",
+        help="where weights are kept while fitting: in memory (default); nowhere: scores and penalties only; "
+        "or in a .h5 or .npy file, tile by tile",
+    )
+    fit.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FOLDER",
+        help="keep what is found on the way; after an interruption the same command goes on from there",
     )
     fit.add_argument("--quiet", action="store_true", help="no progress bar")
     fit.set_defaults(run=_fit)
@@ -207,32 +273,65 @@ def _fit(options: argparse.Namespace) -> int:
 
     from voxridge import EncodingRidge
 
-    bounds = _numbers(options.alphas, float, "--alphas")
-    if len(bounds) != 3 or bounds[0] <= 0 or bounds[1] < bounds[0] or bounds[2] < 1:
-        raise ValueError(f"--alphas is {options.alphas!r}; give lowest,highest,number such as 1,1e8,17")
+    options.resumes = options.checkpoint is not None
     if len(options.features) != len(options.responses):
         raise ValueError(
             f"{len(options.features)} feature file(s) and {len(options.responses)} response file(s): "
             "give one of each per run"
         )
-    cv: Any = options.folds
-    if cv != "leave-one-run-out":
-        cv = _numbers(cv, int, "--folds")[0]
+    runs = None if options.runs is None else _numbers(options.runs, int, "--runs")
+    if runs is not None and len(options.features) > 1:
+        raise ValueError(
+            f"--runs {options.runs} is for a single file; with {len(options.features)} each is a run"
+        )
+    features, responses = (_one_or_list(paths) for paths in (options.features, options.responses))
+    delays = tuple(_numbers(options.delays, int, "--delays"))
     model = EncodingRidge(
-        alphas=np.logspace(np.log10(bounds[0]), np.log10(bounds[1]), int(bounds[2])),
-        delays=tuple(_numbers(options.delays, int, "--delays")),
-        cv=cv,
+        alphas=_grid(options, features, delays, runs),
+        delays=delays,
+        cv=options.cv if options.cv in _NAMED_CV else _numbers(options.cv, int, "--cv")[0],
+        scoring=options.scoring,
+        solver=options.solver,
+        memory_limit=options.memory_limit,
+        weights=options.weights,
+        checkpoint=None if options.checkpoint is None else str(options.checkpoint),
         progress=not options.quiet,
     )
-    model.fit([str(path) for path in options.features], [str(path) for path in options.responses])
+    model.fit(features, responses, runs=runs)
     model.save(options.out)
     best = model.best_cv_scores_
+    measure = "r" if options.scoring == "correlation" else "R2"
     print(
-        f"{best.size} target(s), mean cross-validated r = {np.nanmean(best):.4f} at the penalty chosen "
-        "per target"
+        f"{best.size} target(s), mean cross-validated {measure} = {np.nanmean(best):.4f} at the penalty "
+        f"chosen per target (route {model.plan_.route})"
     )
+    if options.resumes:
+        print(f"The checkpoint is no longer needed: {options.checkpoint}")
     print(f"Fit: {options.out}")
     return 0
+
+
+def _one_or_list(paths: Sequence[Path]) -> Any:
+    return str(paths[0]) if len(paths) == 1 else [str(path) for path in paths]
+
+
+def _grid(options: argparse.Namespace, features: Any, delays: tuple[int, ...], runs: list[int] | None) -> Any:
+    """Penalties from ``--alphas`` and ``--relative-to``, for which the features are read."""
+    import numpy as np
+
+    from voxridge.solvers import relative_alphas
+    from voxridge.solvers.stream_design import StreamedDesign
+    from voxridge.streams import as_source, check_finite
+
+    bounds = _numbers(options.alphas, float, "--alphas")
+    if len(bounds) != 3 or bounds[0] <= 0 or bounds[1] < bounds[0] or bounds[2] < 1:
+        raise ValueError(f"--alphas is {options.alphas!r}; give lowest,highest,number such as 1,1e8,17")
+    grid = np.logspace(np.log10(bounds[0]), np.log10(bounds[1]), int(bounds[2]))
+    if options.relative_to is None:
+        return grid
+    source = as_source(features, name="features", runs=runs)
+    check_finite(source)
+    return relative_alphas(grid, StreamedDesign(source, delays), options.relative_to)
 
 
 def _numbers(text: str, kind: type, option: str) -> list[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from pathlib import Path
 
 import h5py
@@ -12,6 +11,7 @@ import pytest
 
 from voxridge import EncodingRidge
 from voxridge.cli import main
+from voxridge.testing import delayed_matrix
 
 
 @pytest.mark.parametrize("command", ["demo", "study", "extract", "fit", "info"])
@@ -52,29 +52,130 @@ def test_interruption(
     assert "the same command goes on from there" in capsys.readouterr().err
 
 
-def test_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def fit_command(tmp_path: Path) -> list[str]:
+    """`voxridge fit` on three runs of 40 samples, 3 features and 2 targets."""
     rng = np.random.default_rng(0)
     paths: dict[str, list[str]] = {"features": [], "responses": []}
+    weights = rng.standard_normal((3, 2))
     for run in range(3):
         features = rng.standard_normal((40, 3))
-        responses = features @ rng.standard_normal((3, 2)) + rng.standard_normal((40, 2))
+        responses = features @ weights + rng.standard_normal((40, 2))
         np.save(tmp_path / f"features-{run}.npy", features)
         np.save(tmp_path / f"responses-{run}.npy", responses)
         for kind in paths:
             paths[kind].append(str(tmp_path / f"{kind}-{run}.npy"))
-    out = tmp_path / "fit.h5"
-    command = ["fit", "--features", *paths["features"], "--responses", *paths["responses"], "-o", str(out)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert main([*command, "--delays", "0,1", "--alphas", "1,100,3", "--quiet"]) == 0
-    assert "2 target(s)" in capsys.readouterr().out
-    assert EncodingRidge.load(out).coef_.shape == (2, 6)
-    assert main([*command, "--alphas", "1,x", "--quiet"]) == 1
+    data = ["--features", *paths["features"], "--responses", *paths["responses"]]
+    return ["fit", *data, "-o", str(tmp_path / "fit.h5"), "--delays", "0,1", "--alphas", "1,100,3", "--quiet"]
+
+
+@pytest.mark.filterwarnings("ignore::voxridge._warnings.AlphaEdgeWarning")
+def test_fit(tmp_path: Path, fit_command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(fit_command) == 0
+    assert "2 target(s), mean cross-validated r = 0." in capsys.readouterr().out
+    model = EncodingRidge.load(tmp_path / "fit.h5")
+    assert model.coef_.shape == (2, 6)
+    np.testing.assert_allclose(model.alphas_, [1, 10, 100])
+    assert main([*fit_command, "--alphas", "1,x"]) == 1
     assert "--alphas is '1,x'; give numbers" in capsys.readouterr().err
-    assert main([*command, "--alphas", "1,2", "--quiet"]) == 1
+    assert main([*fit_command, "--alphas", "1,2"]) == 1
     assert "give lowest,highest,number" in capsys.readouterr().err
-    assert main([*command[:-4], "-o", str(out)]) == 1
+    assert main([*fit_command, "--responses", str(tmp_path / "responses-0.npy")]) == 1
     assert "give one of each per run" in capsys.readouterr().err
+    assert main([*fit_command, "--runs", "60,60"]) == 1
+    assert "--runs 60,60 is for a single file; with 3 each is a run" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore::voxridge._warnings.AlphaEdgeWarning")
+def test_fit_options_are_those_of_encoding_ridge(
+    tmp_path: Path, fit_command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--cv", "gcv", "--scoring", "r2", "--solver", "svd", "--memory-limit", "4GB"]
+    assert main([*fit_command, *options, "--weights", str(tmp_path / "weights.h5")]) == 0
+    assert "mean cross-validated R2 = 0." in capsys.readouterr().out
+    model = EncodingRidge.load(tmp_path / "fit.h5")
+    given = {"cv": "gcv", "scoring": "r2", "solver": "svd", "memory_limit": "4GB", "checkpoint": None}
+    assert {name: model.get_params()[name] for name in given} == given
+    assert model.plan_.route == "svd"
+    with h5py.File(tmp_path / "weights.h5") as file:
+        np.testing.assert_array_equal(file["data"][()], model.coef_)
+    assert main([*fit_command, "--cv", "gcv"]) == 1
+    assert "scoring='correlation' must be \"r2\"" in capsys.readouterr().err
+    assert main([*fit_command, "--memory-limit", "1MB"]) == 1
+    assert "the fit needs at least" in capsys.readouterr().err
+    assert main([*fit_command, "--solver", "fastest"]) == 1
+    assert "solver='fastest' is not known" in capsys.readouterr().err
+    assert main([*fit_command, "--cv", "leave-some-out"]) == 1
+    assert "--cv is 'leave-some-out'; give" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore::voxridge._warnings.AlphaEdgeWarning")
+def test_fit_without_weights(tmp_path: Path, fit_command: list[str]) -> None:
+    assert main([*fit_command, "--weights", "none", "--folds", "3"]) == 0
+    model = EncodingRidge.load(tmp_path / "fit.h5")
+    assert np.isfinite(model.best_cv_scores_).all()
+    with pytest.raises(ValueError, match="no coefficients"):
+        _ = model.coef_
+
+
+@pytest.mark.parametrize("reference", ["mean", "largest"])
+@pytest.mark.filterwarnings("ignore::voxridge._warnings.AlphaEdgeWarning")
+def test_fit_with_penalties_relative_to_the_features(
+    tmp_path: Path, fit_command: list[str], reference: str
+) -> None:
+    assert main([*fit_command, "--relative-to", reference]) == 0
+    features = [np.load(tmp_path / f"features-{run}.npy") for run in range(3)]
+    design = delayed_matrix(np.concatenate(features), (0, 1), [40] * 3)
+    eigenvalues = np.linalg.svd(design - design.mean(axis=0), compute_uv=False) ** 2
+    expected = eigenvalues.mean() if reference == "mean" else eigenvalues.max()
+    np.testing.assert_allclose(
+        EncodingRidge.load(tmp_path / "fit.h5").alphas_, expected * np.array([1, 10, 100]), rtol=1e-5
+    )
+
+
+@pytest.mark.filterwarnings("ignore::voxridge._warnings.AlphaEdgeWarning")
+def test_fit_of_one_file_with_runs(tmp_path: Path, fit_command: list[str]) -> None:
+    assert main(fit_command) == 0
+    expected = EncodingRidge.load(tmp_path / "fit.h5")
+    command = ["fit", "-o", str(tmp_path / "one.h5"), "--runs", "40,40,40", *fit_command[-5:]]
+    for kind in ("features", "responses"):
+        with h5py.File(tmp_path / f"{kind}.h5", "w") as file:
+            file["data"] = np.concatenate([np.load(tmp_path / f"{kind}-{run}.npy") for run in range(3)])
+        command += [f"--{kind}", str(tmp_path / f"{kind}.h5")]
+    assert main(command) == 0
+    np.testing.assert_array_equal(EncodingRidge.load(tmp_path / "one.h5").cv_scores_, expected.cv_scores_)
+
+
+@pytest.mark.filterwarnings("ignore::voxridge._warnings.AlphaEdgeWarning")
+def test_an_interrupted_fit_goes_on_from_its_checkpoint(
+    tmp_path: Path,
+    fit_command: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    command = [*fit_command, "--checkpoint", str(tmp_path / "begun")]
+    with monkeypatch.context() as patch:
+        patch.setattr("voxridge.encoding.EncodingRidge._keep", interrupted)  # all is computed, nothing kept
+        assert main(fit_command) == 130
+        assert "interrupted; with --checkpoint FOLDER a fit can be gone on with" in capsys.readouterr().err
+        assert main(command) == 130
+        assert "the same command goes on from there" in capsys.readouterr().err
+        assert not (tmp_path / "fit.h5").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr("voxridge.solvers.spectral_method.SpectralMethod.score", interrupted)  # no tile again
+        assert main([*command, "--solver", "spectral"]) == 1
+        assert "is of another fit" in capsys.readouterr().err
+        assert main(command) == 0
+    assert "The checkpoint is no longer needed" in capsys.readouterr().out
+    resumed = EncodingRidge.load(tmp_path / "fit.h5")
+    assert resumed.plan_.route == "primal-spectral"
+    assert main(fit_command) == 0
+    fresh = EncodingRidge.load(tmp_path / "fit.h5")
+    np.testing.assert_array_equal(resumed.coef_, fresh.coef_)
+    np.testing.assert_array_equal(resumed.cv_scores_, fresh.cv_scores_)
 
 
 @pytest.mark.slow
