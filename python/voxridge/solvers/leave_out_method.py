@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,21 +12,13 @@ from voxridge import _cpu
 from voxridge._threads import n_threads
 from voxridge.solvers.bases import (
     Basis,
-    centred_gram,
-    centred_kernel,
-    column_means,
-    constant_direction,
-    dual_basis,
-    primal_basis,
-    svd_basis,
 )
-from voxridge.solvers.cholesky import MAX_FLOAT32_CONDITION, GramSmoother, KernelSmoother
 from voxridge.solvers.design import Design
 from voxridge.solvers.folds import Fold
 from voxridge.solvers.heldout import Scoring, TargetMoments, r2
 from voxridge.solvers.leave_out import HeldOut, Leverage, held_out_predictions, held_out_sets, leverage
 from voxridge.solvers.linalg import matmul
-from voxridge.solvers.method import Buffers, Method, Report
+from voxridge.solvers.method import Buffers, Report
 from voxridge.solvers.plan import Plan
 
 Floating = NDArray[Any]
@@ -277,102 +268,6 @@ class GeneralisedCV(EigenLeaveOut):
         freedom = n - int(self.fit_intercept) - np.array([smoother.shrink(alpha).sum() for alpha in alphas])
         error = n * n * (rest + matmul(kept**2, power)) / freedom[:, None] ** 2
         return self._chosen, r2(error, np.broadcast_to(total, error.shape))
-
-
-class CholeskyLeaveOut(LeaveOutMethod):
-    """One factorisation per penalty inside one matrix; a pass is a penalty."""
-
-    running = True
-    smoother: KernelSmoother | GramSmoother
-
-    def factorise(self, index: int) -> Leverage:
-        return leverage(self.smoother, float(self.alphas[index]), self.sets)
-
-    def begin_refit(self, alpha: float) -> None:
-        self.smoother.set_penalty(alpha)
-
-
-class DualCholesky(CholeskyLeaveOut):
-    """Weights are dual coefficients ``(y - H y) / alpha``. Where K is ill-conditioned they are kept in
-    float64: they hold all that K does not explain, which the products with X must cancel."""
-
-    dual = True
-
-    @cached_property
-    def smoother(self) -> KernelSmoother:  # type: ignore[override]
-        kernel = centred_kernel(self.design, fit_intercept=self.fit_intercept, root=self.root)
-        mean = column_means(self.design, self.root) if self.fit_intercept else np.zeros(self.design.n_columns)
-        self._x_mean = self.design.xw(mean[:, None])[:, 0]
-        r = constant_direction(self.design, self.root, self.fit_intercept)
-        return KernelSmoother(kernel, dtype=self.design.dtype, root=self.root, r=r)
-
-    @property
-    def weights_dtype(self) -> np.dtype[Any]:
-        condition = self.smoother.inverse.norm / float(self.alphas.min())
-        return np.dtype(np.float64) if condition > MAX_FLOAT32_CONDITION else self.design.dtype
-
-    def load(self, y: Floating) -> None:
-        super().load(y)
-        self._smoothed: Floating | None = None
-
-    def smooth(self, leveraged: Leverage) -> Floating:
-        y = self.scaled(leveraged.dtype)
-        self._smoothed = self.smoother.smooth(y, self._take("hy", y.shape[0], y.dtype))
-        return self._smoothed
-
-    def refit(self, alphas: Floating, out: Floating) -> Floating:
-        smoothed = self._smoothed
-        if smoothed is None or smoothed.dtype != out.dtype:
-            y = self.scaled(out.dtype)
-            smoothed = self.smoother.smooth(y, self._take("hy", y.shape[0], y.dtype))
-        np.subtract(self.scaled(smoothed.dtype), smoothed, out=out)
-        if self.smoother.r is not None:  # what centring left of the mean would be divided by a small alpha
-            constant = matmul(self.smoother.r[None], out.astype(np.float64, copy=False))
-            matmul(-self.smoother.r[:, None].astype(out.dtype), constant.astype(out.dtype), out=out, beta=1.0)
-        if self.root is not None:
-            out *= self.root.astype(out.dtype)[:, None]
-        out /= out.dtype.type(self.smoother.inverse.alpha)
-        return self.mean_prediction(out)
-
-
-class PrimalCholesky(CholeskyLeaveOut):
-    """Weights are coefficients, from which H y follows."""
-
-    dual = False
-
-    @cached_property
-    def smoother(self) -> GramSmoother:  # type: ignore[override]
-        gram, self._x_mean = centred_gram(self.design, fit_intercept=self.fit_intercept, root=self.root)
-        r = constant_direction(self.design, self.root, self.fit_intercept)
-        return GramSmoother(gram, self.design, self._x_mean, root=self.root, r=r)
-
-    def load(self, y: Floating) -> None:
-        super().load(y)
-        self._coef: Floating | None = None
-
-    def smooth(self, leveraged: Leverage) -> Floating:
-        self._coef = self.smoother.coefficients(self.scaled(self.design.dtype))
-        return self.smoother.smooth(self._coef, self._take("hy", self._y.shape[0], leveraged.dtype))
-
-    def refit(self, alphas: Floating, out: Floating) -> Floating:
-        coef = (
-            self.smoother.coefficients(self.scaled(self.design.dtype)) if self._coef is None else self._coef
-        )
-        np.copyto(out, coef, casting="same_kind")
-        return self.mean_prediction(out)
-
-
-def make_leave_out(route: str, *, gcv: bool = False) -> Callable[..., Method]:
-    """The method of a route's name."""
-    if route in ("dual-cholesky", "primal-cholesky"):
-        return DualCholesky if route == "dual-cholesky" else PrimalCholesky
-    bases = {"primal-leave-out": primal_basis, "dual-leave-out": dual_basis, "svd": svd_basis}
-
-    def make(*args: Any, **options: Any) -> Method:
-        cls = GeneralisedCV if gcv else EigenLeaveOut
-        return cls(*args, make_basis=bases[route], dual=route == "dual-leave-out", **options)
-
-    return make
 
 
 def _sums(y: Floating, weights: Floating | None) -> tuple[Floating, Floating]:
