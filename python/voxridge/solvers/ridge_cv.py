@@ -3,6 +3,7 @@ time."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -10,7 +11,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +21,15 @@ from voxridge._warnings import FallbackWarning
 from voxridge.solvers.checkpoint import Checkpoint
 from voxridge.solvers.design import DelayedDesign, Design
 from voxridge.solvers.folds import Fold
+from voxridge.solvers.guarded import AllFailed, Guarded
 from voxridge.solvers.heldout import Scoring
 from voxridge.solvers.memory import resident_memory
-from voxridge.solvers.method import Method, Report
+from voxridge.solvers.method import Buffers, Method, Report
 from voxridge.solvers.methods import method_of
-from voxridge.solvers.passes import WRITTEN, Fit, Passes, best_index
+from voxridge.solvers.passes import WRITTEN, FinishedTooSoon, Fit, Passes, best_index
 from voxridge.solvers.plan import Plan, Problem, make_plan
 from voxridge.solvers.rows import check_alphas
+from voxridge.solvers.shared_plans import plan_together
 from voxridge.solvers.stream_design import StreamedDesign
 from voxridge.solvers.tiles import Targets
 from voxridge.solvers.trust import UntrustedFactor
@@ -252,9 +255,10 @@ def _groups(alpha_per_target: Any, n_targets: int) -> NDArray[np.intp] | None:
 
 @dataclass(frozen=True)
 class Storage:
-    """Where weights and intermediate results of a fit go."""
+    """Where weights and intermediate results of a fit go: ``weights`` is "memory", "none", a path, or a path
+    for each of several designs."""
 
-    weights: str | os.PathLike[str]
+    weights: str | os.PathLike[str] | tuple[Path, ...]
     checkpoint: str | os.PathLike[str] | None
     identity: dict[str, Any]
 
@@ -263,20 +267,63 @@ class Storage:
         """What the plan calls it."""
         return self.weights if self.weights in ("none", "memory") else "file"
 
+    def of_design(self, number: int) -> str | os.PathLike[str]:
+        """Where the weights of one design go."""
+        return self.weights[number] if isinstance(self.weights, tuple) else self.weights
+
+    def alone(self, number: int, solver: str) -> Storage:
+        """For one design that is fitted by itself, after others."""
+        folder = None if self.checkpoint is None else Path(self.checkpoint) / f"design-{number}-{solver}"
+        return Storage(self.of_design(number), folder, self.identity)
+
+
+class Planned(Protocol):
+    """What a plan looks at of a design."""
+
+    @property
+    def n_samples(self) -> int: ...
+
+    @property
+    def n_columns(self) -> int: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    @property
+    def delays(self) -> tuple[int, ...]: ...
+
 
 def fit_designs(
-    designs: Sequence[Design], targets: Targets, settings: Settings, storage: Storage, report: Report
+    designs: Sequence[Design],
+    targets: Targets,
+    settings: Settings,
+    storage: Storage,
+    report: Report,
+    names: Sequence[str] = (),
 ) -> list[RidgeCVResult]:
-    """Fit every design to the targets, which are read once a pass for all of them together."""
+    """Fit every design to the targets, which are read once a pass for all of them together.
+
+    A design that its route cannot be trusted with is fitted by another: of several, by itself, when the
+    others are done. ``names`` are for the warning.
+    """
+    names = names or [""] * len(designs)
     checkpoint = Checkpoint(storage.checkpoint, _identity(designs, targets, settings, storage))
     plans = _kept_plans(checkpoint, settings) or plan_designs(designs, targets, settings, storage)
     for _ in range(4):  # leave-out -> spectral -> svd, and the svd's own error
         checkpoint.start([dataclasses.asdict(plan) for plan in plans])
-        try:
-            return _run(designs, plans, targets, settings, storage, checkpoint, report)
-        except np.linalg.LinAlgError as error:
-            solver = _fallback(plans[0], error, settings)
-        plans = plan_designs(designs, targets, settings, storage, solver)
+        found = _run(designs, plans, targets, settings, storage, checkpoint, report)
+        failed = {i: error for i, error in enumerate(found) if not isinstance(error, RidgeCVResult)}
+        results = cast(list[RidgeCVResult], found)
+        if not failed:
+            return results
+        solvers = {i: _fallback(plans[i], error, settings, names[i]) for i, error in failed.items()}
+        if len(designs) > 1:
+            for i, solver in solvers.items():
+                again = dataclasses.replace(settings, solver=solver)
+                alone = storage.alone(i, solver)
+                results[i] = fit_designs([designs[i]], targets, again, alone, report, [names[i]])[0]
+            return results
+        plans = plan_designs(designs, targets, settings, storage, solvers[0])
     raise AssertionError("every fallback was tried")
 
 
@@ -296,37 +343,46 @@ def _kept_plans(checkpoint: Checkpoint, settings: Settings) -> list[Plan] | None
 
 
 def plan_designs(
-    designs: Sequence[Design],
+    designs: Sequence[Planned],
     targets: Targets,
     settings: Settings,
     storage: Storage,
     solver: str | None = None,
+    resident: int | None = None,
 ) -> list[Plan]:
-    """What :func:`fit_designs` would do."""
-    solver = settings.solver if solver is None else solver
-    return [_plan(design, targets, settings, storage, solver, len(designs)) for design in designs]
+    """What :func:`fit_designs` would do. ``resident`` is what the process holds before; None: what it holds
+    now."""
+    solver = _possible(settings.solver if solver is None else solver, settings)
+
+    def make(problem: Problem, n_targets_batch: int | None) -> Plan:
+        limit = settings.memory_limit
+        return make_plan(problem, solver=solver, memory_limit=limit, n_targets_batch=n_targets_batch)
+
+    problems = [_problem(design, targets, settings, storage, resident) for design in designs]
+    return plan_together(problems, make, settings.n_targets_batch)
 
 
-def _fallback(plan: Plan, error: np.linalg.LinAlgError, settings: Settings) -> str:
+def _fallback(plan: Plan, error: np.linalg.LinAlgError, settings: Settings, name: str) -> str:
     """The solver to try next; the SVD's own failure is final."""
     remedy = "a larger alpha avoids this"
+    whose = f"model {name!r}: " if name else ""
     if plan.method == "svd":
-        raise np.linalg.LinAlgError(f"{error}; give a larger alpha") from error
+        raise np.linalg.LinAlgError(f"{whose}{error}; give a larger alpha") from error
     untrusted = isinstance(error, UntrustedFactor)
     nothing_weaker = plan.method == "spectral" or settings.needs_leave_out
     solver = "svd" if untrusted or nothing_weaker else f"{plan.side}-spectral"
     warnings.warn(
-        f"route {plan.route} cannot be trusted: {error}. Using {solver} instead; {remedy}",
+        f"{whose}route {plan.route} cannot be trusted: {error}. Using {solver} instead; {remedy}",
         FallbackWarning,
         stacklevel=4,
     )
     return solver
 
 
-def _plan(
-    design: Design, targets: Targets, settings: Settings, storage: Storage, solver: str, n_models: int
-) -> Plan:
-    problem = Problem(
+def _problem(
+    design: Planned, targets: Targets, settings: Settings, storage: Storage, resident: int | None
+) -> Problem:
+    return Problem(
         design.n_samples,
         design.n_columns,
         targets.n_targets,
@@ -334,18 +390,12 @@ def _plan(
         settings.folds,
         design.dtype.itemsize,
         targets.in_memory,
-        features_in_memory=isinstance(design, DelayedDesign),
+        features_in_memory=not isinstance(design, StreamedDesign),
         delays=design.delays,
         weights=storage.kind,
         alpha_per_target=settings.groups is None,
         sample_weight=settings.sample_weight is not None,
-        n_models=n_models,
-    )
-    return make_plan(
-        problem,
-        solver=_possible(solver, settings),
-        memory_limit=settings.memory_limit,
-        n_targets_batch=settings.n_targets_batch,
+        resident_bytes=resident,
     )
 
 
@@ -372,7 +422,14 @@ def make_method(design: Design, plan: Plan, settings: Settings) -> Method:
     return make(design, settings.alphas, settings.folds, plan, **common)
 
 
-def _run(
+def _run(*arguments: Any) -> list[RidgeCVResult | np.linalg.LinAlgError]:
+    try:
+        return _attempt(*arguments, resume=True)
+    except FinishedTooSoon:  # a damaged record was deleted when the weights had their name already
+        return _attempt(*arguments, resume=False)
+
+
+def _attempt(
     designs: Sequence[Design],
     plans: Sequence[Plan],
     targets: Targets,
@@ -380,36 +437,58 @@ def _run(
     storage: Storage,
     checkpoint: Checkpoint,
     report: Report,
-) -> list[RidgeCVResult]:
+    *,
+    resume: bool,
+) -> list[RidgeCVResult | np.linalg.LinAlgError]:
+    """The result of every design, or why there is none."""
     for design, plan in zip(designs, plans, strict=True):
         if isinstance(design, StreamedDesign):
             design.rows_per_chunk, design.columns_per_chunk = plan.rows_per_chunk, plan.columns_per_chunk
     fits: list[Fit] = []
+    methods = _methods(designs, plans, settings, checkpoint)
     try:
-        for number, (design, plan) in enumerate(zip(designs, plans, strict=True)):
-            method = make_method(design, plan, settings)
+        for number, method in enumerate(methods):
             shape = method.weights_size, targets.n_targets
-            sink = _sink(storage, shape, method.weights_dtype, number, checkpoint)
+            sink = _sink(storage, shape, method.weights_dtype, number, checkpoint, resume)
             fits.append(Fit(method, sink, np.zeros((settings.alphas.size, targets.n_targets))))
-        Passes(
-            fits,
-            targets,
-            settings.alphas,
-            min(plan.n_targets_batch for plan in plans),
-            settings.fit_intercept,
-            designs[0].dtype,
-            settings.groups,
-            report,
-            checkpoint,
-        ).run()
+        with contextlib.suppress(AllFailed):
+            Passes(
+                fits,
+                targets,
+                settings.alphas,
+                min(plan.n_targets_batch for plan in plans),
+                settings.fit_intercept,
+                designs[0].dtype,
+                settings.groups,
+                report,
+                checkpoint,
+            ).run()
         return [
-            _result(design, plan, fit, targets, settings, storage)
-            for design, plan, fit in zip(designs, plans, fits, strict=True)
+            method.error or _result(design, plan, fit, targets, settings, storage)
+            for design, plan, fit, method in zip(designs, plans, fits, methods, strict=True)
         ]
     finally:  # whoever keeps the traceback of an error must not keep its file locked
         for fit in fits:
             if fit.weights is not None:
                 fit.weights.close()
+
+
+def _methods(
+    designs: Sequence[Design], plans: Sequence[Plan], settings: Settings, checkpoint: Checkpoint
+) -> list[Guarded]:
+    buffers = Buffers()
+    methods = []
+    for number, (design, plan) in enumerate(zip(designs, plans, strict=True)):
+        method = make_method(design, plan, settings)
+        # A tile is worked on by one method after the other: they share what they work in.
+        cast(Any, method)._buffers = buffers
+        marker = None
+        if checkpoint.folder is not None:
+            marker = checkpoint.folder / f"untrusted-{number}-{plan.route}.txt"
+        methods.append(Guarded(method, marker))
+    for guarded in methods:
+        guarded.together = methods
+    return methods
 
 
 def _identity(
@@ -440,20 +519,21 @@ def _identity(
 
 
 def _sink(
-    storage: Storage, shape: tuple[int, int], dtype: Any, number: int, checkpoint: Checkpoint
+    storage: Storage, shape: tuple[int, int], dtype: Any, number: int, checkpoint: Checkpoint, resume: bool
 ) -> Sink | None:
     if storage.weights == "none":
         return None
     if checkpoint.folder is None:
         if storage.weights == "memory":
             return ArraySink(np.empty(shape, dtype=dtype))
-        return FileSink(storage.weights, shape, dtype)
-    path = Path(storage.weights)
+        return FileSink(storage.of_design(number), shape, dtype)
+    path = Path(storage.of_design(number))
     if storage.weights == "memory":
         path = checkpoint.folder / f"weights-{number}.h5"
-    if not can_continue(path, shape, dtype, checkpoint.token):
+    resume = resume and can_continue(path, shape, dtype, checkpoint.token)
+    if not resume:
         checkpoint.forget(WRITTEN)  # before the new file is there: its zeros are nobody's weights
-    return FileSink(path, shape, dtype, token=checkpoint.token)
+    return FileSink(path, shape, dtype, token=checkpoint.token, resume=resume)
 
 
 def _result(
