@@ -19,9 +19,10 @@ from voxridge._warnings import (
 )
 from voxridge.solvers.checkpoint import read_fit
 from voxridge.solvers.design import DelayedDesign, Design
+from voxridge.solvers.fits import RidgeCVResult
 from voxridge.solvers.folds import Fold, make_folds
 from voxridge.solvers.memory import available_memory, default_limit, parse_memory, resident_memory
-from voxridge.solvers.ridge_cv import RidgeCVResult, Settings, Storage, check_settings
+from voxridge.solvers.settings import Settings, Storage, check_settings
 from voxridge.solvers.stream_design import StreamedDesign
 from voxridge.solvers.tiles import Targets
 from voxridge.streams import Source, TargetScan, as_source, check_unchanged, fingerprint, match_runs
@@ -109,8 +110,8 @@ def _folds(model: EncodingRidge, y: Source, longest_delay: int) -> list[Fold]:
     if fewest < _FEWEST_SCORED:
         small = sum(fold.validation.size < _FEWEST_SCORED for fold in folds)
         warnings.warn(
-            f"{small} of {len(folds)} folds score fewer than {_FEWEST_SCORED} samples (the fewest: {fewest}); "
-            "their scores are mostly chance; use fewer or longer folds",
+            f"{small} of {len(folds)} folds score fewer than {_FEWEST_SCORED} samples "
+            f"(the fewest: {fewest}); their scores are mostly chance; use fewer or longer folds",
             SmallFoldWarning,
             stacklevel=4,
         )

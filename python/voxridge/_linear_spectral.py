@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from voxridge._linear_cv import FoldProblem, correlation, fold_scores, r2
 from voxridge.solvers.dense import Centred, Float64Array, FloatArray, weighted_mean
 from voxridge.solvers.design import DelayedDesign
+from voxridge.solvers.fits import RidgeCVResult
 from voxridge.solvers.folds import Fold
 from voxridge.solvers.linalg import matmul
-from voxridge.solvers.ridge_cv import RidgeCVResult, solve_ridge_cv
+from voxridge.solvers.ridge_cv import solve_ridge_cv
 from voxridge.solvers.solve_ridge import RidgeSolution, solve_ridge
 from voxridge.solvers.tiles import Targets
 from voxridge.solvers.weights import coefficients

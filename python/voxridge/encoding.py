@@ -15,9 +15,9 @@ from voxridge._encoding_job import Job, make_job, paired_sources, warn_of, watch
 from voxridge._progress import Progress
 from voxridge.science.scores import correlation_score, r2_score
 from voxridge.solvers.design import DelayedDesign, Design
+from voxridge.solvers.fits import RidgeCVResult, fit_designs, plan_designs
 from voxridge.solvers.folds import Fold
 from voxridge.solvers.plan import Plan
-from voxridge.solvers.ridge_cv import RidgeCVResult, fit_designs, plan_designs
 from voxridge.solvers.rows import check_delays
 from voxridge.solvers.stream_design import StreamedDesign
 from voxridge.solvers.weights import Weights, coefficients

@@ -11,7 +11,7 @@ _HOME = {
     "ChunkedSVD": "svd",
     "DelayedDesign": "design",
     "Fold": "folds",
-    "RidgeCVResult": "ridge_cv",
+    "RidgeCVResult": "fits",
     "Targets": "tiles",
     "StreamedDesign": "stream_design",
     "bootstrap_ridge": "bootstrap",

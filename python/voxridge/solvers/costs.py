@@ -61,7 +61,7 @@ def passes(problem: Problem, route: str, tiling: Tiling) -> list[Step]:
         steps += _chunks(problem, side, method, tiling)
     if method == "spectral" and side == "primal":
         totals = 0 if count == 1 and problem.covers_once else count
-        held_out = sum(f.scored * f.count for f in problem.fold_sizes)
+        held_out = sum(f.scored * f.n_folds for f in problem.fold_sizes)
         steps.append(Step("X'Y", 2 * (totals * n + held_out) * p * v, 0, "gemm8", p))
         if not problem.features_in_memory:  # every tile reads them again
             steps.append(_features_file(problem, tiles * (totals + held_out / n)))
@@ -189,7 +189,7 @@ def _present(steps: list[Step], models: int) -> list[Step]:
 def _spectral(problem: Problem, side: str) -> list[Step]:
     n, p, v = float(problem.n), float(problem.p), float(problem.n_targets)
     if side == "primal":
-        held_out = float(sum(min(f.held_out, f.train) * f.count for f in problem.fold_sizes))
+        held_out = float(sum(min(f.held_out, f.train) * f.n_folds for f in problem.fold_sizes))
         steps = gram_steps(problem, n) + gram_steps(problem, held_out, len(problem.folds))
         steps.append(_features_file(problem, 2 + 3 * held_out / n))
         project, order = "gemm8", p
@@ -199,7 +199,7 @@ def _spectral(problem: Problem, side: str) -> list[Step]:
     steps.append(Step("eigendecompositions", EIGH_FLOPS * order**3, 0, "eigh", order))
     steps.append(Step("refit", 2 * order * rank(problem) * v, 0, project, rank(problem)))
     for f in problem.fold_sizes:
-        steps += _spectral_fold(problem, side, f.train, f.scored, f.count)
+        steps += _spectral_fold(problem, side, f.train, f.scored, f.n_folds)
     return steps
 
 
@@ -262,7 +262,7 @@ def _fold_factors(problem: Problem, side: str, k: float) -> list[Step]:
     steps = []
     updates = 2 if side == "dual" else 1  # small penalties: I - H from its own sum, without cancellation
     for f in problem.fold_sizes:
-        t, each = float(f.held_out), float(f.count * problem.n_alphas)
+        t, each = float(f.held_out), float(f.n_folds * problem.n_alphas)
         if f.held_out == 1:
             steps.append(Step("fold factors", 0, 0, bytes=16 * k * each))
             continue
@@ -285,7 +285,7 @@ def _residuals(problem: Problem, route: str) -> list[Step]:
     v, s = float(problem.n_targets), problem.itemsize
     steps = []
     for f in problem.fold_sizes:
-        t, each = float(f.held_out), v * f.count * problem.n_alphas
+        t, each = float(f.held_out), v * f.n_folds * problem.n_alphas
         if f.held_out > 1:
             steps += _wide(problem, route, "held-out predictions", 4 * t * t * each, t)
         steps.append(Step("held-out predictions", 0, 0, bytes=8 * t * s * each))
@@ -303,7 +303,7 @@ def _dual_cholesky(problem: Problem) -> list[Step]:
     steps.append(Step("factorisations", 2 * n**3 / 3 * a, 0, "potri", n))
     for f in problem.fold_sizes:
         if f.held_out > 1:
-            steps += _inverses(float(f.held_out), float(f.count * a))
+            steps += _inverses(float(f.held_out), float(f.n_folds * a))
     steps += _wide(problem, "dual-cholesky", "predictions", 2 * n * n * v * a, n)
     if problem.weights != "none" and s < 8:  # dual coefficients are float64: those penalties once more
         again = 1 - exact_share(problem, "dual-cholesky")
@@ -317,7 +317,7 @@ def _primal_cholesky(problem: Problem) -> list[Step]:
     steps = [*gram_steps(problem, n), _features_file(problem, 2 + a)]
     steps.append(Step("factorisations", p**3 / 3 * a, 0, "potrf", p, bytes=32 * p * p * a))
     for f in problem.fold_sizes:
-        t, each = float(f.held_out), float(f.count * a)
+        t, each = float(f.held_out), float(f.n_folds * a)
         again = (1 + t / _PANEL_ROWS) / 2 if t > _PANEL_ROWS else 1.0
         steps.append(Step("fold factors", p * p * t * each * again, 0, "gemm8", t, bytes=48 * t * p * each))
         if f.held_out > 1:

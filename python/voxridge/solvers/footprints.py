@@ -146,7 +146,7 @@ def _leave_out(problem: Problem, route: str, tiling: Tiling, share: float) -> _M
 
 def _fold_factors(problem: Problem, tiling: Tiling, share: float) -> float:
     """H and the inverse of every fold: of the penalties held in the working precision, of one in float64."""
-    squares = sum(f.held_out**2 * f.count for f in problem.fold_sizes)
+    squares = sum(f.held_out**2 * f.n_folds for f in problem.fold_sizes)
     if all(f.held_out == 1 for f in problem.fold_sizes):
         return 16.0 * problem.n * tiling.alphas
     size = (1 - share) * problem.itemsize + share * 8

@@ -18,7 +18,7 @@ class FoldSize(NamedTuple):
     train: int
     held_out: int
     scored: int
-    count: int
+    n_folds: int
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Problem:
     def covers_once(self) -> bool:
         """Every sample is scored in one fold and purged from none."""
         return all(size.held_out == size.scored for size in self.fold_sizes) and self.n == sum(
-            size.scored * size.count for size in self.fold_sizes
+            size.scored * size.n_folds for size in self.fold_sizes
         )
 
     @cached_property
