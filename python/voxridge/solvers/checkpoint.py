@@ -144,7 +144,7 @@ def read_fit(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
 
 def _read_record(place: Path) -> dict[str, Floating]:
     try:
-        with np.load(place) as kept:
+        with place.open("rb") as file, np.load(file) as kept:
             return {name: kept[name] for name in kept.files}
     except (OSError, ValueError, EOFError, AttributeError, KeyError, zipfile.BadZipFile) as error:
         raise ValueError(f"{place} is damaged ({error}); delete it, and its tile is computed anew") from error

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from voxridge import _cpu
+from voxridge._threads import n_threads
 from voxridge.solvers.checkpoint import Checkpoint
 from voxridge.solvers.method import Buffers, Method, Report
 from voxridge.solvers.tiles import Targets
@@ -19,6 +21,10 @@ from voxridge.streams.sink_base import Sink
 Floating = NDArray[Any]
 
 WRITTEN = ".alpha"  # the ending of what only those records hold whose tile's weights were written, too
+
+
+class FinishedTooSoon(Exception):
+    """Weights are finished, and a record is gone that says what they are: they have to be made anew."""
 
 
 @dataclass
@@ -76,6 +82,7 @@ class Passes:
         todo = [tile for tile in self._tiles() if not self._resume(number, tile, fits)]
         if not todo:
             return
+        self._require_unfinished(fits)
         refits = [fit for fit in fits if self._refits_in(fit, number)]
         for fit in fits:
             fit.method.begin(number, self.report)
@@ -159,6 +166,7 @@ class Passes:
         for name, alpha in enumerate(penalties, first):
             todo = [tile for tile in self._tiles() if not self._resume(name, tile, [fit])]
             if todo:
+                self._require_unfinished([fit])
                 fit.method.begin_refit(float(alpha))
             for begin, end, y in self._read(todo, "refitting"):
                 fit.method.load(y)
@@ -169,6 +177,10 @@ class Passes:
                 self._keep(name, begin, self._found(0, fit, begin, end), [fit])
 
     # --- tiles
+
+    def _require_unfinished(self, fits: Sequence[Fit]) -> None:
+        if any(fit.weights is not None and fit.weights.finished for fit in fits):
+            raise FinishedTooSoon
 
     def _tiles(self) -> list[tuple[int, int]]:
         n, step = self.targets.n_targets, self.n_targets_batch
@@ -186,9 +198,21 @@ class Passes:
                 self.targets.place(next(blocks), begin, end, y, self.centre)
                 if self.targets.between_passes is not None:
                     self.targets.between_passes()
+                self._check_targets(y, begin)
                 self._anew.add(begin)
                 yield begin, end, y
         self.report(name, 1.0)
+
+    def _check_targets(self, y: Floating, begin: int) -> None:
+        """Scores hide what is not finite: the correlation of a bad target is 0."""
+        sums, squares = np.empty(y.shape[1]), np.empty(y.shape[1])
+        _cpu.column_moments(y, [(0, y.shape[0])], sums, squares, n_threads())
+        bad = ~np.isfinite(squares)
+        if bad.any():
+            raise ValueError(
+                f"target {begin + int(np.argmax(bad))} of the responses is not finite, though it was when "
+                "it was checked: the data have changed since; start again when nothing writes them any more"
+            )
 
     @staticmethod
     def _found(i: int, fit: Fit, begin: int, end: int) -> dict[str, Floating]:
