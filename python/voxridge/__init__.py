@@ -13,14 +13,17 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from voxridge.encoding import EncodingRidge
     from voxridge.linear_model import Ridge, RidgeCV
+    from voxridge.many import fit_many, plan_many
 
 _HOME = {
     "EncodingRidge": "voxridge.encoding",
     "Ridge": "voxridge.linear_model",
     "RidgeCV": "voxridge.linear_model",
+    "fit_many": "voxridge.many",
+    "plan_many": "voxridge.many",
 }
 
-__all__ = ["EncodingRidge", "Ridge", "RidgeCV", "__version__"]
+__all__ = ["EncodingRidge", "Ridge", "RidgeCV", "__version__", "fit_many", "plan_many"]
 
 
 def __getattr__(name: str) -> Any:
