@@ -14,7 +14,7 @@ from voxridge.cli import main
 from voxridge.testing import delayed_matrix
 
 
-@pytest.mark.parametrize("command", ["demo", "study", "extract", "fit", "info"])
+@pytest.mark.parametrize("command", ["demo", "study", "extract", "fit", "plan", "info"])
 def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])
@@ -176,6 +176,73 @@ def test_an_interrupted_fit_goes_on_from_its_checkpoint(
     fresh = EncodingRidge.load(tmp_path / "fit.h5")
     np.testing.assert_array_equal(resumed.coef_, fresh.coef_)
     np.testing.assert_array_equal(resumed.cv_scores_, fresh.cv_scores_)
+
+
+SIZES = ["--samples", "600", "--features", "40", "--targets", "900"]
+
+
+def test_plan_of_sizes(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["plan", *SIZES, "--runs", "6", "--alphas", "7", "--delays", "1,2"]
+    assert main([*command, "--folds", "3"]) == 0
+    text = capsys.readouterr().out
+    assert "600 samples x 80 columns x 900 targets, 7 penalties, 3 folds" in text
+    assert "expected time" in text
+    assert "rates measured" in text
+    assert main([*command, "--json", "--solver", "dual-leave-out", "--memory-limit", "1GB"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["route"] == "dual-leave-out"
+    assert (facts["side"], facts["method"], facts["memory_limit"]) == ("dual", "leave-out", 10**9)
+    assert "6 folds" in facts["reason"]
+    assert facts["peak_bytes"] <= facts["worst_bytes"] <= 10**9
+
+
+@pytest.mark.parametrize(("machine", "name"), [("32-cores", "32 cores"), ("h200", "one H200-class GPU")])
+def test_plan_for_other_machines(machine: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", *SIZES, "--cv", "5", "--machine", machine]) == 0
+    assert f"on {name} (assumed: " in capsys.readouterr().out
+
+
+def test_plan_of_files_reads_their_shapes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    features, responses = tmp_path / "features.npy", tmp_path / "responses.h5"
+    np.save(features, np.zeros((300, 20), np.float32))
+    with h5py.File(responses, "w") as file:
+        file.create_dataset("data", (300, 5000), "f4")  # no bytes of it are in the file
+    command = ["plan", str(features), str(responses), "--runs", "100,120,80", "--json"]
+    read = {}
+    for kept in ("loaded", "targets", "both"):
+        assert main([*command, "--read", kept]) == 0
+        facts = json.loads(capsys.readouterr().out)
+        assert "300 samples x 80 columns x 5,000 targets, 20 penalties, 3 folds" in facts["reason"]
+        read[kept] = facts["bytes_read"]
+    assert read["loaded"] == 0
+    assert read["both"] > read["targets"] >= 300 * 5000 * 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (SIZES[:4], "--targets missing: give two files, or --samples"),
+        ([*SIZES, "--targets", "0"], "--targets 0: must be 1 or more"),
+        ([*SIZES, "--alphas", "0"], "--alphas is 0; give the number of penalties"),
+        ([*SIZES, "--folds", "some"], "--folds is 'some'; give whole numbers"),
+        ([*SIZES], "needs at least 2 runs, got 1"),
+        ([*SIZES, "--runs", "601"], "--runs 601: give a number of runs from 1 to 600"),
+        ([*SIZES, "--runs", "100,200"], "lengths add up to 300, there are 600 samples"),
+        ([*SIZES, "--cv", "3", "--solver", "qr"], "solver='qr' is not known"),
+        ([*SIZES, "--cv", "3", "--memory-limit", "1MB"], "memory_limit=1000000 bytes is too small"),
+        ([*SIZES, "--cv", "3", "--memory-limit", "lots"], "memory_limit='lots' is not an amount of memory"),
+        (["one.npy"], "1 file(s): give two, the features and the responses"),
+        (["one.npy", "two.npy", "--samples", "5"], "--samples: the files say so"),
+    ],
+)
+def test_plan_says_what_is_wrong(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", *arguments]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("voxridge: ")
+    assert message in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.slow
