@@ -133,6 +133,7 @@ def measure(case: Case, folder: Path) -> dict[str, Any]:
     begin, processor = time.perf_counter(), time.process_time()
     plan = fit(case, x, y, weights)
     seconds = time.perf_counter() - begin
+    used = time.process_time() - processor
     peak, expected = peak_mib(), plan.on(machine)
     return {
         **asdict(case),
@@ -143,7 +144,7 @@ def measure(case: Case, folder: Path) -> dict[str, Any]:
         "seconds": round(seconds, 3),
         "expected_seconds": round(expected.seconds, 3),
         "time_ratio": round(seconds / expected.seconds, 3),
-        "cores_had": round((time.process_time() - processor) / seconds, 2),
+        "cpu_seconds": round(used, 3),
         "load_1min": load,
         "resident_mib": round(before, 1),
         "peak_mib": round(peak, 1),
@@ -186,7 +187,7 @@ def show(row: dict[str, Any]) -> str:
         f"{'' if right else ' !'})  {row['peak_mib']:7.0f} MiB (expected {row['expected_peak_mib']:7.0f}, "
         f"x{row['memory_ratio']:.3f}{'' if lean else ' !'}; {row['resident_mib']:.0f} before)  "
         f"tile {row['tile']}, folds {row['folds_per_pass']}, penalties {row['alphas_per_pass']}, "
-        f"cores {row['cores_had']}"
+        f"{row['cpu_seconds']:.2f} s of processors"
     )
 
 
