@@ -13,10 +13,11 @@ import pytest
 from voxridge import _cpu
 from voxridge.solvers import DelayedDesign, Targets, make_folds, solve_ridge_cv
 from voxridge.solvers.candidates import ROUTES
-from voxridge.solvers.costs import Tiling, n_passes, once, passes
+from voxridge.solvers.costs import Tiling, n_passes
 from voxridge.solvers.footprints import BASE, footprint
 from voxridge.solvers.problem import Problem
 from voxridge.solvers.rates import EIGH_FLOPS
+from voxridge.solvers.route_costs import once, passes
 
 FITTED = [route for route in ROUTES if route != "svd"]
 
@@ -100,12 +101,20 @@ def fit(problem: Problem, route: str, x: np.ndarray, y: np.ndarray, runs: Any = 
 # Products with single rows and columns (means, intercepts) are not in the model: the sizes are not tiny.
 TALL = Problem(600, 60, 200, 5, make_folds(4, [600], gap=0), 8)
 WIDE = Problem(240, 400, 200, 5, make_folds(4, [240], gap=0), 8)
+SCORES_ONLY = Problem(600, 60, 200, 5, make_folds(4, [600], gap=0), 8, weights="none")
+ONE_OUT = Problem(150, 90, 200, 5, make_folds("leave-one-out", [150], gap=0), 8)
 DELAYED = Problem(600, 120, 150, 5, make_folds(3, [100] * 6, gap=0), 8, delays=(1, 2, 4))
 
 
 @pytest.mark.parametrize("route", FITTED)
-@pytest.mark.parametrize("problem", [TALL, WIDE, DELAYED], ids=["tall", "wide", "delayed"])
+@pytest.mark.parametrize(
+    "problem",
+    [TALL, WIDE, DELAYED, SCORES_ONLY, ONE_OUT],
+    ids=["tall", "wide", "delayed", "scores only", "one out"],
+)
 def test_flops_are_those_of_a_fit(problem: Problem, route: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if problem is ONE_OUT and route.endswith("spectral"):
+        pytest.skip("an eigendecomposition per sample")
     x, y = data_of(problem.n, problem.n_features, problem.n_targets, np.float64)
     runs = [100] * 6 if problem is DELAYED else None
     counter = Counter(monkeypatch)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from voxridge.solvers.costs import PANEL, Tiling, once, passes
+from voxridge.solvers.costs import PANEL, Tiling
 from voxridge.solvers.footprints import Footprint, footprint
 from voxridge.solvers.problem import Problem
 from voxridge.solvers.rates import Rates, Step
+from voxridge.solvers.route_costs import once, passes
 
 ROUTES = (
     "primal-spectral",

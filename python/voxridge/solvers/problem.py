@@ -80,9 +80,7 @@ class Problem:
     @cached_property
     def fold_sizes(self) -> tuple[FoldSize, ...]:
         """Sizes of the folds, equal ones counted together."""
-        sizes = Counter(
-            (fold.n_train, self.n - fold.n_train, fold.validation.size) for fold in self.folds
-        )
+        sizes = Counter((fold.n_train, self.n - fold.n_train, fold.validation.size) for fold in self.folds)
         return tuple(FoldSize(*size, count) for size, count in sizes.items())
 
     @property
@@ -95,6 +93,11 @@ class Problem:
         return all(size.held_out == size.scored for size in self.fold_sizes) and self.n == sum(
             size.scored * size.n_folds for size in self.fold_sizes
         )
+
+    @cached_property
+    def leaves_one_out(self) -> bool:
+        """Every fold holds out a single sample."""
+        return all(size.held_out == 1 for size in self.fold_sizes)
 
     @cached_property
     def n_lags(self) -> int:

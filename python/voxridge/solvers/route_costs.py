@@ -1,0 +1,244 @@
+"""What each route of the cross-validated solver does; notation as in :mod:`voxridge.solvers.costs`.
+
+``once`` is what does not depend on tiles; ``passes`` is what every pass over the targets costs.
+"""
+
+from __future__ import annotations
+
+from voxridge.solvers.costs import (
+    Tiling,
+    chunks_steps,
+    components,
+    exact_share,
+    features_file,
+    gram_steps,
+    kernel_steps,
+    n_passes,
+    present,
+    rank,
+    split_route,
+    targets_steps,
+    weights_itemsize,
+    weights_size,
+    wide_steps,
+)
+from voxridge.solvers.problem import Problem
+from voxridge.solvers.rates import EIGH_FLOPS, Step
+
+_CALLS = 20  # of numpy for a fold (leave-out: a fold and penalty) and a tile
+_PANEL_ROWS = 1024  # columns of Z that solvers/cholesky.py forms at once
+
+
+def once(problem: Problem, route: str) -> list[Step]:
+    """Factorisations, and the products with targets that are the same for every tiling."""
+    side, method = split_route(route)
+    if method == "spectral":
+        steps = _spectral(problem, side)
+    elif method == "cholesky":
+        steps = _dual_cholesky(problem) if side == "dual" else _primal_cholesky(problem)
+    else:
+        steps = _leave_out(problem, route)
+    if problem.weights != "none" and method != "cholesky":
+        steps += _refit(problem, route)
+    return present(steps, problem.n_models)
+
+
+def _refit(problem: Problem, route: str) -> list[Step]:
+    """Weights of every target with its own penalty."""
+    side, method = split_route(route)
+    v, size, k = float(problem.n_targets), float(weights_size(problem, route)), components(problem, route)
+    width = weights_itemsize(problem, route)
+    kept = size * v * width
+    steps = [
+        Step("refit", 2 * size * k * v, 0, f"gemm{width}", k),
+        Step("refit", 0, 0, bytes=4 * kept),
+        Step("writing weights", 0, 0, "file", bytes=kept if problem.weights == "file" else 0),
+    ]
+    if method == "spectral":  # all samples are a fold of their own
+        project = f"gemm{problem.itemsize}" if side == "dual" else "gemm8"
+        steps.append(Step("eigendecompositions", EIGH_FLOPS * size**3, 0, "eigh", size))
+        steps.append(Step("refit", 2 * size * k * v, 0, project, k))
+    return steps
+
+
+def passes(problem: Problem, route: str, tiling: Tiling) -> list[Step]:
+    """Reading and centring targets in every pass, and what a pass repeats."""
+    side, method = split_route(route)
+    n, p, v, s = float(problem.n), float(problem.p), float(problem.n_targets), problem.itemsize
+    count, tiles = n_passes(problem, route, tiling), -(-problem.n_targets // tiling.targets)
+    folds = 1 if problem.leaves_one_out else len(problem.folds)  # those go together
+    parts = folds * (1 if method == "spectral" else problem.n_alphas)
+    steps = [Step("small calls", _CALLS * tiles * (parts + count), 0, "calls")]
+    if not problem.features_in_memory:
+        steps += chunks_steps(problem, side, method, tiling)
+    if method == "spectral" and side == "primal":
+        totals = 0 if count == 1 and problem.covers_once else count
+        held_out = sum(f.scored * f.n_folds for f in problem.fold_sizes)
+        steps.append(Step("X'Y", 2 * (totals * n + held_out) * p * v, 0, "gemm8", p))
+        if not problem.features_in_memory:  # every tile reads them again
+            steps.append(features_file(problem, tiles * (totals + held_out / n)))
+    elif route == "dual-cholesky":
+        formed = 3 * s * n * n * tiles * problem.n_alphas  # rows of H, from the triangle that holds them
+        steps.append(Step("predictions", 0, 0, bytes=formed))
+    elif method == "cholesky":
+        steps.append(features_file(problem, 2 * tiles * problem.n_alphas))
+    elif method != "spectral":
+        k = components(problem, route)
+        steps += wide_steps(problem, route, "projections", 2 * n * k * v * count, k)
+    return present(steps, problem.n_models) + targets_steps(problem, count, tiling)
+
+
+# --- the spectral routes
+
+
+def _spectral(problem: Problem, side: str) -> list[Step]:
+    steps: list[Step] = []
+    if side == "primal":
+        held_out = float(sum(min(f.held_out, f.train) * f.n_folds for f in problem.fold_sizes))
+        steps += gram_steps(problem, float(problem.n)) + gram_steps(problem, held_out, len(problem.folds))
+        steps.append(features_file(problem, 2 + 3 * held_out / problem.n))
+    else:
+        steps += kernel_steps(problem)
+    for f in problem.fold_sizes:
+        steps += _spectral_fold(problem, side, f.train, f.scored, f.n_folds)
+    return steps
+
+
+def _spectral_fold(problem: Problem, side: str, train: int, scored: int, count: int) -> list[Step]:
+    v, s = float(problem.n_targets), problem.itemsize
+    wide, k = f"gemm{s}", rank(problem, train)
+    order = float(problem.p if side == "primal" else train)
+    each = v * count
+    through = min(scored, order) if side == "primal" and s == 8 else scored  # c = A'Y, or from X'Y
+    steps = [
+        Step("eigendecompositions", EIGH_FLOPS * order**3 * count, 0, "eigh", order),
+        Step("held-out rows", 2.0 * scored * order * k * count, 0, "gemm8", min(scored, k)),
+        Step("held-out rows", scored * k * k * count, 0, "syrk8", min(scored, k), bytes=40 * k * k * count),
+        Step("projections", 2 * order * k * each, 0, "gemm8" if side == "primal" else wide, k),
+        Step("projections", 2.0 * through * k * each, 0, wide, min(through, k)),
+        Step("scores", 2 * k * k * each, 0, wide, k),
+        Step("scores", 3.0 * problem.n_alphas * k * each, 0, "filters"),
+        Step("sums over targets", 0, 0, "moments", bytes=train * each * s),
+    ]
+    if side == "primal":
+        steps.append(Step("X'Y", 0, 0, bytes=8 * 5 * order * each))
+    else:
+        steps.append(Step("kernel", 0, 0, bytes=32.0 * train * train * count))
+    return steps
+
+
+# --- the leave-out routes
+
+
+def _leave_out(problem: Problem, route: str) -> list[Step]:
+    n, p, v, a = float(problem.n), float(problem.p), float(problem.n_targets), problem.n_alphas
+    side, k, s = split_route(route)[0], components(problem, route), problem.itemsize
+    if side == "primal":
+        steps = [*gram_steps(problem, n), features_file(problem, 3)]
+        steps.append(Step("eigendecompositions", EIGH_FLOPS * p**3, 0, "eigh", p))
+        steps.append(Step("principal components", 2 * n * p * k, 0, "gemm8", k, bytes=40 * n * k))
+    elif side == "dual":
+        steps = [*kernel_steps(problem), Step("eigendecompositions", EIGH_FLOPS * n**3, 0, "eigh", n)]
+    else:
+        steps = _svd(problem)
+    steps += _fold_factors(problem, side, k)
+    steps += wide_steps(problem, route, "predictions", 2 * n * k * v * a, k)
+    steps.append(Step("predictions", 0, 0, bytes=2 * k * v * a * s))
+    return steps + _residuals(problem, route)
+
+
+def _svd(problem: Problem) -> list[Step]:
+    """Triangles of chunks of the longer side, the SVD of the last one (20 m^3), and the way back."""
+    long, short = float(max(problem.n, problem.p)), float(min(problem.n, problem.p))
+    return [
+        features_file(problem, 3),
+        Step("chunked SVD", 4 * long * short**2, 0, "potrf", short),
+        Step("chunked SVD", 20 * short**3, 0, "potrf", short),
+        Step("chunked SVD", 4 * long * short**2, 0, "gemm8", short),
+    ]
+
+
+def _fold_factors(problem: Problem, side: str, k: float) -> list[Step]:
+    """``I - H_ff`` of every penalty and fold from the rows of V, and its inverse."""
+    steps = []
+    updates = 2 if side == "dual" else 1  # small penalties: I - H from its own sum, without cancellation
+    for f in problem.fold_sizes:
+        t, each = float(f.held_out), float(f.n_folds * problem.n_alphas)
+        if f.held_out == 1:
+            steps.append(Step("fold factors", 0, 0, bytes=16 * k * each))
+            continue
+        rows = Step(
+            "fold factors", updates * t * t * k * each, 0, "syrk8", min(t, k), bytes=40 * t * k * each
+        )
+        steps += [rows, *_inverses(t, each)]
+    return steps
+
+
+def _inverses(t: float, each: float) -> list[Step]:
+    return [
+        Step("fold factors", t**3 / 3 * each, 0, "potrf", t, bytes=80 * t * t * each),
+        Step("fold factors", 2 * t**3 / 3 * each, 0, "potri", t),
+    ]
+
+
+def _residuals(problem: Problem, route: str) -> list[Step]:
+    """Held-out predictions of every penalty and fold, two products of T^2 v, and their sums."""
+    v, s = float(problem.n_targets), problem.itemsize
+    steps = []
+    for f in problem.fold_sizes:
+        t, each = float(f.held_out), v * f.n_folds * problem.n_alphas
+        if f.held_out > 1:
+            steps += wide_steps(problem, route, "held-out predictions", 4 * t * t * each, t)
+        steps.append(Step("held-out predictions", 0, 0, bytes=8 * t * s * each))
+        steps.append(Step("sums over targets", 0, 0, "moments", bytes=2.0 * f.scored * s * each))
+    return steps
+
+
+# --- one Cholesky factorisation per penalty
+
+
+def _dual_cholesky(problem: Problem) -> list[Step]:
+    n, v, a, s = float(problem.n), float(problem.n_targets), problem.n_alphas, problem.itemsize
+    steps = kernel_steps(problem)
+    steps.append(Step("factorisations", n**3 / 3 * a, 0, "potrf", n, bytes=32 * n * n * a))
+    steps.append(Step("factorisations", 2 * n**3 / 3 * a, 0, "potri", n))
+    for f in problem.fold_sizes:
+        if f.held_out > 1:
+            steps += _inverses(float(f.held_out), float(f.n_folds * a))
+    steps += wide_steps(problem, "dual-cholesky", "predictions", 2 * n * n * v * a, n)
+    if problem.weights != "none" and s < 8:  # dual coefficients are float64: those penalties once more
+        again = 1 - exact_share(problem, "dual-cholesky")
+        steps.append(Step("refit", again * 2 * n * n * v * a, 0, "gemm8", n))
+    steps += _rewritten(problem, 8 * n * v * a)
+    return steps + _residuals(problem, "dual-cholesky")
+
+
+def _primal_cholesky(problem: Problem) -> list[Step]:
+    n, p, v, a = float(problem.n), float(problem.p), float(problem.n_targets), problem.n_alphas
+    steps = [*gram_steps(problem, n), features_file(problem, 2 + a)]
+    steps.append(Step("factorisations", p**3 / 3 * a, 0, "potrf", p, bytes=32 * p * p * a))
+    for f in problem.fold_sizes:
+        t, each = float(f.held_out), float(f.n_folds * a)
+        again = (1 + t / _PANEL_ROWS) / 2 if t > _PANEL_ROWS else 1.0
+        side = t if t > 1 else min(n, _PANEL_ROWS)  # single rows go together
+        steps.append(
+            Step("fold factors", p * p * t * each * again, 0, "gemm8", side, bytes=48 * t * p * each)
+        )
+        if f.held_out > 1:
+            steps.append(Step("fold factors", 2 * p * t * t * each, 0, "gemm8", t))
+            steps += _inverses(t, each)
+    steps.append(Step("X'Y", 2 * n * p * v * a, 0, "gemm8", p))
+    steps.append(Step("coefficients", 2 * p * p * v * a, 0, "gemm8", p))
+    steps += wide_steps(problem, "primal-cholesky", "predictions", 2 * n * p * v * a, p)
+    steps += _rewritten(problem, p * v * problem.itemsize * a)
+    return steps + _residuals(problem, "primal-cholesky")
+
+
+def _rewritten(problem: Problem, n_bytes: float) -> list[Step]:
+    """Weights of the targets that the penalty at hand suits best so far, read and written."""
+    if problem.weights == "none":
+        return []
+    return [
+        Step("refit", 0, 0, bytes=4 * n_bytes),
+        Step("writing weights", 0, 0, "file", bytes=2 * n_bytes if problem.weights == "file" else 0),
+    ]
