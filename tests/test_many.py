@@ -4,6 +4,7 @@ once."""
 from __future__ import annotations
 
 import dataclasses
+import doctest
 import json
 import shutil
 import warnings
@@ -14,7 +15,7 @@ import h5py
 import numpy as np
 import pytest
 
-from voxridge import EncodingRidge, _many_groups, fit_many, many, plan_many
+from voxridge import EncodingRidge, _many_groups, fit_many, many, nested, plan_many
 from voxridge._many_groups import chunks
 from voxridge._warnings import AlphaEdgeWarning, FallbackWarning, MaskedTargetsWarning
 from voxridge.solvers import fits, memory
@@ -75,8 +76,10 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fits, "make_plan", cut)
 
 
-@pytest.mark.parametrize("alpha_per_target", [True, False])
-@pytest.mark.parametrize("solver", ROUTES)
+@pytest.mark.parametrize(
+    ("solver", "alpha_per_target"),
+    [*((route, True) for route in ROUTES), ("dual-spectral", False), ("primal-cholesky", False)],
+)
 def test_the_same_bits_as_one_by_one(
     solver: str, alpha_per_target: bool, data: tuple[dict, np.ndarray], small_tiles: None
 ) -> None:
@@ -90,6 +93,14 @@ def test_the_same_bits_as_one_by_one(
         assert_same(fitted[name], alone)
         np.testing.assert_array_equal(fitted[name].predict(features, RUNS), alone.predict(features, RUNS))
     assert not hasattr(model, "alpha_")
+
+
+@pytest.mark.parametrize("module", [many, nested])
+def test_the_examples_run(module: Any) -> None:
+    """Without a warning: warnings are errors here."""
+    found = doctest.testmod(module)
+    assert found.attempted > 5
+    assert found.failed == 0
 
 
 def test_a_sequence_gives_a_list(data: tuple[dict, np.ndarray]) -> None:
@@ -157,7 +168,9 @@ def test_a_small_limit_makes_groups_and_a_smaller_one_is_an_error(
         assert plans[-1].peak_bytes <= limit
     assert [len(plan.groups) for plan in (plans[0], plans[-1])] == [1, 6]
     assert plans[-1].n_reads >= 7
-    with pytest.raises(MemoryError, match=r"^'layer-0': memory_limit=.* is too small: the fit needs at least"):
+    with pytest.raises(
+        MemoryError, match=r"^'layer-0': memory_limit=.* is too small: the fit needs at least"
+    ):
         fit_many(layers, responses, model=model)
 
 

@@ -14,16 +14,18 @@ if TYPE_CHECKING:
     from voxridge.encoding import EncodingRidge
     from voxridge.linear_model import Ridge, RidgeCV
     from voxridge.many import fit_many, plan_many
+    from voxridge.nested import nested_scores
 
 _HOME = {
     "EncodingRidge": "voxridge.encoding",
     "Ridge": "voxridge.linear_model",
     "RidgeCV": "voxridge.linear_model",
     "fit_many": "voxridge.many",
+    "nested_scores": "voxridge.nested",
     "plan_many": "voxridge.many",
 }
 
-__all__ = ["EncodingRidge", "Ridge", "RidgeCV", "__version__", "fit_many", "plan_many"]
+__all__ = ["EncodingRidge", "Ridge", "RidgeCV", "__version__", "fit_many", "nested_scores", "plan_many"]
 
 
 def __getattr__(name: str) -> Any:

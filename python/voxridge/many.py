@@ -92,12 +92,13 @@ def fit_many(
     >>> import numpy as np
     >>> from voxridge import EncodingRidge, fit_many
     >>> rng = np.random.default_rng(0)
-    >>> layers = {f"layer-{i}": rng.standard_normal((120, 5 + i)) for i in range(3)}
-    >>> responses = layers["layer-1"] @ rng.standard_normal((6, 8)) + rng.standard_normal((120, 8))
-    >>> template = EncodingRidge(alphas=[0.1, 1, 10, 100, 1000], delays=[0], progress=False)
+    >>> clear = rng.standard_normal((120, 5))
+    >>> layers = {f"layer-{i}": clear + i * rng.standard_normal((120, 5)) for i in range(3)}
+    >>> responses = clear @ rng.standard_normal((5, 8)) + rng.standard_normal((120, 8))
+    >>> template = EncodingRidge(alphas=np.logspace(-4, 6, 11), delays=[0], progress=False)
     >>> fitted = fit_many(layers, responses, runs=[40, 40, 40], model=template)
     >>> max(fitted, key=lambda name: fitted[name].best_cv_scores_.mean())
-    'layer-1'
+    'layer-0'
     """
     template = EncodingRidge() if model is None else model
     sets, y = _feature_sets(models, responses, runs, template)
