@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from voxridge.solvers.costs import Tiling, components, exact_share, n_passes, rank, split_route, weights_size
+from voxridge.solvers.costs import (
+    Tiling,
+    components,
+    exact_share,
+    n_passes,
+    rank,
+    split_route,
+    weights_itemsize,
+    weights_size,
+)
 from voxridge.solvers.problem import Problem
 
 BASE = 24 * 2**20  # BLAS's own buffers, Python objects, what the allocator does not give back
@@ -61,7 +70,7 @@ def _footprint(problem: Problem, route: str, tiling: Tiling, share: float) -> Fo
         moments = _leave_out(problem, route, tiling, share)
     s, v = problem.itemsize, problem.n_targets
     stored = problem.targets_itemsize or s
-    column = weights_size(problem, route) * (8 if route == "dual-cholesky" else s)
+    column = weights_size(problem, route) * weights_itemsize(problem, route)
     per_target, passing = problem.n * s + moments.per_target, moments.scoring
     if problem.weights != "none":  # Cholesky: those of other penalties are read again
         per_target += column
@@ -93,14 +102,15 @@ def _scored(problem: Problem) -> int:
 def _spectral(problem: Problem, route: str, tiling: Tiling) -> _Moments:
     n, p, s = problem.n, problem.p, problem.itemsize
     k, scored, folds = rank(problem, problem.longest_train), _scored(problem), tiling.folds
-    last = n_passes(problem, route, tiling) == 1
+    refits = problem.weights != "none"
+    last = n_passes(problem, route, tiling) == 1 and refits  # whose factors are those of the refit, too
     if route.startswith("primal"):
         q: float = 8 * p * p  # in float64: with an ill-conditioned Gram, X'Y needs it
         factor = q + s * k * (k + scored)
         one = 8 * p * p + 8 * p * k + 8 * k * scored + 8 * k * k
         full, streamed = 8 * p * p, 0 if problem.features_in_memory else 8 * p * p
         making = full + 16 * p * p + streamed + one + folds * factor
-        held = full + s * p * k + folds * factor + (0 if last else 16 * p * p)
+        held = full + refits * s * p * k + folds * factor + (0 if last else 16 * p * p)
         per_target = 8 * ((folds + 2) * p + k) + s * 4 * k + (8 * n if s < 8 else 0)
         return _Moments(making, held, per_target)
     train = problem.longest_train
@@ -108,9 +118,10 @@ def _spectral(problem: Problem, route: str, tiling: Tiling) -> _Moments:
     factor = q + s * k * (k + scored)
     one = 8 * train * (train + scored) + 8 * k * scored + 8 * k * k
     folding = 8 * n * n + 16 * train * train + one + folds * factor
-    refitting = 24 * n * n + folds * factor + (s * n * n if s < 8 else 0)
+    refitting = refits * (24 * n * n + folds * factor + (s * n * n if s < 8 else 0))
     making = max(folding, refitting, 8 * n * n + min(_KERNEL_CHUNK, 8 * n * problem.n_features))
-    held = folds * factor + (s * n * n if last else 8 * n * n + 16 * train * train)
+    vectors = (s + 8 if s < 8 else 8) * n * n  # in float64 too, for ill-conditioned targets
+    held = folds * factor + (vectors if last else 8 * n * n + 16 * train * train)
     return _Moments(making, held, s * 4 * k)
 
 
