@@ -53,9 +53,9 @@ def _write_weights(file: Any, weights: Weights | None) -> None:
     of targets at a time. Target-major: a tile is one piece of the file."""
     if weights is None:
         return
-    n_targets, dtype = weights.matrix.shape[1], weights.matrix.dtype
+    n_targets, dtype = weights.matrix.shape[1], weights.dtype
     if isinstance(weights, DualWeights) and isinstance(weights.train, DelayedDesign):
-        data = file.create_dataset("dual_coef", (n_targets, weights.matrix.shape[0]), dtype)
+        data = file.create_dataset("dual_coef", (n_targets, weights.matrix.shape[0]), weights.matrix.dtype)
         for begin, end, block in weights.matrix_tiles():
             data[begin:end] = block.T
         file["train_features"] = weights.train.features

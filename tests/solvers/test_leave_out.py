@@ -284,3 +284,21 @@ def test_bad_arguments_are_named(options: dict[str, Any], message: str) -> None:
     x = make_design("generic", N, 5)
     with pytest.raises(ValueError, match=message):
         solve(x, make_responses(x, 3), [1.0], make_folds("leave-one-run-out", RUNS), **options)
+
+
+@pytest.mark.parametrize("solver", ["dual-spectral", "dual-leave-out", "dual-cholesky"])
+@pytest.mark.parametrize("decades", [6, 10])
+def test_float32_predictions_of_ill_conditioned_wide_designs(solver: str, decades: int) -> None:
+    """Dual coefficients of a small penalty are large and cancel; their rounding must not show."""
+    rng = np.random.default_rng(5)
+    u, _ = np.linalg.qr(rng.standard_normal((60, 60)))
+    v, _ = np.linalg.qr(rng.standard_normal((150, 60)))
+    x = ((u * np.logspace(0, -decades / 2, 60)) @ v.T).astype(np.float32)
+    y = make_responses(x.astype(float), 4).astype(np.float32)
+    alpha = 10.0**-decades
+    result = solve(x, y, [alpha], make_folds(3, [60], gap=0), solver=solver)
+    coef, intercept = textbook_ridge(x, y, alpha)
+    fitted = np.empty((60, 4))
+    for begin, end, block in result.weights.prediction_tiles(DelayedDesign(x)):
+        fitted[:, begin:end] = block + result.intercept[begin:end]
+    assert relative_error(fitted, x @ coef + intercept) < 2e-6

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from voxridge import _cpu
 from voxridge._threads import n_threads
 from voxridge.solvers.design import Design
+from voxridge.solvers.dual_weights import expand, remove_constant
 from voxridge.solvers.leave_out import EigenSmoother
 from voxridge.solvers.linalg import EighWorkspace, eigh_inplace, matmul
 from voxridge.solvers.svd import svd_of_design
@@ -51,7 +52,8 @@ class Basis:
         if self.vectors is not None:
             matmul(self.vectors.astype(z.dtype, copy=False), z, trans_a=True, out=out)
             return
-        matmul(self.smoother.wide(z.dtype), z, trans_a=True, out=out)
+        expand(self.smoother.wide, z, alphas, float(values.max(initial=0.0)), out)
+        remove_constant(out, self.smoother.r)
         if self.smoother.root is not None:
             out *= self.smoother.root.astype(out.dtype)[:, None]
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from voxridge import _cpu
 from voxridge._threads import n_threads
 from voxridge.solvers.design import Design
+from voxridge.solvers.dual_weights import MAX_FLOAT32_CONDITION
 from voxridge.solvers.leave_out import Rows
 from voxridge.solvers.linalg import matmul
 from voxridge.solvers.rows import ranges_of
@@ -21,7 +22,6 @@ Floating = NDArray[Any]
 PANEL_ROWS = 1024  # rows of H, or columns of Z, that are formed at a time
 
 
-MAX_FLOAT32_CONDITION = 1e4
 
 
 class InPlaceInverse:

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxridge.solvers.bases import centred_gram, centred_kernel, column_means, constant_direction
-from voxridge.solvers.cholesky import MAX_FLOAT32_CONDITION, GramSmoother, KernelSmoother
+from voxridge.solvers.cholesky import GramSmoother, KernelSmoother
+from voxridge.solvers.dual_weights import remove_constant, weights_dtype
 from voxridge.solvers.leave_out import Leverage, leverage
 from voxridge.solvers.leave_out_method import LeaveOutMethod
-from voxridge.solvers.linalg import matmul
 
 Floating = NDArray[Any]
 
@@ -46,8 +46,7 @@ class DualCholesky(CholeskyLeaveOut):
 
     @property
     def weights_dtype(self) -> np.dtype[Any]:
-        condition = self.smoother.inverse.norm / float(self.alphas.min())
-        return np.dtype(np.float64) if condition > MAX_FLOAT32_CONDITION else self.design.dtype
+        return weights_dtype(self.smoother.inverse.norm, float(self.alphas.min()), self.design.dtype)
 
     def load(self, y: Floating) -> None:
         super().load(y)
@@ -64,9 +63,7 @@ class DualCholesky(CholeskyLeaveOut):
             y = self.scaled(out.dtype)
             smoothed = self.smoother.smooth(y, self._take("hy", y.shape[0], y.dtype))
         np.subtract(self.scaled(smoothed.dtype), smoothed, out=out)
-        if self.smoother.r is not None:  # what centring left of the mean would be divided by a small alpha
-            constant = matmul(self.smoother.r[None], out.astype(np.float64, copy=False))
-            matmul(-self.smoother.r[:, None].astype(out.dtype), constant.astype(out.dtype), out=out, beta=1.0)
+        remove_constant(out, self.smoother.r)
         if self.root is not None:
             out *= self.root.astype(out.dtype)[:, None]
         out /= out.dtype.type(self.smoother.inverse.alpha)

@@ -14,6 +14,7 @@ from voxridge.solvers.bases import (
     Basis,
 )
 from voxridge.solvers.design import Design
+from voxridge.solvers.dual_weights import weights_dtype
 from voxridge.solvers.folds import Fold
 from voxridge.solvers.heldout import Scoring, TargetMoments, r2
 from voxridge.solvers.leave_out import HeldOut, Leverage, held_out_predictions, held_out_sets, leverage
@@ -237,6 +238,13 @@ class EigenLeaveOut(LeaveOutMethod):
         scaled = self._take("scaled z", z.shape[0], leveraged.dtype)
         return self.basis.smoother.smooth(z, leveraged.alpha, out, scaled)
 
+    @property
+    def weights_dtype(self) -> np.dtype[Any]:
+        if not self.dual:
+            return self.design.dtype
+        largest = float(self.basis.smoother.values.max(initial=0.0))
+        return weights_dtype(largest, float(self.alphas.min()), self.design.dtype)
+
     def begin_refit(self, alpha: float) -> None:
         basis = self.basis
         if basis.dual:  # the mean over samples of X w is (X x_mean)' dual
@@ -245,7 +253,7 @@ class EigenLeaveOut(LeaveOutMethod):
             self._x_mean = basis.x_mean
 
     def refit(self, alphas: Floating, out: Floating) -> Floating:
-        z = self.project(out.dtype).copy()
+        z = self.project(self.design.dtype).copy()
         self.basis.weights(z, alphas, out)
         return self.mean_prediction(out)
 

@@ -156,6 +156,7 @@ class DualFolds:
         self.product_dtype: Any = design.dtype  # Q'Y has no strong and weak directions
         self.workspace = EighWorkspace()
         self.kernel = design.kernel()
+        self.norm = _centred_norm(self.kernel, fit_intercept)
 
     def factor(self, fold: Fold, scoring: Scoring) -> FoldFactor:
         train = self.kernel[np.ix_(fold.train, fold.train)]
@@ -173,16 +174,26 @@ class DualFolds:
         )
 
     def full(self) -> tuple[Spectrum, Floating]:
-        """Spectrum for the refit on all samples; the kernel is overwritten, so this comes last."""
+        """Spectrum in float64 for the refit on all samples; the kernel is overwritten, so this comes last."""
         if self.fit_intercept:
             _centre(self.kernel, self.kernel.mean(axis=0))
         rank = self._rank(self.design.n_samples)
         spectrum = decompose(self.kernel, self.workspace, rank, self.alpha_min)
         del self.kernel, self.workspace
-        return spectrum.astype(self.product_dtype), np.empty(0)
+        return spectrum, np.empty(0)
 
     def _rank(self, n_train: int) -> int:
         return min(self.design.n_columns, n_train - int(self.fit_intercept))
+
+
+def _centred_norm(kernel: Floating, fit_intercept: bool) -> float:
+    """Frobenius norm of the centred kernel, a bound on its largest eigenvalue, without centring it."""
+    n = kernel.shape[0]
+    total = sum(float(np.vdot(row, row)) for row in kernel)
+    if fit_intercept:
+        mean = kernel.mean(axis=0)
+        total -= 2 * n * float(mean @ mean) - n * n * float(mean.mean()) ** 2
+    return float(np.sqrt(max(total, 0.0)))
 
 
 def _centre(kernel: Floating, column_mean: Floating) -> None:

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from voxridge import _cpu
 from voxridge._threads import n_threads
+from voxridge.solvers.bases import constant_direction
 from voxridge.solvers.design import Design
+from voxridge.solvers.dual_weights import expand, remove_constant, weights_dtype
 from voxridge.solvers.folds import Fold
 from voxridge.solvers.heldout import Scoring
 from voxridge.solvers.linalg import matmul
@@ -56,7 +58,9 @@ class SpectralMethod:
 
     @property
     def weights_dtype(self) -> np.dtype[Any]:
-        return self.design.dtype
+        if isinstance(self.engine, PrimalFolds):
+            return self.design.dtype
+        return weights_dtype(self.engine.norm, float(self.alphas.min()), self.design.dtype)
 
     def take(self, name: str, rows: int, cols: int, dtype: Any = None) -> Floating:
         return self._buffers.take(name, rows, cols, dtype or self.design.dtype)
@@ -87,12 +91,19 @@ class SpectralMethod:
         if not self.primal:  # the mean over samples of X w is (X x_mean)' dual
             mean = self.design.sums(self.design.everything()) / self.design.n_samples
             x_mean = self.design.xw(mean[:, None])[:, 0]
-        self._full = spectrum, x_mean, spectrum.q_t.astype(self.design.dtype, copy=False)
+        vectors = {np.dtype(np.float64): spectrum.q_t} if self.weights_dtype == np.float64 else {}
+        narrow = spectrum.astype(self.engine.product_dtype)
+        vectors[self.design.dtype] = narrow.q_t.astype(self.design.dtype, copy=False)
+        self._full = narrow, x_mean, vectors
 
     def refit(self, alphas: Floating, out: Floating) -> Floating:
         spectrum, x_mean, vectors = self._full
         z = self.take("z", spectrum.rank, out.shape[1])
         self.products.project_all(spectrum, z)
         _cpu.apply_penalty(z, spectrum.l, alphas, n_threads())
-        matmul(vectors, z, trans_a=True, out=out)
+        if isinstance(self.engine, DualFolds):
+            expand(vectors.__getitem__, z, alphas, self.engine.norm, out)
+            remove_constant(out, constant_direction(self.design, None, self.fit_intercept))
+        else:
+            matmul(vectors[z.dtype], z, trans_a=True, out=out)
         return np.asarray(matmul(x_mean.astype(out.dtype)[None], out)[0], dtype=np.float64)

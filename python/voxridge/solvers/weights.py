@@ -91,6 +91,9 @@ class Weights(Protocol):
     @property
     def n_features(self) -> int: ...
 
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
     def owned(self) -> Weights: ...
 
     def coefficient_tiles(self) -> Iterator[tuple[int, int, Floating]]: ...
@@ -108,7 +111,7 @@ def coefficients(weights: Weights) -> Floating:
     if isinstance(weights, PrimalWeights) and isinstance(weights.matrix.result, np.ndarray):
         return weights.matrix.result
     n_columns = weights.n_features * len(weights.delays)
-    out = np.empty((n_columns, weights.matrix.shape[1]), dtype=weights.matrix.dtype)
+    out = np.empty((n_columns, weights.matrix.shape[1]), dtype=weights.dtype)
     for begin, end, block in weights.coefficient_tiles():
         out[:, begin:end] = block
     return out
@@ -124,6 +127,11 @@ class PrimalWeights:
     @property
     def n_features(self) -> int:
         return int(self.matrix.shape[0]) // len(self.delays)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the coefficients."""
+        return self.matrix.dtype
 
     def owned(self) -> PrimalWeights:
         """Weights that share no memory with the caller's features."""
@@ -156,6 +164,11 @@ class DualWeights:
     def n_features(self) -> int:
         return self.train.n_features
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the coefficients; the dual ones may be kept more exactly."""
+        return self.train.dtype
+
     def owned(self) -> DualWeights:
         """Weights that share no memory with the caller's features: a fit must not change when they do."""
         if not isinstance(self.train, DelayedDesign):
@@ -175,7 +188,8 @@ class DualWeights:
         """(begin, end, (p, end - begin)) over the targets, formed here."""
         for begin, end in _tiles(self.matrix, max(self.train.n_columns, self.train.n_samples)):
             dual = np.ascontiguousarray(self.matrix.read(begin, end))
-            yield begin, end, self.train.xty(dual, self.train.everything())
+            tile = self.train.xty(dual, self.train.everything())
+            yield begin, end, tile.astype(self.train.dtype, copy=False)
 
     def prediction_tiles(self, design: Design) -> Iterator[tuple[int, int, Floating]]:
         """(begin, end, (n_samples, end - begin)) over the targets; each run from its own features only."""
