@@ -46,10 +46,8 @@ def bound(quantity: str, route: str, dtype: str, condition: float) -> float:
 
 
 def _float32_weights(route: str, condition: float) -> float:
-    """By how much predictions magnify the rounding of weights that are kept in float32."""
-    if not route.startswith("dual"):
-        return float(np.sqrt(condition))
-    return min(condition, 2e4) if route == "dual-cholesky" else condition
+    """By how much predictions magnify the rounding of weights in float32; dual ones change to float64."""
+    return min(condition, 1e4) if route.startswith("dual") else float(np.sqrt(condition))
 
 
 @dataclass(frozen=True)
