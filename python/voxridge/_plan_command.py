@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from voxridge.solvers.problem import Problem
@@ -50,8 +50,9 @@ def add_plan(commands: Any) -> None:
     plan.add_argument("--dtype", choices=("float32", "float64"), help="default: as in the files, or float32")
     plan.add_argument(
         "--read",
-        choices=("loaded", "targets", "both"),
-        help='kept on disk: nothing ("loaded"), the targets (default for files), or "both"; sizes: "loaded"',
+        choices=("nothing", "targets", "both"),
+        help="read from files during the fit: nothing, the targets, or features too (default: as a fit of "
+        "files does it: the targets, and features that take more than a quarter of the memory left)",
     )
     plan.add_argument(
         "--weights",
@@ -75,11 +76,11 @@ def _run(options: argparse.Namespace) -> int:
     from voxridge.solvers.plan import make_plan
     from voxridge.solvers.rates import MACHINES
 
-    problem = _problem(options)
-    limit = parse_memory(options.memory_limit)
     machine = MACHINES[options.machine]()
+    limit = parse_memory(options.memory_limit)
     if limit is None:
         limit = default_limit() if options.machine == "here" else machine.memory_bytes
+    problem = _problem(options, limit)
     plan = make_plan(problem, solver=options.solver, memory_limit=limit, machine=machine)
     if options.json:
         kept = {"side": plan.side, "method": plan.method, "memory_limit": limit}
@@ -89,38 +90,51 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _problem(options: argparse.Namespace) -> Problem:
+class _Sizes(NamedTuple):
+    n: int
+    width: int
+    n_targets: int
+    runs: list[int]
+    dtype: str
+    stored: str  # dtype of the targets in their file
+
+
+def _problem(options: argparse.Namespace, limit: int | None) -> Problem:
     import numpy as np
 
+    from voxridge._encoding_job import _WHOLE_SHARE
     from voxridge.solvers.folds import make_folds
     from voxridge.solvers.memory import resident_memory
     from voxridge.solvers.problem import Problem
     from voxridge.solvers.rows import check_delays
 
-    n, width, v, runs, dtype = _sizes_of_files(options) if options.files else _given_sizes(options)
-    delays = check_delays(_integers(options.delays, "--delays"), runs)
+    sizes = _sizes_of_files(options) if options.files else _given_sizes(options)
+    delays = check_delays(_integers(options.delays, "--delays"), sizes.runs)
     cv = options.folds if options.folds == "leave-one-run-out" else _integers(options.folds, "--folds")[0]
     if options.alphas < 1:
         raise ValueError(f"--alphas is {options.alphas}; give the number of penalties, 1 or more")
-    size = np.dtype(options.dtype or dtype).itemsize
-    on_disk = options.read or ("targets" if options.files else "loaded")
-    loaded = n * width * size * (on_disk != "both") + n * v * size * (on_disk == "loaded")
+    itemsize = np.dtype(options.dtype or sizes.dtype).itemsize
+    held = resident_memory()
+    features, targets = (columns * sizes.n * itemsize for columns in (sizes.width, sizes.n_targets))
+    whole = limit is None or features <= _WHOLE_SHARE * max(0, limit - held)
+    read = options.read or ("targets" if whole else "both")
     return Problem(
-        n,
-        width * len(delays),
-        v,
+        sizes.n,
+        sizes.width * len(delays),
+        sizes.n_targets,
         options.alphas,
-        make_folds(cv, runs, longest_delay=max(abs(delay) for delay in delays)),
-        size,
-        targets_in_memory=on_disk == "loaded",
-        features_in_memory=on_disk != "both",
+        make_folds(cv, sizes.runs, longest_delay=max(abs(delay) for delay in delays)),
+        itemsize,
+        targets_in_memory=read == "nothing",
+        features_in_memory=read != "both",
         delays=delays,
+        targets_itemsize=np.dtype(sizes.stored).itemsize,
         weights=options.weights,
-        resident_bytes=resident_memory() + loaded,
+        resident_bytes=held + features * (read != "both") + targets * (read == "nothing"),
     )
 
 
-def _given_sizes(options: argparse.Namespace) -> tuple[int, int, int, list[int], str]:
+def _given_sizes(options: argparse.Namespace) -> _Sizes:
     missing = [f"--{name}" for name in _SIZES if getattr(options, name) is None]
     if missing:
         raise ValueError(f"{', '.join(missing)} missing: give two files, or --samples, --features, --targets")
@@ -128,10 +142,11 @@ def _given_sizes(options: argparse.Namespace) -> tuple[int, int, int, list[int],
     if wrong:
         raise ValueError(f"{', '.join(wrong)}: must be 1 or more")
     runs = _run_lengths(options.runs or "1", options.samples)
-    return options.samples, options.features, options.targets, runs, "float32"
+    stored = options.dtype or "float32"
+    return _Sizes(options.samples, options.features, options.targets, runs, stored, stored)
 
 
-def _sizes_of_files(options: argparse.Namespace) -> tuple[int, int, int, list[int], str]:
+def _sizes_of_files(options: argparse.Namespace) -> _Sizes:
     import numpy as np
 
     from voxridge.streams import as_source, match_runs
@@ -152,7 +167,7 @@ def _sizes_of_files(options: argparse.Namespace) -> tuple[int, int, int, list[in
     match_runs(features, responses)
     n, width = features.shape
     dtype = np.result_type(features.dtype, responses.dtype)
-    return n, width, responses.shape[1], list(features.runs), dtype.name
+    return _Sizes(n, width, responses.shape[1], list(features.runs), dtype.name, responses.dtype.name)
 
 
 def _run_lengths(text: str, n_samples: int) -> list[int]:
