@@ -223,7 +223,8 @@ def many_cores(cores: int = 32, base: Machine | None = None) -> Machine:
 
 def h200() -> Machine:
     """One H200-class GPU: 70 % of 60 TFLOP/s in float64 (tensor cores) and in float32 and of 4.8 TB/s of
-    memory; files and targets cross a 50 GB/s link."""
+    memory, an eighth of that for eigenvectors, whose reduction waits for memory; files and targets cross a 50
+    GB/s link."""
     share = 0.7
     gemm, memory = 60e12 * share, 4.8e12 * share
     rates = Rates(
@@ -232,14 +233,16 @@ def h200() -> Machine:
         syrk8=gemm,
         potrf=gemm / 2,
         potri=gemm / 2,
-        eigh=gemm,
+        eigh=gemm / 8,
         filters=gemm / 4,
         moments=memory,
         memory=memory,
         file=50e9 * share,
         pages=memory,
     )
-    source = "assumed: 70 % of 60 TFLOP/s and of 4.8 TB/s, data over a 50 GB/s link"
+    source = (
+        "assumed: 70 % of 60 TFLOP/s, an eighth of it for eigenvectors, 70 % of 4.8 TB/s, data over 50 GB/s"
+    )
     return Machine("one H200-class GPU", rates, source, eigh_order=2**31, memory_bytes=141 * 10**9)
 
 
