@@ -259,6 +259,7 @@ def _methods(
     designs: Sequence[Design], plans: Sequence[Plan], settings: Settings, checkpoint: Checkpoint
 ) -> list[Guarded]:
     buffers = Buffers()
+    alive: set[int] = set()
     methods = []
     for number, (design, plan) in enumerate(zip(designs, plans, strict=True)):
         method = make_method(design, plan, settings)
@@ -267,9 +268,7 @@ def _methods(
         marker = None
         if checkpoint.folder is not None:
             marker = checkpoint.folder / f"untrusted-{number}-{plan.route}.txt"
-        methods.append(Guarded(method, marker))
-    for guarded in methods:
-        guarded.together = methods
+        methods.append(Guarded(method, alive, marker))
     return methods
 
 

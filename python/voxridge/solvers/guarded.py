@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,14 @@ class Guarded:
     """A :class:`~voxridge.solvers.method.Method` that keeps the LinAlgError of the one inside as ``error``.
 
     From then on it gives zeros, which nobody should use. ``marker`` is where the error is noted, so that a
-    run that goes on from a checkpoint, whose tiles hold such zeros, knows.
+    run that goes on from a checkpoint, whose tiles hold such zeros, knows. ``alive`` is shared by the methods
+    of the same passes, and holds those that have not failed.
     """
 
-    def __init__(self, method: Method, marker: Path | None = None) -> None:
+    def __init__(self, method: Method, alive: set[int], marker: Path | None = None) -> None:
         self._method: Method | None = method
         self._marker, self._width = marker, 0
-        self.together: Sequence[Guarded] = [self]
+        self._alive = alive
         self.error: np.linalg.LinAlgError | None = None
         self.n_passes, self.running, self.dual = method.n_passes, method.running, method.dual
         self.weights_size, self.weights_dtype = method.weights_size, method.weights_dtype
@@ -39,6 +40,8 @@ class Guarded:
             kind, _, message = marker.read_text().partition("\n")
             self.error = UntrustedFactor(message) if kind == "untrusted" else np.linalg.LinAlgError(message)
             self._method = None
+        if self.error is None:
+            alive.add(id(self))
 
     @property
     def n_dependent(self) -> int:
@@ -82,6 +85,7 @@ class Guarded:
             # Without its traceback, which would keep every matrix on the way alive, as the method would.
             self.error = type(error)(str(error))
             self._method = None
+            self._alive.discard(id(self))
             self._note()
             self._stop_if_alone()
 
@@ -93,5 +97,5 @@ class Guarded:
             Path(temporary).write_text(f"{kind}\n{self.error}")
 
     def _stop_if_alone(self) -> None:
-        if all(guarded.error is not None for guarded in self.together):
+        if not self._alive:
             raise AllFailed
