@@ -20,6 +20,7 @@ from voxridge.solvers.stream_design import StreamedDesign
 from voxridge.streams import Source, atomic_path, check_unchanged, fingerprint
 
 _WHOLE_SHARE = 0.25  # of the memory that is left: features in files that take less are read whole
+_WORTH_READING = 0.95  # finer groups read the responses more often, and must be faster than that
 _GROUPS = "models.json"
 
 
@@ -53,7 +54,9 @@ class FeatureSet:
     @functools.cached_property
     def streamed(self) -> StreamedDesign:
         """The design whose features stay where they are."""
-        unchanged = functools.partial(check_unchanged, self.source, fingerprint(self.source))
+        unchanged = None
+        if not self.source.in_memory:
+            unchanged = functools.partial(check_unchanged, self.source, fingerprint(self.source))
         return StreamedDesign(
             self.source, self.delays, self.source.runs, dtype=self.dtype, between_passes=unchanged
         )
@@ -127,27 +130,30 @@ def describe(sets: Sequence[FeatureSet]) -> str:
 
 
 def plan_groups(sets: Sequence[FeatureSet], job: Job) -> ManyPlan:
-    """The fastest of: all together, in halves, in quarters, ... each alone; groups hold one precision.
+    """All together, in halves, in quarters, ... each alone: the first that fits, and finer ones as long as
+    those are expected to be faster. Groups hold one precision.
 
     Raises
     ------
     MemoryError
         If even one at a time is too much; the message names the model.
     """
-    found: list[ManyPlan] = []
-    size, error = len(sets), None
-    while True:
+    best: ManyPlan | None = None
+    size, error = 2 * len(sets), None
+    while size > 1:
+        size = -(-size // 2)
         try:
-            found.append(_cut(sets, size, job))
+            plan = _cut(sets, size, job)
         except MemoryError as too_much:
             error = too_much
-        if size == 1:
+            continue
+        if best is not None and plan.seconds > _WORTH_READING * best.seconds:
             break
-        size = -(-size // 2)
-    if not found:
+        best = plan
+    if best is None:
         assert error is not None
         raise error
-    return min(found, key=lambda plan: plan.seconds)
+    return best
 
 
 def _cut(sets: Sequence[FeatureSet], size: int, job: Job) -> ManyPlan:

@@ -302,10 +302,11 @@ class _Fits:
             names=[s.name for s in sets],
         )
         found: dict[str, tuple[Design, RidgeCVResult]] = {}
-        for s, design, result in zip(sets, designs, results, strict=True):
+        for s, result in zip(sets, results, strict=True):
+            # The designs of this group go, or the features of all groups would end in memory.
             if isinstance(result.weights, DualWeights) and not s.source.in_memory:
-                result.weights.train = s.streamed  # or the features of all groups would end in memory
-            found[s.name] = design, _with_note(result, title)
+                result.weights.train = s.streamed
+            found[s.name] = s.streamed, _with_note(result, title)
         return found
 
     def _storage(self, sets: list[FeatureSet]) -> Storage:
