@@ -45,6 +45,7 @@ class Case:
     on_disk: str = "nothing"
     weights: str = "memory"
     memory_limit: int | None = None
+    steepness: float = 1.0  # variances of features fall as k**-steepness
 
     def scaled(self, scale: float) -> Case:
         """Samples, features and targets times ``scale``."""
@@ -67,10 +68,11 @@ SHAPES = {
 
 
 def make_data(case: Case) -> tuple[np.ndarray, np.ndarray]:
-    """Features whose variances fall as 1 / k and noisy targets, float32."""
+    """Features whose variances fall and noisy targets, float32."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((case.n, case.n_features), dtype=np.float32)
-    x *= np.sqrt(case.n_features / np.arange(1, case.n_features + 1)).astype(np.float32)
+    fall = np.arange(1, case.n_features + 1) ** -case.steepness
+    x *= np.sqrt(case.n_features * fall).astype(np.float32)
     y = np.empty((case.n, case.n_targets), dtype=np.float32)
     few = x[:, : min(50, case.n_features)]
     for begin in range(0, case.n_targets, _BLOCK):
@@ -150,6 +152,8 @@ def measure(case: Case, folder: Path) -> dict[str, Any]:
         "peak_mib": round(peak, 1),
         "expected_peak_mib": round(plan.peak_bytes / 2**20, 1),
         "memory_ratio": round(peak * 2**20 / plan.peak_bytes, 3),
+        "worst_mib": round(plan.worst_bytes / 2**20, 1),
+        "within_limit": case.memory_limit is None or peak * 2**20 <= case.memory_limit,
         "peak_restarted": restarted,
         "steps": {name: round(took, 4) for name, _, took in expected.summary()},
     }
@@ -187,7 +191,7 @@ def show(row: dict[str, Any]) -> str:
         f"{'' if right else ' !'})  {row['peak_mib']:7.0f} MiB (expected {row['expected_peak_mib']:7.0f}, "
         f"x{row['memory_ratio']:.3f}{'' if lean else ' !'}; {row['resident_mib']:.0f} before)  "
         f"tile {row['tile']}, folds {row['folds_per_pass']}, penalties {row['alphas_per_pass']}, "
-        f"{row['cpu_seconds']:.2f} s of processors"
+        f"{row['cpu_seconds']:.2f} s of processors{'' if row['within_limit'] else ', LIMIT BROKEN'}"
     )
 
 
@@ -201,6 +205,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--on-disk", choices=("nothing", "targets", "both"), default="nothing")
     parser.add_argument("--weights", choices=("memory", "file", "none"), default="memory")
     parser.add_argument("--memory-limit", help='such as "2GB" (default: none)')
+    parser.add_argument(
+        "--steepness", type=float, default=1.0, help="variances of features fall as k to minus this"
+    )
     parser.add_argument("--threads", type=int, help="default: all")
     parser.add_argument("--out", type=Path, default=RESULTS / "plan-accuracy")
     parser.add_argument("--stage", choices=("make", "fit"), help=argparse.SUPPRESS)
@@ -240,6 +247,7 @@ def main(arguments: list[str] | None = None) -> int:
                 on_disk=options.on_disk,
                 weights=options.weights,
                 memory_limit=parse_memory(options.memory_limit),
+                steepness=options.steepness,
             )
             rows.append(run(case, options.threads))
             print(show(rows[-1]), flush=True)

@@ -21,6 +21,7 @@ from voxridge.solvers.costs import (
 from voxridge.solvers.problem import Problem
 
 BASE = 24 * 2**20  # BLAS's own buffers, Python objects, what the allocator does not give back
+_HOLES = 40 * 2**20  # at worst: arrays below 32 MiB come from the heap, which keeps the holes they leave
 _KERNEL_CHUNK = 8 * 2**22  # features that are converted at once: csrc/core/delayed_kernel.hpp
 _PANEL_ROWS = 1024  # rows of H that solvers/cholesky.py forms at once
 _TURNED_ROWS = 2048  # rows of the design that solvers/bases.py turns at once
@@ -28,7 +29,7 @@ _TURNED_ROWS = 2048  # rows of the design that solvers/bases.py turns at once
 
 class Footprint(NamedTuple):
     """Bytes of factors and of the buffers of a tile (while targets are scored), of results, and the most at
-    any moment, all of it together: expected, and where float32 will not do for any penalty."""
+    any moment, all of it together: as expected, and where float32 will not do and the heap has holes."""
 
     factors: int
     tile: int
@@ -50,11 +51,9 @@ class _Moments(NamedTuple):
 
 def footprint(problem: Problem, route: str, tiling: Tiling) -> Footprint:
     """Memory of a fit by ``route`` with ``tiling``."""
-    share = exact_share(problem, route)
-    expected = _footprint(problem, route, tiling, share)
-    if problem.itemsize == 8 or share == 1:
-        return expected
-    return expected._replace(worst=_footprint(problem, route, tiling, 1.0).peak)
+    expected = _footprint(problem, route, tiling, exact_share(problem, route))
+    worst = expected if problem.itemsize == 8 else _footprint(problem, route, tiling, 1.0)
+    return expected._replace(worst=worst.peak + _HOLES)
 
 
 def _footprint(problem: Problem, route: str, tiling: Tiling, share: float) -> Footprint:
@@ -85,7 +84,7 @@ def _footprint(problem: Problem, route: str, tiling: Tiling, share: float) -> Fo
     making = BASE + chunk + scores + moments.making + (models - 1) * moments.held
     passing_all = BASE + scores + weights + models * moments.held + tile
     peak = int(max(making, passing_all))
-    return Footprint(int(models * moments.held), int(tile), int(scores + weights), peak, peak)
+    return Footprint(int(models * moments.held), int(tile), int(scores + weights), peak, worst=peak)
 
 
 def _chunk(problem: Problem, tiling: Tiling) -> float:
@@ -104,12 +103,14 @@ def _spectral(problem: Problem, route: str, tiling: Tiling) -> _Moments:
     k, scored, folds = rank(problem, problem.longest_train), _scored(problem), tiling.folds
     refits = problem.weights != "none"
     last = n_passes(problem, route, tiling) == 1 and refits  # whose factors are those of the refit, too
+    # The last pass's factors go when its successor's are complete: TileProducts keeps them.
+    together = folds if folds == len(problem.folds) else 2 * folds
     if route.startswith("primal"):
         q: float = 8 * p * p  # in float64: with an ill-conditioned Gram, X'Y needs it
         factor = q + s * k * (k + scored)
         one = 8 * p * p + 8 * p * k + 8 * k * scored + 8 * k * k
         full, streamed = 8 * p * p, 0 if problem.features_in_memory else 8 * p * p
-        making = full + 16 * p * p + streamed + one + folds * factor
+        making = full + 16 * p * p + streamed + one + together * factor
         held = full + refits * s * p * k + folds * factor + (0 if last else 16 * p * p)
         per_target = 8 * ((folds + 2) * p + k) + s * 4 * k + (8 * n if s < 8 else 0)
         return _Moments(making, held, per_target)
@@ -117,8 +118,8 @@ def _spectral(problem: Problem, route: str, tiling: Tiling) -> _Moments:
     q = s * k * train if s < 8 else 8 * train * train
     factor = q + s * k * (k + scored)
     one = 8 * train * (train + scored) + 8 * k * scored + 8 * k * k
-    folding = 8 * n * n + 16 * train * train + one + folds * factor
-    refitting = refits * (24 * n * n + folds * factor + (s * n * n if s < 8 else 0))
+    folding = 8 * n * n + 16 * train * train + one + together * factor
+    refitting = refits * (24 * n * n + together * factor + (s * n * n if s < 8 else 0))
     making = max(folding, refitting, 8 * n * n + min(_KERNEL_CHUNK, 8 * n * problem.n_features))
     vectors = (s + 8 if s < 8 else 8) * n * n  # in float64 too, for ill-conditioned targets
     held = folds * factor + (vectors if last else 8 * n * n + 16 * train * train)

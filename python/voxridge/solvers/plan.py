@@ -33,9 +33,9 @@ class Plan:
     """Route and tiles of a fit, with what they cost; ``print(plan)`` shows all of it.
 
     ``peak_bytes`` is the resident memory that the whole process is expected to reach: ``resident_bytes``,
-    which it held when the plan was made, and what the fit adds. ``worst_bytes`` is what it would take if
-    float32 did not do for any penalty; memory limits are held against it. ``seconds`` is the expected time
-    on ``machine``; ``steps`` adds up to it.
+    which it held when the plan was made, and what the fit adds. ``worst_bytes`` is what it takes if float32
+    does not do for any penalty and memory is cut up; limits are held against it. ``seconds`` is the expected
+    time on ``machine``; ``steps`` adds up to it.
     """
 
     route: str
