@@ -8,6 +8,8 @@ import doctest
 import gc
 import json
 import shutil
+import subprocess
+import sys
 import warnings
 import weakref
 from pathlib import Path
@@ -176,6 +178,35 @@ def test_a_small_limit_makes_groups_and_a_smaller_one_is_an_error(
         MemoryError, match=r"^'layer-0': memory_limit=.* is too small: the fit needs at least"
     ):
         fit_many(layers, responses, model=model)
+
+
+MEASURED = """
+import sys, numpy as np
+from voxridge import EncodingRidge, fit_many, plan_many
+from voxridge.solvers.memory import peak_memory, resident_memory
+folder, solver = sys.argv[1:]
+models = {f"{i}": f"{folder}/x{i}.npy" for i in range(4)}
+limit = resident_memory() + 190 * 2**20
+model = EncodingRidge([1e2, 1e3, 1e4], (0, 1), memory_limit=limit, weights="none", solver=solver)
+given = models, f"{folder}/y.npy", [300] * 5
+groups = len(plan_many(*given, model=model.set_params(progress=False)).groups)
+fit_many(*given, model=model)
+print(groups, (limit - peak_memory()) // 2**20)
+"""
+
+
+@pytest.mark.parametrize("solver", ["dual-leave-out", "dual-spectral"])
+def test_the_process_stays_within_its_limit(solver: str, tmp_path: Path) -> None:
+    """Four sets, whose factors do not fit together."""
+    rng = np.random.default_rng(0)
+    for name, width in {**{f"x{i}": 1000 for i in range(4)}, "y": 600}.items():
+        np.save(tmp_path / f"{name}.npy", rng.standard_normal((1500, width), dtype=np.float32))
+    command = [sys.executable, "-W", "ignore", "-c", MEASURED, str(tmp_path), solver]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    groups, spare = map(int, done.stdout.split())
+    assert groups > 1
+    assert spare >= 0
 
 
 def test_a_group_that_turns_out_too_large_is_halved(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import dataclasses
+import gc
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +182,7 @@ def _named(models: Mapping[str, Any] | Sequence[Any]) -> dict[str, Any]:
     return named
 
 
-@contextmanager
+@contextlib.contextmanager
 def _naming(name: str) -> Iterator[None]:
     """Errors about features say of which model they are."""
     try:
@@ -263,6 +265,7 @@ class _Fits:
         found: dict[str, tuple[Design, RidgeCVResult]] = {}
         while todo:
             self._note(done + todo)
+            _give_back()
             group = todo.pop(0)
             try:
                 found |= self._fit(
@@ -323,6 +326,14 @@ class _Fits:
             "responses": fingerprint(self.y),
         }
         return Storage(weights, Path(self.folder) / f"group-{position:04d}-{len(sets)}", identity)
+
+
+def _give_back() -> None:
+    """Return what the last group has freed to the system, or it would count as held: the C library keeps
+    matrices of up to 32 MiB."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # not glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _in_memory(s: FeatureSet) -> DelayedDesign:
