@@ -1,7 +1,7 @@
 """The scale proof: a 30B-sized design from HDF5 files, leave-one-run-out, in a stated amount of memory.
 
-    python -m bench.scale --folder FOLDER               # 33,000 x (7,168 x 4) x 2,000, 95 runs, 5 penalties, 20 GB
-    python -m bench.scale --folder FOLDER --small       # the same at a sixteenth, in seconds
+    python -m bench.scale --folder FOLDER           # 33,000 x (7,168 x 4) x 2,000, 95 runs, 20 GB
+    python -m bench.scale --folder FOLDER --small   # the same at a sixteenth, in seconds
 
 Writes the inputs to FOLDER (kept: a second call uses them again), fits in this process with a checkpoint, and
 prints the plan, the time, the peak of resident memory and what the known truth says of the scores, as JSON.
@@ -26,9 +26,9 @@ DELAYS = (1, 2, 3, 4)
 
 def main() -> int:
     options = _parse()
-    sizes = dict(n=33_000, p0=7_168, v=options.targets, runs=95)
+    sizes = {"n": 33_000, "p0": 7_168, "v": options.targets, "runs": 95}
     if options.small:
-        sizes = dict(n=2_000, p0=448, v=options.targets, runs=20)
+        sizes = {"n": 2_000, "p0": 448, "v": options.targets, "runs": 20}
     folder = options.folder
     folder.mkdir(exist_ok=True)
     features, responses, lengths = make_inputs(folder, **sizes)
@@ -42,7 +42,9 @@ def main() -> int:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--folder", type=Path, required=True, help="where inputs and the checkpoint go")
     parser.add_argument("--targets", type=int, default=2_000)
     parser.add_argument("--memory-limit", default="20GB")
@@ -61,7 +63,9 @@ def make_inputs(folder: Path, n: int, p0: int, v: int, runs: int) -> tuple[Path,
     features, responses = folder / f"features-{n}-{p0}.h5", folder / f"responses-{n}-{v}.h5"
     if features.exists() and responses.exists():
         return features, responses, lengths
-    mixing = rng.standard_normal((p0, p0), dtype=np.float32) * np.logspace(0, -2, p0, dtype=np.float32)[:, None]
+    mixing = (
+        rng.standard_normal((p0, p0), dtype=np.float32) * np.logspace(0, -2, p0, dtype=np.float32)[:, None]
+    )
     weights = rng.standard_normal((4, 256, v), dtype=np.float32) / np.float32(np.sqrt(1024))
     with h5py.File(features, "w") as x_file, h5py.File(responses, "w") as y_file:
         x = x_file.create_dataset("data", (n, p0), "f4")

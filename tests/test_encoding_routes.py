@@ -131,3 +131,13 @@ def test_an_ordinary_fit_warns_of_nothing(data: tuple[np.ndarray, np.ndarray]) -
         warnings.simplefilter("error")
         warnings.simplefilter("ignore", AlphaEdgeWarning)  # noise: some targets want none of the features
         model().fit(*data, runs=RUNS)
+
+
+def test_a_model_saves_its_paths_and_groups(data: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
+    labels = np.repeat(["V1", "A1"], 6)
+    fitted = model(weights=tmp_path / "w.h5", checkpoint=tmp_path / "kept", alpha_per_target=labels)
+    fitted.fit(*data, runs=RUNS).save(tmp_path / "model.h5")
+    again = EncodingRidge.load(tmp_path / "model.h5")
+    np.testing.assert_array_equal(again.coef_, fitted.coef_)
+    assert again.checkpoint == str(tmp_path / "kept")
+    assert list(again.alpha_per_target) == list(labels)

@@ -32,6 +32,11 @@ def save_encoding(model: EncodingRidge, path: str | os.PathLike[str]) -> None:
     parameters = model.get_params()
     parameters["alphas"] = model.alphas_.tolist()
     parameters["delays"] = [int(delay) for delay in model.delays]
+    for name in ("weights", "checkpoint"):
+        if parameters[name] is not None:
+            parameters[name] = os.fspath(parameters[name])
+    if not isinstance(parameters["alpha_per_target"], bool):
+        parameters["alpha_per_target"] = np.asarray(parameters["alpha_per_target"]).tolist()
     if not isinstance(parameters["cv"], str | int):
         parameters["cv"] = None  # the folds below stand for it
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
