@@ -99,9 +99,9 @@ def test_the_same_bits_as_one_by_one(
     assert not hasattr(model, "alpha_")
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("module", [many, nested])
-def test_the_examples_run(module: Any) -> None:
-    """Without a warning: warnings are errors here."""
+def test_the_examples_run_without_a_warning(module: Any) -> None:
     found = doctest.testmod(module)
     assert found.attempted > 5
     assert found.failed == 0

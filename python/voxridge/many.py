@@ -94,10 +94,10 @@ def fit_many(
     >>> import numpy as np
     >>> from voxridge import EncodingRidge, fit_many
     >>> rng = np.random.default_rng(0)
-    >>> clear = rng.standard_normal((120, 5))
-    >>> layers = {f"layer-{i}": clear + i * rng.standard_normal((120, 5)) for i in range(3)}
-    >>> responses = clear @ rng.standard_normal((5, 8)) + rng.standard_normal((120, 8))
-    >>> template = EncodingRidge(alphas=np.logspace(-4, 6, 11), delays=[0], progress=False)
+    >>> clear = rng.standard_normal((120, 30))
+    >>> layers = {f"layer-{i}": clear + i * rng.standard_normal((120, 30)) for i in range(3)}
+    >>> responses = clear @ rng.standard_normal((30, 8)) + 4 * rng.standard_normal((120, 8))
+    >>> template = EncodingRidge(np.logspace(-3, 6, 10), delays=[0], scoring="r2", progress=False)
     >>> fitted = fit_many(layers, responses, runs=[40, 40, 40], model=template)
     >>> max(fitted, key=lambda name: fitted[name].best_cv_scores_.mean())
     'layer-0'

@@ -139,10 +139,10 @@ def nested_scores(
     >>> import numpy as np
     >>> from voxridge import EncodingRidge, nested_scores
     >>> rng = np.random.default_rng(0)
-    >>> clear = rng.standard_normal((160, 5))
-    >>> sets = {"blurred": clear + rng.standard_normal((160, 5)), "clear": clear}
-    >>> responses = clear @ rng.standard_normal((5, 8)) + rng.standard_normal((160, 8))
-    >>> template = EncodingRidge(alphas=np.logspace(-4, 6, 11), delays=[0], progress=False)
+    >>> clear = rng.standard_normal((160, 30))
+    >>> sets = {"blurred": clear + rng.standard_normal((160, 30)), "clear": clear}
+    >>> responses = clear @ rng.standard_normal((30, 8)) + 3 * rng.standard_normal((160, 8))
+    >>> template = EncodingRidge(np.logspace(-3, 6, 10), delays=[0], scoring="r2", progress=False)
     >>> found = nested_scores(sets, responses, runs=[40] * 4, model=template)
     >>> bool(found.mean_scores.min() > 0.4), found.names[found.choice[0, 0]]
     (True, 'clear')
