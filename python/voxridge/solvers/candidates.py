@@ -128,7 +128,7 @@ def _chunks(problem: Problem) -> list[tuple[int, int]]:
     while sizes[-1] < min(_CHUNK_BYTES, n * width * problem.itemsize):
         sizes.append(2 * sizes[-1])
     row, column = width * problem.itemsize, n * problem.itemsize
-    return [(min(n, max(256, size // row)), min(width, max(8, size // column))) for size in sizes]
+    return [(min(n, max(4, size // row)), min(width, max(8, size // column))) for size in sizes]
 
 
 def _doubling(first: int, last: int) -> list[int]:

@@ -26,6 +26,7 @@ from voxridge.solvers.rates import Machine, Step, assumed, measured
 __all__ = ["PANEL", "ROUTES", "Plan", "Problem", "available_memory", "make_plan", "parse_memory"]
 
 _WORTH_MEASURING = 3.0  # seconds of a fit, as assumed rates have it
+_MEASURING_BYTES = 160 * 2**20  # what solvers/rates.py holds while it measures
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,9 @@ def make_plan(
     routes = _routes(solver, problem)
     orders = {route: eigh_order(problem, route) for route in routes}
     resident = resident_memory() if problem.resident_bytes is None else problem.resident_bytes
-    machine = machine or _this_machine(problem, [r for r in routes if orders[r] <= assumed().eigh_order])
+    spare = None if memory_limit is None else memory_limit - resident
+    tractable = [route for route in routes if orders[route] <= assumed().eigh_order]
+    machine = machine or _this_machine(problem, tractable, spare)
     possible = [route for route in routes if orders[route] <= machine.eigh_order]
     if not possible:
         raise ValueError(
@@ -208,10 +211,12 @@ def _routes(solver: Any, problem: Problem) -> list[str]:
     return routes
 
 
-def _this_machine(problem: Problem, routes: list[str]) -> Machine:
-    """Measured where the fit takes longer than that. No limit of memory enters, so that more memory cannot
-    change the rates."""
+def _this_machine(problem: Problem, routes: list[str], spare: int | None) -> Machine:
+    """Measured where the fit takes longer than that, and ``spare`` bytes are enough to measure in: the limit
+    holds for the planning, too. Beyond that no limit enters, so that more memory cannot change the rates."""
     here = assumed()
+    if spare is not None and spare < _MEASURING_BYTES:
+        return here
     if any(best_tiling(problem, route, here.rates, 0, None).seconds < _WORTH_MEASURING for route in routes):
         return here
     return measured()

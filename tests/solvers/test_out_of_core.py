@@ -1,0 +1,104 @@
+"""Fits whose files are ten times what they may add to memory, and every place that weights may go to."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from voxridge import EncodingRidge
+from voxridge.testing import relative_error
+
+pytestmark = pytest.mark.filterwarnings("ignore::voxridge._warnings.AlphaEdgeWarning")
+
+MIB = 2**20
+
+FIT = """
+import json, sys, warnings
+import h5py, numpy as np
+warnings.simplefilter("ignore")
+from voxridge import EncodingRidge
+from voxridge.solvers.memory import peak_memory, resident_memory
+
+folder, features, responses, out, options = sys.argv[1], *sys.argv[2:5], json.loads(sys.argv[5])
+rng = np.random.default_rng(0)
+small = rng.standard_normal((90, 4)), rng.standard_normal((90, 5))
+for solver in ("spectral", "leave-out", "cholesky"):  # what is imported when it is first needed
+    EncodingRidge(alphas=[1.0], cv=3, gap=0, solver=solver, progress=False).fit(*small)
+room, runs = options.pop("room"), options.pop("runs")
+limit = resident_memory() + room
+model = EncodingRidge(progress=False, memory_limit=limit, weights=out, **options)
+model.fit(features, responses, runs=runs)
+peak = peak_memory()
+np.savez(folder + "/found.npz", model.cv_scores_, model.alpha_, model.intercept_)
+plan = model.plan_
+print(json.dumps([peak, limit, plan.peak_bytes, plan.resident_bytes, plan.route, plan.n_targets_batch,
+                  plan.folds_per_pass, plan.rows_per_chunk, plan.columns_per_chunk]))
+"""
+
+
+def features(n: int, p: int, dtype: str) -> np.ndarray:
+    """Blocks of one random matrix, its rows shifted: quickly made, and as good as independent."""
+    base = np.random.default_rng(0).standard_normal((n, p // 40), dtype=np.float32).astype(dtype, copy=False)
+    return np.concatenate([np.roll(base, 7 * shift, axis=0) for shift in range(40)], axis=1)
+
+
+def write(path: Path, array: np.ndarray) -> None:
+    if path.suffix == ".npy":
+        np.save(path, array)
+        return
+    with h5py.File(path, "w") as file:
+        file["data"] = array
+
+
+# Room in MiB beside what the process holds; times that the files are larger.
+SHAPES: dict[str, dict[str, Any]] = {
+    "wide": {"n": 500, "p": 560_000, "v": 40_000, "run": 100, "dtype": "f4", "room": 114, "times": 10},
+    "tall": {"n": 100_000, "p": 400, "v": 3, "run": 5000, "dtype": "f4", "room": 145, "times": 1.05},
+    "tall64": {"n": 50_000, "p": 400, "v": 3, "run": 2500, "dtype": "f8", "room": 135, "times": 1.05},
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_peak_memory_stays_under_the_limit(name: str, tmp_path: Path) -> None:
+    shape = SHAPES[name]
+    n, p, v, room = shape["n"], shape["p"], shape["v"], shape["room"] * MIB
+    rng = np.random.default_rng(1)
+    x = features(n, p, shape["dtype"])
+    w = rng.standard_normal((100, v), dtype=np.float32)
+    y = (x[:, :100] @ w + 20 * rng.standard_normal((n, v), dtype=np.float32)).astype(shape["dtype"])
+    suffix = ".npy" if name == "tall64" else ".h5"
+    paths = [tmp_path / f"{what}{suffix}" for what in ("features", "responses")]
+    for path, array in zip(paths, (x, y), strict=True):
+        write(path, array)
+    assert sum(path.stat().st_size for path in paths) >= shape["times"] * room
+    out, options = tmp_path / "weights.h5", {"alphas": [1e2, 1e4, 1e6], "delays": [0]}
+    given = options | {"room": room, "runs": [shape["run"]] * (n // shape["run"])}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", FIT, str(tmp_path), *map(str, (*paths, out)), json.dumps(given)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, env=environment)
+    for path in paths:
+        path.unlink()
+    assert done.returncode == 0, done.stderr
+    peak, limit, *plan = json.loads(done.stdout)
+    assert peak <= limit, f"{(peak - limit) / MIB:.1f} MiB above the limit; {plan}"
+    fit = EncodingRidge(progress=False, solver=plan[2], **options).fit(x, y, runs=given["runs"])
+    exact = 1e-10 if shape["dtype"] == "f8" else 2e-6
+    with np.load(tmp_path / "found.npz") as found:
+        scores, alpha, intercept = (found[key] for key in found.files)
+    assert relative_error(scores, fit.cv_scores_) < exact
+    np.testing.assert_array_equal(alpha, fit.alpha_)
+    assert np.abs(intercept - fit.intercept_).max() < exact * np.abs(y).max()
+    with h5py.File(out) as file:
+        weights, kind = file["data"][()], file["data"].attrs["kind"]
+    out.unlink()
+    assert kind == ("coef" if n > p else "dual_coef")
+    assert fit._weights is not None
+    assert relative_error(weights, fit._weights.matrix.read(0, v).T) < exact
