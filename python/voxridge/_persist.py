@@ -39,10 +39,13 @@ def save_encoding(model: EncodingRidge, path: str | os.PathLike[str]) -> None:
         parameters["alpha_per_target"] = np.asarray(parameters["alpha_per_target"]).tolist()
     if not isinstance(parameters["cv"], str | int):
         parameters["cv"] = None  # the folds below stand for it
+    for name in ("weights", "checkpoint"):
+        if parameters[name] is not None:
+            parameters[name] = os.fspath(parameters[name])
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["format"] = _FORMAT
         file.attrs["voxridge_version"] = __version__
-        file.attrs["parameters"] = json.dumps(parameters)
+        file.attrs["parameters"] = json.dumps(parameters, default=_plain)
         file.attrs["plan"] = json.dumps(dataclasses.asdict(model.plan_))
         file.attrs["n_features"] = model.n_features_in_
         for name in _ARRAYS:
@@ -51,6 +54,13 @@ def save_encoding(model: EncodingRidge, path: str | os.PathLike[str]) -> None:
             file[f"folds/{number:04d}/train"] = fold.train
             file[f"folds/{number:04d}/validation"] = fold.validation
         _write_weights(file, model._weights)
+
+
+def _plain(value: Any) -> Any:
+    """Arrays and numbers of numpy as JSON has them."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"a parameter of type {type(value).__name__} cannot be saved")
 
 
 def _write_weights(file: Any, weights: Weights | None) -> None:
@@ -109,9 +119,10 @@ def load_encoding(path: str | os.PathLike[str]) -> EncodingRidge:
 
 def _read_weights(file: Any, delays: tuple[int, ...]) -> Weights | None:
     if "coef" in file:
-        return PrimalWeights(in_memory(np.ascontiguousarray(file["coef"][()].T)), delays)
+        return PrimalWeights(in_memory(file["coef"][()].T), delays)  # no second copy of what may be large
     if "dual_coef" not in file:
         return None
     runs = np.diff(file["train_run_offsets"][()]).tolist()
-    dual = np.ascontiguousarray(file["dual_coef"][()].T)
-    return DualWeights(in_memory(dual), DelayedDesign(file["train_features"][()], delays, runs))
+    return DualWeights(
+        in_memory(file["dual_coef"][()].T), DelayedDesign(file["train_features"][()], delays, runs)
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -102,3 +103,63 @@ def test_peak_memory_stays_under_the_limit(name: str, tmp_path: Path) -> None:
     assert kind == ("coef" if n > p else "dual_coef")
     assert fit._weights is not None
     assert relative_error(weights, fit._weights.matrix.read(0, v).T) < exact
+
+
+# --- where weights go
+
+RUNS = [30, 40, 30]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((100, 70))
+    paths = tmp_path / "x.h5", tmp_path / "y.h5"
+    write(paths[0], x)
+    write(paths[1], x[:, :3] @ rng.standard_normal((3, 600)) + rng.standard_normal((100, 600)))
+    return paths
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("solver", ["primal-spectral", "dual-leave-out", "dual-cholesky"])
+def test_weights_are_the_same_wherever_they_are(
+    solver: str, streamed: bool, files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if streamed:
+        monkeypatch.setattr("voxridge._encoding_job._WHOLE_SHARE", 0.0)
+    options: dict[str, Any] = {"alphas": [1.0, 10.0, 100.0], "delays": (0, 1), "progress": False}
+    options |= {"solver": solver, "alpha_per_target": np.arange(600) % 3}
+    new = np.random.default_rng(1).standard_normal((50, 70))
+    write(tmp_path / "new.h5", new)
+    expected = EncodingRidge(**options).fit(*files, runs=RUNS)
+    prediction = expected.predict(new, runs=[20, 30])
+    scores_only = EncodingRidge(**options, weights="none").fit(*files, runs=RUNS)
+    np.testing.assert_array_equal(scores_only.cv_scores_, expected.cv_scores_)
+    with pytest.raises(ValueError, match='weights="none" and has no coefficients'):
+        scores_only.predict(new)
+    for suffix in (".h5", ".npy"):
+        place = tmp_path / f"w{suffix}"
+        fitted = EncodingRidge(**options, weights=place).fit(*files, runs=RUNS)
+        fitted.save(tmp_path / "fit.h5")
+        for each in (fitted, pickle.loads(pickle.dumps(fitted)), EncodingRidge.load(tmp_path / "fit.h5")):
+            for name in ("cv_scores_", "alpha_", "intercept_"):
+                np.testing.assert_array_equal(getattr(each, name), getattr(expected, name))
+            assert relative_error(each.coef_, expected.coef_) < 1e-12
+            assert relative_error(each.predict(new, runs=[20, 30]), prediction) < 1e-10
+            np.testing.assert_array_equal(each.get_params()["alpha_per_target"], np.arange(600) % 3)
+            out = each.predict(tmp_path / "new.h5", runs=[20, 30], out=tmp_path / "p.npy")
+            assert relative_error(np.load(out), prediction) < 1e-10
+            each.save_coef(tmp_path / "coef.npy")
+            np.testing.assert_array_equal(np.load(tmp_path / "coef.npy").T, each.coef_)
+        place.write_bytes(place.read_bytes()[:-8])
+        with pytest.raises(ValueError, match=rf"w{suffix}"):
+            fitted.predict(new)
+
+
+def test_a_failed_prediction_leaves_no_file(files: tuple[Path, Path], tmp_path: Path) -> None:
+    fitted = EncodingRidge(delays=(0,), alphas=[1.0], progress=False).fit(*files, runs=RUNS)
+    assert fitted._weights is not None
+    fitted._weights.prediction_tiles = lambda design: (_ for _ in ()).throw(OSError("gone"))  # type: ignore
+    with pytest.raises(OSError, match="gone"):
+        fitted.predict(files[0], out=tmp_path / "p.h5")
+    assert not list(tmp_path.glob("p.h5*"))
