@@ -36,14 +36,15 @@ def n_passes(problem: Problem, route: str, tiling: Tiling) -> int:
 
 
 def exact_share(problem: Problem, route: str) -> float:
-    """Share of the penalties, of a grid over many decades, whose wide products float32 is expected to spoil.
+    """Share of the penalties whose wide products float32 is expected to spoil, so that they run in float64.
 
-    Eigenvectors: the penalties far below the smallest eigenvalue of the kernel, where there is one because
-    the columns are many; held-out solves magnify rounding there. Cholesky: those below 1e-4 of the largest.
+    Leave-out: those of a grid over many decades that are far below the smallest eigenvalue of the kernel,
+    where there is one because the columns are many; held-out solves magnify rounding there. Cholesky: those
+    below 1e-4 of the largest. Primal spectral: all or none, by the condition of the Gram; even odds.
     """
-    if problem.itemsize == 8 or split_route(route)[1] == "spectral":
+    if problem.itemsize == 8 or route == "dual-spectral":
         return 0.0
-    if route.endswith("cholesky"):
+    if route == "primal-spectral" or route.endswith("cholesky"):
         return 0.5
     return 0.25 if problem.p >= 2 * problem.longest_train else 0.0
 

@@ -60,7 +60,7 @@ def _footprint(problem: Problem, route: str, tiling: Tiling, share: float) -> Fo
     """``share`` of the penalties need float64."""
     method = split_route(route)[1]
     if method == "spectral":
-        moments = _spectral(problem, route, tiling)
+        moments = _spectral(problem, route, tiling, share)
     elif route == "dual-cholesky":
         moments = _dual_cholesky(problem, tiling, share)
     elif method == "cholesky":
@@ -98,7 +98,7 @@ def _scored(problem: Problem) -> int:
     return max(f.scored for f in problem.fold_sizes)
 
 
-def _spectral(problem: Problem, route: str, tiling: Tiling) -> _Moments:
+def _spectral(problem: Problem, route: str, tiling: Tiling, share: float) -> _Moments:
     n, p, s = problem.n, problem.p, problem.itemsize
     k, scored, folds = rank(problem, problem.longest_train), _scored(problem), tiling.folds
     refits = problem.weights != "none"
@@ -106,13 +106,14 @@ def _spectral(problem: Problem, route: str, tiling: Tiling) -> _Moments:
     # The last pass's factors go when its successor's are complete: TileProducts keeps them.
     together = folds if folds == len(problem.folds) else 2 * folds
     if route.startswith("primal"):
-        q: float = 8 * p * p  # in float64: with an ill-conditioned Gram, X'Y needs it
+        wide = (1 - share) * s + share * 8  # of what X'Y is multiplied with, and of X'Y
+        q = wide * p * p
         factor = q + s * k * (k + scored)
         one = 8 * p * p + 8 * p * k + 8 * k * scored + 8 * k * k
         full, streamed = 8 * p * p, 0 if problem.features_in_memory else 8 * p * p
         making = full + 16 * p * p + streamed + one + together * factor
-        held = full + refits * s * p * k + folds * factor + (0 if last else 16 * p * p)
-        per_target = 8 * ((folds + 2) * p + k) + s * 4 * k + (8 * n if s < 8 else 0)
+        held = folds * factor + (q + s * p * k if last else full + 16 * p * p)
+        per_target = wide * ((folds + 2) * p + k) + s * 4 * k + share * 8 * n
         return _Moments(making, held, per_target)
     train = problem.longest_train
     q = s * k * train if s < 8 else 8 * train * train

@@ -45,7 +45,7 @@ def once(problem: Problem, route: str) -> list[Step]:
 
 def _refit(problem: Problem, route: str) -> list[Step]:
     """Weights of every target with its own penalty."""
-    side, method = split_route(route)
+    method = split_route(route)[1]
     v, size, k = float(problem.n_targets), float(weights_size(problem, route)), components(problem, route)
     width = weights_itemsize(problem, route)
     kept = size * v * width
@@ -55,9 +55,8 @@ def _refit(problem: Problem, route: str) -> list[Step]:
         Step("writing weights", 0, 0, "file", bytes=kept if problem.weights == "file" else 0),
     ]
     if method == "spectral":  # all samples are a fold of their own
-        project = f"gemm{problem.itemsize}" if side == "dual" else "gemm8"
         steps.append(Step("eigendecompositions", EIGH_FLOPS * size**3, 0, "eigh", size))
-        steps.append(Step("refit", 2 * size * k * v, 0, project, k))
+        steps += wide_steps(problem, route, "refit", 2 * size * k * v, k)
     return steps
 
 
@@ -74,7 +73,7 @@ def passes(problem: Problem, route: str, tiling: Tiling) -> list[Step]:
     if method == "spectral" and side == "primal":
         totals = 0 if count == 1 and problem.covers_once else count
         held_out = sum(f.scored * f.n_folds for f in problem.fold_sizes)
-        steps.append(Step("X'Y", 2 * (totals * n + held_out) * p * v, 0, "gemm8", p))
+        steps += wide_steps(problem, route, "X'Y", 2 * (totals * n + held_out) * p * v, p)
         if not problem.features_in_memory:  # every tile reads them again
             steps.append(features_file(problem, tiles * (totals + held_out / n)))
     elif route == "dual-cholesky":
@@ -114,7 +113,7 @@ def _spectral_fold(problem: Problem, side: str, train: int, scored: int, count: 
         Step("eigendecompositions", EIGH_FLOPS * order**3 * count, 0, "eigh", order),
         Step("held-out rows", 2.0 * scored * order * k * count, 0, "gemm8", min(scored, k)),
         Step("held-out rows", scored * k * k * count, 0, "syrk8", min(scored, k), bytes=40 * k * k * count),
-        Step("projections", 2 * order * k * each, 0, "gemm8" if side == "primal" else wide, k),
+        *wide_steps(problem, f"{side}-spectral", "projections", 2 * order * k * each, k),
         Step("projections", 2.0 * through * k * each, 0, wide, min(through, k)),
         Step("scores", 2 * k * k * each, 0, wide, k),
         Step("scores", 3.0 * problem.n_alphas * k * each, 0, "filters"),
