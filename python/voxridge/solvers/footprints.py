@@ -109,7 +109,9 @@ def _spectral(problem: Problem, route: str, tiling: Tiling, share: float) -> _Mo
         wide = (1 - share) * s + share * 8  # of what X'Y is multiplied with, and of X'Y
         q = wide * p * p
         factor = q + s * k * (k + scored)
-        one = 8 * p * p + 8 * p * k + 8 * k * scored + 8 * k * k
+        in_place = 8 * p * p * (share if s < 8 else 1)  # in float64, q stays where it was decomposed
+        narrowed = 8 * k * k + factor - in_place
+        one = 8 * p * p + 8 * k * scored + max(8 * p * k, narrowed) - factor
         full, streamed = 8 * p * p, 0 if problem.features_in_memory else 8 * p * p
         making = full + 16 * p * p + streamed + one + together * factor
         held = folds * factor + (q + s * p * k if last else full + 16 * p * p)
