@@ -114,7 +114,7 @@ def _kept_plans(checkpoint: Checkpoint, settings: Settings) -> list[Plan] | None
     if checkpoint.plans is None:
         return None
     plans = [Plan(**kept) for kept in checkpoint.plans]
-    needed = resident_memory() + max(plan.peak_bytes - plan.resident_bytes for plan in plans)
+    needed = resident_memory() + max(plan.worst_bytes - plan.resident_bytes for plan in plans)
     limit = settings.memory_limit
     if limit is not None and needed > limit:
         raise MemoryError(

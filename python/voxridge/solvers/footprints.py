@@ -103,8 +103,6 @@ def _spectral(problem: Problem, route: str, tiling: Tiling, share: float) -> _Mo
     k, scored, folds = rank(problem, problem.longest_train), _scored(problem), tiling.folds
     refits = problem.weights != "none"
     last = n_passes(problem, route, tiling) == 1 and refits  # whose factors are those of the refit, too
-    # The last pass's factors go when its successor's are complete: TileProducts keeps them.
-    together = folds if folds == len(problem.folds) else 2 * folds
     if route.startswith("primal"):
         wide = (1 - share) * s + share * 8  # of what X'Y is multiplied with, and of X'Y
         q = wide * p * p
@@ -113,7 +111,7 @@ def _spectral(problem: Problem, route: str, tiling: Tiling, share: float) -> _Mo
         narrowed = 8 * k * k + factor - in_place
         one = 8 * p * p + 8 * k * scored + max(8 * p * k, narrowed) - factor
         full, streamed = 8 * p * p, 0 if problem.features_in_memory else 8 * p * p
-        making = full + 16 * p * p + streamed + one + together * factor
+        making = full + 16 * p * p + streamed + one + folds * factor
         held = folds * factor + (q + s * p * k if last else full + 16 * p * p)
         per_target = wide * ((folds + 2) * p + k) + s * 4 * k + share * 8 * n
         return _Moments(making, held, per_target)
@@ -121,8 +119,8 @@ def _spectral(problem: Problem, route: str, tiling: Tiling, share: float) -> _Mo
     q = s * k * train if s < 8 else 8 * train * train
     factor = q + s * k * (k + scored)
     one = 8 * train * (train + scored) + 8 * k * scored + 8 * k * k
-    folding = 8 * n * n + 16 * train * train + one + together * factor
-    refitting = refits * (24 * n * n + together * factor + (s * n * n if s < 8 else 0))
+    folding = 8 * n * n + 16 * train * train + one + folds * factor
+    refitting = refits * (24 * n * n + folds * factor + (s * n * n if s < 8 else 0))
     making = max(folding, refitting, 8 * n * n + min(_KERNEL_CHUNK, 8 * n * problem.n_features))
     vectors = (s + 8 if s < 8 else 8) * n * n  # in float64 too, for ill-conditioned targets
     held = folds * factor + (vectors if last else 8 * n * n + 16 * train * train)

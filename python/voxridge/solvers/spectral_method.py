@@ -66,7 +66,7 @@ class SpectralMethod:
         return self._buffers.take(name, rows, cols, dtype or self.design.dtype)
 
     def begin(self, number: int, report: Report) -> None:
-        self.factors = []
+        self.factors.clear()  # in place: the last tile's products look at the same list
         if number and self.engine.product_dtype is None:  # a resumed fit: the first spectrum decides it
             self.engine.factor(self.folds[0], self.scoring)
         for i, fold in enumerate(self.folds[number * self._step : (number + 1) * self._step]):
