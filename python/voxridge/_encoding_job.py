@@ -118,13 +118,18 @@ def _folds(model: EncodingRidge, y: Source, longest_delay: int) -> list[Fold]:
     return folds
 
 
+def worth_reading_whole(n_bytes: int, limit: int, held: int) -> bool:
+    """Whether features in files are read whole by a process that holds ``held`` bytes already."""
+    return n_bytes <= _WHOLE_SHARE * max(0, limit - held)
+
+
 def _design(
     x: Source, delays: Sequence[int], dtype: Any, limit: int, read: bool, whole: bool | None
 ) -> Design:
     """``whole``: whether the fit that is resumed had the features in memory; None for a new one."""
     if whole is None:
         size = x.shape[0] * x.shape[1] * np.dtype(dtype).itemsize
-        whole = size <= _WHOLE_SHARE * max(0, limit - resident_memory())
+        whole = worth_reading_whole(size, limit, resident_memory())
     if x.in_memory or (read and whole):
         return DelayedDesign(x.read().astype(dtype, copy=False), delays, x.runs)
     return StreamedDesign(x, delays, x.runs, dtype=dtype, between_passes=_unchanged(x))

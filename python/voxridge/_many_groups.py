@@ -12,14 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from voxridge._encoding_job import Job
+from voxridge._encoding_job import Job, worth_reading_whole
 from voxridge.solvers.fits import plan_designs
 from voxridge.solvers.memory import in_words, resident_memory
 from voxridge.solvers.plan import Plan, time_in_words
 from voxridge.solvers.stream_design import StreamedDesign
 from voxridge.streams import Source, atomic_path, check_unchanged, fingerprint
 
-_WHOLE_SHARE = 0.25  # of the memory that is left: features in files that take less are read whole
 _WORTH_READING = 0.95  # finer groups read the responses more often, and must be faster than that
 _GROUPS = "models.json"
 
@@ -185,7 +184,7 @@ def plan_group(sets: Sequence[FeatureSet], job: Job, held: int) -> Group:
     limit = job.settings.memory_limit
     assert limit is not None
     in_files = sum(s.n_bytes for s in sets if not s.source.in_memory)
-    whole = in_files <= _WHOLE_SHARE * max(0, limit - held)
+    whole = worth_reading_whole(in_files, limit, held)
     held += sum(s.n_bytes for s in sets if s.source.in_memory and s.is_copied) + whole * in_files
     designs = [s.sizes if whole or s.source.in_memory else s.streamed for s in sets]
     try:

@@ -102,7 +102,7 @@ class _Sizes(NamedTuple):
 def _problem(options: argparse.Namespace, limit: int | None) -> Problem:
     import numpy as np
 
-    from voxridge._encoding_job import _WHOLE_SHARE
+    from voxridge._encoding_job import worth_reading_whole
     from voxridge.solvers.folds import make_folds
     from voxridge.solvers.memory import resident_memory
     from voxridge.solvers.problem import Problem
@@ -116,7 +116,7 @@ def _problem(options: argparse.Namespace, limit: int | None) -> Problem:
     itemsize = np.dtype(options.dtype or sizes.dtype).itemsize
     held = resident_memory()
     features, targets = (columns * sizes.n * itemsize for columns in (sizes.width, sizes.n_targets))
-    whole = limit is None or features <= _WHOLE_SHARE * max(0, limit - held)
+    whole = limit is None or worth_reading_whole(features, limit, held)
     read = options.read or ("targets" if whole else "both")
     return Problem(
         sizes.n,

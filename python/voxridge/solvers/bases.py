@@ -22,7 +22,7 @@ from voxridge.solvers.dual_weights import expand, remove_constant
 from voxridge.solvers.leave_out import EigenSmoother
 from voxridge.solvers.linalg import EighWorkspace, eigh_inplace, matmul
 from voxridge.solvers.svd import svd_of_design
-from voxridge.solvers.trust import gram_noise, require_trust
+from voxridge.solvers.trust import full_rank, gram_noise, require_trust
 
 Floating = NDArray[Any]
 
@@ -70,7 +70,7 @@ def primal_basis(
     """
     g, x_mean = centred_gram(design, fit_intercept=fit_intercept, root=root)
     values = eigh_inplace(g, EighWorkspace())
-    require_trust(values, _rank(design, fit_intercept), alpha_min)
+    require_trust(values, full_rank(design.n_columns, design.n_samples, fit_intercept), alpha_min)
     first = _first_above_rounding(values)
     values, q_t = np.ascontiguousarray(values[first:]), g[first:]
     v_t = np.empty((values.size, design.n_samples))
@@ -97,7 +97,7 @@ def dual_basis(
     """From the kernel of the samples, n x n; errors as in :func:`primal_basis`."""
     kernel = centred_kernel(design, fit_intercept=fit_intercept, root=root)
     values = eigh_inplace(kernel, EighWorkspace())
-    require_trust(values, _rank(design, fit_intercept), alpha_min)
+    require_trust(values, full_rank(design.n_columns, design.n_samples, fit_intercept), alpha_min)
     values[: _first_above_rounding(values)] = 0.0
     smoother = EigenSmoother(
         kernel,
@@ -107,8 +107,7 @@ def dual_basis(
         r=constant_direction(design, root, fit_intercept),
         complete=True,
     )
-    x_mean = column_means(design, root) if fit_intercept else np.zeros(design.n_columns)
-    return Basis(smoother, None, x_mean)
+    return Basis(smoother, None, feature_means(design, root, fit_intercept))
 
 
 def svd_basis(
@@ -137,9 +136,9 @@ def svd_basis(
 def centred_gram(design: Design, *, fit_intercept: bool, root: Floating | None) -> tuple[Floating, Floating]:
     """``X_c' X_c`` (p, p) float64, rows scaled by the roots of the weights, and the weighted means (p,)."""
     g = design.gram(design.everything()) if root is None else weighted_gram(design, root)
+    x_mean = feature_means(design, root, fit_intercept)
     if not fit_intercept:
-        return g, np.zeros(design.n_columns)
-    x_mean = column_means(design, root)
+        return g, x_mean
     total = float(design.n_samples if root is None else root @ root)
     matmul(x_mean[:, None], x_mean[None] * -total, out=g, beta=1.0)
     return g, x_mean
@@ -160,12 +159,19 @@ def centred_kernel(design: Design, *, fit_intercept: bool, root: Floating | None
     return kernel
 
 
-def column_means(design: Design, root: Floating | None) -> Floating:
-    """Weighted means of the columns of the design, (p,) float64."""
+def feature_means(design: Design, root: Floating | None, fit_intercept: bool) -> Floating:
+    """Weighted means of the columns of the design, (p,) float64; zeros without an intercept."""
+    if not fit_intercept:
+        return np.zeros(design.n_columns)
     if root is None:
         return design.sums(design.everything()) / design.n_samples
     sums = design.xty(np.ascontiguousarray(root[:, None] ** 2), design.everything())[:, 0]
     return np.asarray(sums / (root @ root))
+
+
+def products_with_mean(design: Design, x_mean: Floating) -> Floating:
+    """``X x_mean`` (n,): the mean over the samples of ``X w`` with ``w = X'a`` is its product with a."""
+    return np.asarray(design.xw(x_mean[:, None])[:, 0])
 
 
 def weighted_gram(design: Design, root: Floating) -> Floating:
@@ -192,8 +198,3 @@ def _first_above_rounding(values: Floating) -> int:
     """Index of the first of the ascending eigenvalues that is more than rounding of the largest."""
     floor = gram_noise(float(values[-1]), values.size) if values.size else 0.0
     return int(np.searchsorted(values, floor, side="right"))
-
-
-def _rank(design: Design, fit_intercept: bool) -> int:
-    """Of the centred design, unless features depend on each other."""
-    return min(design.n_columns, design.n_samples - int(fit_intercept))

@@ -13,10 +13,11 @@ from voxridge._threads import n_threads
 from voxridge.solvers.bootstrap_components import Components, TargetTiles
 from voxridge.solvers.bootstrap_scores import centred_moments, signed_root, target_sums
 from voxridge.solvers.dense import Centred
-from voxridge.solvers.eigenbasis import MAX_FLOAT32_CONDITION, EigenBasis, decompose
+from voxridge.solvers.eigenbasis import EigenBasis, decompose
 from voxridge.solvers.heldout import correlation, variation
 from voxridge.solvers.linalg import matmul
 from voxridge.solvers.solve_ridge import solve_in_basis
+from voxridge.solvers.trust import MAX_FLOAT32_CONDITION
 
 Floating = NDArray[Any]
 Report = Callable[[str, float], None]

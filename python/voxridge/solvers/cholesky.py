@@ -11,17 +11,14 @@ from numpy.typing import NDArray
 from voxridge import _cpu
 from voxridge._threads import n_threads
 from voxridge.solvers.design import Design
-from voxridge.solvers.dual_weights import MAX_FLOAT32_CONDITION
 from voxridge.solvers.leave_out import Rows
 from voxridge.solvers.linalg import matmul
 from voxridge.solvers.rows import ranges_of
-from voxridge.solvers.trust import UntrustedFactor, gram_noise
+from voxridge.solvers.trust import MAX_FLOAT32_CONDITION, UntrustedFactor, gram_noise
 
 Floating = NDArray[Any]
 
 PANEL_ROWS = 1024  # rows of H, or columns of Z, that are formed at a time
-
-
 
 
 class InPlaceInverse:
@@ -34,9 +31,8 @@ class InPlaceInverse:
 
     def __init__(self, a: Floating) -> None:
         self.matrix, self.diagonal = a, a.diagonal().copy()
-        self.norm = float(
-            np.sqrt(sum(float(np.vdot(row, row)) for row in a))
-        )  # at least the largest eigenvalue
+        # At least the largest eigenvalue.
+        self.norm = float(np.sqrt(sum(float(np.vdot(row, row)) for row in a)))
         self.alpha = np.nan
         self._inverted = self._restored = True
 

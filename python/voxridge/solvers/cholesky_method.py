@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxridge.solvers.bases import centred_gram, centred_kernel, column_means, constant_direction
+from voxridge.solvers.bases import (
+    centred_gram,
+    centred_kernel,
+    constant_direction,
+    feature_means,
+    products_with_mean,
+)
 from voxridge.solvers.cholesky import GramSmoother, KernelSmoother
 from voxridge.solvers.dual_weights import remove_constant, weights_dtype
 from voxridge.solvers.leave_out import Leverage, leverage
@@ -39,8 +45,8 @@ class DualCholesky(CholeskyLeaveOut):
     @cached_property
     def smoother(self) -> KernelSmoother:  # type: ignore[override]
         kernel = centred_kernel(self.design, fit_intercept=self.fit_intercept, root=self.root)
-        mean = column_means(self.design, self.root) if self.fit_intercept else np.zeros(self.design.n_columns)
-        self._x_mean = self.design.xw(mean[:, None])[:, 0]
+        mean = feature_means(self.design, self.root, self.fit_intercept)
+        self._x_mean = products_with_mean(self.design, mean)
         r = constant_direction(self.design, self.root, self.fit_intercept)
         return KernelSmoother(kernel, dtype=self.design.dtype, root=self.root, r=r)
 

@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 
 from voxridge.solvers.linalg import matmul
 from voxridge.solvers.plan import PANEL
+from voxridge.solvers.trust import MAX_FLOAT32_CONDITION
 
 Floating = NDArray[Any]
-
-MAX_FLOAT32_CONDITION = 1e4
 
 
 def weights_dtype(largest: float, alpha_min: float, dtype: Any) -> np.dtype[Any]:

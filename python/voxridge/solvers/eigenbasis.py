@@ -19,12 +19,10 @@ from numpy.typing import NDArray
 
 from voxridge.solvers.dense import Centred, Float64Array, FloatArray, blocks
 from voxridge.solvers.linalg import eigh, matmul
+from voxridge.solvers.trust import MAX_FLOAT32_CONDITION
 
 Kind = Literal["primal", "dual", "svd"]
 F64: np.dtype[Any] = np.dtype(np.float64)
-
-MAX_FLOAT32_CONDITION = 1e4
-"""Largest condition number of the penalised Gram matrix at which its products may be formed in float32."""
 
 
 @dataclass(frozen=True)

@@ -263,8 +263,7 @@ def _methods(
     methods = []
     for number, (design, plan) in enumerate(zip(designs, plans, strict=True)):
         method = make_method(design, plan, settings)
-        # A tile is worked on by one method after the other: they share what they work in.
-        cast(Any, method)._buffers = buffers
+        method.buffers = buffers
         marker = None
         if checkpoint.folder is not None:
             marker = checkpoint.folder / f"untrusted-{number}-{plan.route}.txt"

@@ -36,6 +36,7 @@ class Guarded:
         self.error: np.linalg.LinAlgError | None = None
         self.n_passes, self.running, self.dual = method.n_passes, method.running, method.dual
         self.weights_size, self.weights_dtype = method.weights_size, method.weights_dtype
+        self.buffers = method.buffers
         if marker is not None and marker.exists():
             kind, _, message = marker.read_text().partition("\n")
             self.error = UntrustedFactor(message) if kind == "untrusted" else np.linalg.LinAlgError(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,9 +11,7 @@ from numpy.typing import NDArray
 
 from voxridge import _cpu
 from voxridge._threads import n_threads
-from voxridge.solvers.bases import (
-    Basis,
-)
+from voxridge.solvers.bases import Basis, products_with_mean
 from voxridge.solvers.design import Design
 from voxridge.solvers.dual_weights import weights_dtype
 from voxridge.solvers.folds import Fold
@@ -21,11 +20,12 @@ from voxridge.solvers.leave_out import HeldOut, Leverage, held_out_predictions, 
 from voxridge.solvers.linalg import matmul
 from voxridge.solvers.method import Buffers, Report
 from voxridge.solvers.plan import Plan
+from voxridge.solvers.trust import full_rank
 
 Floating = NDArray[Any]
 
 
-class LeaveOutMethod:
+class LeaveOutMethod(ABC):
     """See :class:`~voxridge.solvers.method.Method` and :mod:`voxridge.solvers.leave_out`.
 
     ``root`` holds the square roots of the sample weights, or None. ``pooled`` scores the held-out predictions
@@ -52,7 +52,7 @@ class LeaveOutMethod:
         self.weights = None if root is None else root**2
         self.sets = held_out_sets(folds, design.n_samples)
         self.order = np.argsort(-alphas, kind="stable")
-        self._buffers = Buffers()
+        self.buffers = Buffers()
         self._step = plan.alphas_per_pass
         self.n_passes = -(-alphas.size // self._step)
         self._leverages: list[Leverage] = []
@@ -69,7 +69,7 @@ class LeaveOutMethod:
     # --- the tile
 
     def _take(self, name: str, rows: int, dtype: Any) -> Floating:
-        return self._buffers.take(name, rows, self._y.shape[1], dtype)
+        return self.buffers.take(name, rows, self._y.shape[1], dtype)
 
     def load(self, y: Floating) -> None:
         """``y`` (n, v) in the design's dtype; it may be centred by the unweighted means."""
@@ -94,12 +94,13 @@ class LeaveOutMethod:
                 self._forms[dtype] = form
         return self._forms[dtype]
 
+    @abstractmethod
+    def factorise(self, index: int) -> Leverage:
+        """The factors of one penalty."""
+
+    @abstractmethod
     def smooth(self, leveraged: Leverage) -> Floating:
         """``H y`` of the scaled tile, in the precision that the penalty needs."""
-        raise NotImplementedError
-
-    def factorise(self, index: int) -> Leverage:
-        raise NotImplementedError
 
     def mean_prediction(self, weights: Floating) -> Floating:
         """Weighted mean over the samples of ``X w``, less what ``load`` took off the targets."""
@@ -212,7 +213,7 @@ class EigenLeaveOut(LeaveOutMethod):
                 root=self.root,
                 alpha_min=float(self.alphas.min()),
             )
-            rank = min(self.design.n_columns, self.design.n_samples - int(self.fit_intercept))
+            rank = full_rank(self.design.n_columns, self.design.n_samples, self.fit_intercept)
             self.n_dependent = rank - self._basis.smoother.rank
         return self._basis
 
@@ -247,10 +248,7 @@ class EigenLeaveOut(LeaveOutMethod):
 
     def begin_refit(self, alpha: float) -> None:
         basis = self.basis
-        if basis.dual:  # the mean over samples of X w is (X x_mean)' dual
-            self._x_mean = self.design.xw(basis.x_mean[:, None])[:, 0]
-        else:
-            self._x_mean = basis.x_mean
+        self._x_mean = products_with_mean(self.design, basis.x_mean) if basis.dual else basis.x_mean
 
     def refit(self, alphas: Floating, out: Floating) -> Floating:
         z = self.project(self.design.dtype).copy()

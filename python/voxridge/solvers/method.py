@@ -24,6 +24,7 @@ class Method(Protocol):
     n_passes: int
     running: bool
     dual: bool
+    buffers: Buffers  # what a tile is worked on in; methods that take turns may share them
 
     @property
     def weights_size(self) -> int: ...

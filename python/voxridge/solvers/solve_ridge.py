@@ -21,8 +21,9 @@ from voxridge.solvers.dense import (
     centre,
     check_problem,
 )
-from voxridge.solvers.eigenbasis import F64, MAX_FLOAT32_CONDITION, EigenBasis, decompose
+from voxridge.solvers.eigenbasis import F64, EigenBasis, decompose
 from voxridge.solvers.linalg import cholesky, cholesky_solve, matmul
+from voxridge.solvers.trust import MAX_FLOAT32_CONDITION
 
 Solver = Literal["auto", "cholesky", "eigen", "svd"]
 

@@ -27,12 +27,10 @@ from voxridge.solvers.folds import Fold
 from voxridge.solvers.heldout import Scoring, correlation, r2, variation
 from voxridge.solvers.linalg import EighWorkspace, eigh_inplace, gram, matmul
 from voxridge.solvers.rows import Ranges, n_rows, ranges_of
-from voxridge.solvers.trust import gram_noise, require_trust
+from voxridge.solvers.trust import MAX_FLOAT32_CONDITION, full_rank, gram_noise, require_trust
 
 Floating = NDArray[Any]
 Route = Literal["primal", "dual"]
-
-_FLOAT32_CONDITION = 1e4
 
 
 @dataclass
@@ -131,7 +129,7 @@ class PrimalFolds:
         return spectrum, mean
 
     def _rank(self, n_train: int) -> int:
-        return min(self.design.n_columns, n_train - int(self.fit_intercept))
+        return full_rank(self.design.n_columns, n_train, self.fit_intercept)
 
     def _narrowed(self, spectrum: Spectrum) -> Spectrum:
         """Eigenvectors in the dtype of the products with X'Y, which the first spectrum decides.
@@ -141,7 +139,7 @@ class PrimalFolds:
         (measured: 1e-4 off at 1e9 otherwise).
         """
         if self.product_dtype is None:
-            exact = spectrum.condition(self.alpha_min) > _FLOAT32_CONDITION
+            exact = spectrum.condition(self.alpha_min) > MAX_FLOAT32_CONDITION
             self.product_dtype = np.dtype(np.float64) if exact else self.design.dtype
         return spectrum.astype(self.product_dtype)
 
@@ -183,7 +181,7 @@ class DualFolds:
         return spectrum, np.empty(0)
 
     def _rank(self, n_train: int) -> int:
-        return min(self.design.n_columns, n_train - int(self.fit_intercept))
+        return full_rank(self.design.n_columns, n_train, self.fit_intercept)
 
 
 def _centred_norm(kernel: Floating, fit_intercept: bool) -> float:

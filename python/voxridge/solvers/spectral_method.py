@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from voxridge import _cpu
 from voxridge._threads import n_threads
-from voxridge.solvers.bases import constant_direction
+from voxridge.solvers.bases import constant_direction, feature_means, products_with_mean
 from voxridge.solvers.design import Design
 from voxridge.solvers.dual_weights import expand, remove_constant, weights_dtype
 from voxridge.solvers.folds import Fold
@@ -20,6 +20,7 @@ from voxridge.solvers.method import Buffers, Report
 from voxridge.solvers.plan import Plan
 from voxridge.solvers.spectral import DualFolds, FoldFactor, PrimalFolds
 from voxridge.solvers.tiles import TileProducts
+from voxridge.solvers.trust import full_rank
 
 Floating = NDArray[Any]
 
@@ -47,7 +48,7 @@ class SpectralMethod:
         self.dual = not self.primal
         self._step = plan.folds_per_pass
         self.n_passes = -(-len(self.folds) // self._step)
-        self._buffers = Buffers()
+        self.buffers = Buffers()
         self.factors: list[FoldFactor] = []
         self._full: Any = None
         self.n_dependent = 0
@@ -63,7 +64,7 @@ class SpectralMethod:
         return weights_dtype(self.engine.norm, float(self.alphas.min()), self.design.dtype)
 
     def take(self, name: str, rows: int, cols: int, dtype: Any = None) -> Floating:
-        return self._buffers.take(name, rows, cols, dtype or self.design.dtype)
+        return self.buffers.take(name, rows, cols, dtype or self.design.dtype)
 
     def begin(self, number: int, report: Report) -> None:
         self.factors.clear()  # in place: the last tile's products look at the same list
@@ -86,11 +87,10 @@ class SpectralMethod:
         if self._full is not None:
             return
         spectrum, x_mean = self.engine.full()
-        rank = min(self.design.n_columns, self.design.n_samples - int(self.fit_intercept))
+        rank = full_rank(self.design.n_columns, self.design.n_samples, self.fit_intercept)
         self.n_dependent = rank - spectrum.rank
-        if not self.primal:  # the mean over samples of X w is (X x_mean)' dual
-            mean = self.design.sums(self.design.everything()) / self.design.n_samples
-            x_mean = self.design.xw(mean[:, None])[:, 0]
+        if self.dual:
+            x_mean = products_with_mean(self.design, feature_means(self.design, None, self.fit_intercept))
         vectors = {np.dtype(np.float64): spectrum.q_t} if self.weights_dtype == np.float64 else {}
         narrow = spectrum.astype(self.engine.product_dtype)
         vectors[self.design.dtype] = narrow.q_t.astype(self.design.dtype, copy=False)

@@ -102,14 +102,7 @@ class RowBlocks:
         return [(slice(0, end - begin), slice(begin, end))]
 
     def __iter__(self) -> Iterator[Floating]:
-        _require_unchanged(self.design)
-        jobs = (partial(self._read, number) for number in range(len(self)))
-        with _ahead(self.design, jobs) as blocks:
-            for number, raw in enumerate(blocks):
-                block = self._block(number, raw)
-                del raw  # two blocks in memory, not three
-                yield block
-                del block
+        return _each_block(self)
 
     def _read(self, number: int) -> Floating:
         [(_, rows)] = self.place(number)
@@ -176,14 +169,7 @@ class ColumnBlocks:
         return [(slice(here, here + height), slice(there, there + height)) for here, there in firsts]
 
     def __iter__(self) -> Iterator[Floating]:
-        _require_unchanged(self.design)
-        jobs = (partial(self._read, number) for number in range(len(self)))
-        with _ahead(self.design, jobs) as blocks:
-            for number, raw in enumerate(blocks):
-                block = self._block(number, raw)
-                del raw  # two blocks in memory, not three
-                yield block
-                del block
+        return _each_block(self)
 
     def _features(self, number: int) -> tuple[int, int]:
         begin = number * self.step
@@ -263,6 +249,18 @@ def _mirror(n: int, root: Floating | None) -> Floating:
     m /= np.linalg.norm(m)
     m[0] += 1.0  # entries are not negative: nothing cancels
     return np.asarray(m / np.linalg.norm(m))
+
+
+def _each_block(blocks: RowBlocks | ColumnBlocks) -> Iterator[Floating]:
+    """Blocks one after the other, the next one read while the caller works."""
+    _require_unchanged(blocks.design)
+    jobs = (partial(blocks._read, number) for number in range(len(blocks)))
+    with _ahead(blocks.design, jobs) as read:
+        for number, raw in enumerate(read):
+            block = blocks._block(number, raw)
+            del raw  # two blocks in memory, not three
+            yield block
+            del block
 
 
 def _require_unchanged(design: RowDesign) -> None:

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+MAX_FLOAT32_CONDITION = 1e4
+"""Largest condition number of the penalised Gram matrix at which its products may be formed in float32."""
+
 
 class UntrustedFactor(np.linalg.LinAlgError):
     """The penalised Gram is singular to working precision: its small directions hold rounding only."""
@@ -15,6 +18,11 @@ class UntrustedFactor(np.linalg.LinAlgError):
 def gram_noise(largest: float, order: int) -> float:
     """What rounding leaves in the eigenvalues of a Gram matrix of this order, absolute."""
     return order * float(np.finfo(np.float64).eps) * max(largest, 0.0)
+
+
+def full_rank(n_columns: int, n_train: int, fit_intercept: bool) -> int:
+    """Of a centred design, unless its features depend on each other."""
+    return min(n_columns, n_train - int(fit_intercept))
 
 
 def require_trust(values: NDArray[Any], rank: int, alpha_min: float) -> None:
