@@ -274,7 +274,7 @@ def test_features_in_files_do_not_stay_in_memory(
 ) -> None:
     layers, responses = data
     if not whole:
-        monkeypatch.setattr(_many_groups, "_WHOLE_SHARE", 0.0)
+        monkeypatch.setattr("voxridge._encoding_job._WHOLE_SHARE", 0.0)
     fitted = fit_many(stored, responses, RUNS, model=template(solver="dual-leave-out"))
     for name, features in layers.items():
         alone = template(solver="dual-leave-out").fit(features, responses, RUNS)
