@@ -64,7 +64,7 @@ void gemm(bool trans_a, bool trans_b, T alpha, Matrix<const T> a, Matrix<const T
     const index_t depth = trans_a ? a.rows : a.cols;
     require((trans_a ? a.cols : a.rows) == c.rows && (trans_b ? b.cols : b.rows) == depth && (trans_b ? b.rows : b.cols) == c.cols,
             "gemm: a ", shape{a.rows, a.cols}, (trans_a ? "'" : ""), " times b ", shape{b.rows, b.cols}, (trans_b ? "'" : ""),
-                " does not give c ", shape{c.rows, c.cols});
+            " does not give c ", shape{c.rows, c.cols});
     if (c.rows == 0 || c.cols == 0) return;
     int m = narrow(c.rows), k = narrow(depth);
     int lda = leading(a.stride), ldb = leading(b.stride), ldc = leading(c.stride);
@@ -217,12 +217,12 @@ void potri(Matrix<T> a, const Poll& poll, index_t block) {
     square_lower(a, poll, block);
 }
 
-#define VOXRIDGE_INSTANTIATE(T)                                                              \
-    template void gemm<T>(bool, bool, T, Matrix<const T>, Matrix<const T>, T, Matrix<T>);    \
-    template void syrk<T>(bool, T, Matrix<const T>, T, Matrix<T>, index_t);                  \
-    template index_t potrf<T>(Matrix<T>, const Poll&, index_t);                              \
-    template void potrs<T>(Matrix<const T>, Matrix<T>);                                      \
-    template void potri<T>(Matrix<T>, const Poll&, index_t);                                 \
+#define VOXRIDGE_INSTANTIATE(T)                                                           \
+    template void gemm<T>(bool, bool, T, Matrix<const T>, Matrix<const T>, T, Matrix<T>); \
+    template void syrk<T>(bool, T, Matrix<const T>, T, Matrix<T>, index_t);               \
+    template index_t potrf<T>(Matrix<T>, const Poll&, index_t);                           \
+    template void potrs<T>(Matrix<const T>, Matrix<T>);                                   \
+    template void potri<T>(Matrix<T>, const Poll&, index_t);                              \
     template void solve_lower<T>(Matrix<const T>, Matrix<T>);
 VOXRIDGE_INSTANTIATE(float)
 VOXRIDGE_INSTANTIATE(double)

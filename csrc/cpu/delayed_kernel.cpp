@@ -126,7 +126,7 @@ void shift_kernel(Matrix<T> kernel, const std::vector<index_t>& row_offsets, con
     if (symmetric) mirror_lower(kernel, n_threads);
 }
 
-#define VOXRIDGE_INSTANTIATE(F, T)                                          \
+#define VOXRIDGE_INSTANTIATE(F, T)                                                  \
     template void base_kernel<F, T>(Matrix<const F>, Matrix<T>, bool, const Poll&); \
     template void base_cross_kernel<F, T>(Matrix<const F>, Matrix<const F>, Matrix<T>, const Poll&);
 VOXRIDGE_INSTANTIATE(float, float)

@@ -117,7 +117,7 @@ void delayed_sums(Matrix<const F> features, const std::vector<Segment>& segments
         }
 }
 
-#define VOXRIDGE_INSTANTIATE(F, T)                                                                                               \
+#define VOXRIDGE_INSTANTIATE(F, T)                                                                                              \
     template void delayed_xty<F, T>(Matrix<const F>, Matrix<const T>, const std::vector<Segment>&, const std::vector<index_t>&, \
                                     Matrix<T>, const Poll&);                                                                    \
     template void delayed_xw<F, T>(Matrix<const F>, Matrix<const T>, const std::vector<Segment>&, const std::vector<index_t>&,  \

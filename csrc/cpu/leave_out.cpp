@@ -65,8 +65,8 @@ void product_moments(Matrix<const T> y, Matrix<const T> q, const double* weights
     });
 }
 
-#define VOXRIDGE_INSTANTIATE(T)                                                                       \
-    template void symmetric_rows<T>(Matrix<const double>, index_t, double, double, Matrix<T>, int);   \
+#define VOXRIDGE_INSTANTIATE(T)                                                                     \
+    template void symmetric_rows<T>(Matrix<const double>, index_t, double, double, Matrix<T>, int); \
     template void product_moments<T>(Matrix<const T>, Matrix<const T>, const double*, Matrix<double>, int);
 VOXRIDGE_INSTANTIATE(float)
 VOXRIDGE_INSTANTIATE(double)

@@ -38,30 +38,30 @@ void load_terms(Matrix<const T> z, Matrix<const T> c, Matrix<const T> lz, Matrix
 
 // The innermost loop: kAlphas penalties and two vectors of targets, all sums in registers. A vector is 64 bytes: one register with
 // AVX-512, two with AVX2. `d`, `shifted` and `squared` hold kAlphas rows, k apart.
-#define VOXRIDGE_REDUCE(T)                                                                                                          \
-    VOXRIDGE_MULTIVERSION void reduce_block(const Terms<T>& terms, index_t depth, const T* d, const T* shifted, const T* squared,   \
-                                            index_t k, double* products, double* norms) {                                           \
-        typedef T Vector __attribute__((vector_size(64)));                                                                          \
-        constexpr index_t lanes = static_cast<index_t>(sizeof(Vector) / sizeof(T));                                                 \
-        for (index_t v = 0; v < kColumns; v += 2 * lanes) {                                                                         \
-            Vector p[kAlphas][2] = {}, q[kAlphas][2] = {};                                                                          \
-            for (index_t i = 0; i < depth; ++i) {                                                                                   \
-                const Vector* e = reinterpret_cast<const Vector*>(&terms.e[i][v]);                                                  \
-                const Vector* u = reinterpret_cast<const Vector*>(&terms.u[i][v]);                                                  \
-                const Vector* w = reinterpret_cast<const Vector*>(&terms.w[i][v]);                                                  \
-                for (index_t a = 0; a < kAlphas; ++a)                                                                               \
-                    for (index_t h = 0; h < 2; ++h) {                                                                               \
-                        p[a][h] += d[a * k + i] * e[h];                                                                             \
-                        q[a][h] += shifted[a * k + i] * u[h] + squared[a * k + i] * w[h];                                           \
-                    }                                                                                                               \
-            }                                                                                                                       \
-            for (index_t a = 0; a < kAlphas; ++a)                                                                                   \
-                for (index_t h = 0; h < 2; ++h)                                                                                     \
-                    for (index_t lane = 0; lane < lanes; ++lane) {                                                                  \
-                        products[a * kColumns + v + h * lanes + lane] += static_cast<double>(p[a][h][lane]);                        \
-                        norms[a * kColumns + v + h * lanes + lane] += static_cast<double>(q[a][h][lane]);                           \
-                    }                                                                                                               \
-        }                                                                                                                           \
+#define VOXRIDGE_REDUCE(T)                                                                                                        \
+    VOXRIDGE_MULTIVERSION void reduce_block(const Terms<T>& terms, index_t depth, const T* d, const T* shifted, const T* squared, \
+                                            index_t k, double* products, double* norms) {                                         \
+        typedef T Vector __attribute__((vector_size(64)));                                                                        \
+        constexpr index_t lanes = static_cast<index_t>(sizeof(Vector) / sizeof(T));                                               \
+        for (index_t v = 0; v < kColumns; v += 2 * lanes) {                                                                       \
+            Vector p[kAlphas][2] = {}, q[kAlphas][2] = {};                                                                        \
+            for (index_t i = 0; i < depth; ++i) {                                                                                 \
+                const Vector* e = reinterpret_cast<const Vector*>(&terms.e[i][v]);                                                \
+                const Vector* u = reinterpret_cast<const Vector*>(&terms.u[i][v]);                                                \
+                const Vector* w = reinterpret_cast<const Vector*>(&terms.w[i][v]);                                                \
+                for (index_t a = 0; a < kAlphas; ++a)                                                                             \
+                    for (index_t h = 0; h < 2; ++h) {                                                                             \
+                        p[a][h] += d[a * k + i] * e[h];                                                                           \
+                        q[a][h] += shifted[a * k + i] * u[h] + squared[a * k + i] * w[h];                                         \
+                    }                                                                                                             \
+            }                                                                                                                     \
+            for (index_t a = 0; a < kAlphas; ++a)                                                                                 \
+                for (index_t h = 0; h < 2; ++h)                                                                                   \
+                    for (index_t lane = 0; lane < lanes; ++lane) {                                                                \
+                        products[a * kColumns + v + h * lanes + lane] += static_cast<double>(p[a][h][lane]);                      \
+                        norms[a * kColumns + v + h * lanes + lane] += static_cast<double>(q[a][h][lane]);                         \
+                    }                                                                                                             \
+        }                                                                                                                         \
     }
 VOXRIDGE_REDUCE(float)
 VOXRIDGE_REDUCE(double)
@@ -205,11 +205,11 @@ void column_moments(Matrix<const T> y, const std::vector<Segment>& segments, dou
     });
 }
 
-#define VOXRIDGE_INSTANTIATE(T)                                                                                                      \
-    template class QuadraticForm<T>;                                                                                                 \
+#define VOXRIDGE_INSTANTIATE(T)                                                                                                        \
+    template class QuadraticForm<T>;                                                                                                   \
     template void reduce_scores<T>(Matrix<const T>, Matrix<const T>, Matrix<const T>, Matrix<const T>, const Filters&, Matrix<double>, \
-                                   Matrix<double>, int);                                                                             \
-    template void apply_penalty<T>(Matrix<T>, const double*, const double*, int);                                                    \
+                                   Matrix<double>, int);                                                                               \
+    template void apply_penalty<T>(Matrix<T>, const double*, const double*, int);                                                      \
     template void column_moments<T>(Matrix<const T>, const std::vector<Segment>&, double*, double*, int);
 VOXRIDGE_INSTANTIATE(float)
 VOXRIDGE_INSTANTIATE(double)
