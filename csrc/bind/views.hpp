@@ -74,6 +74,7 @@ inline std::vector<Segment> segments_of(const std::vector<index_t>& run_offsets,
 }
 
 void register_blas(py::module_& m);
+void register_build(py::module_& m);
 void register_delayed(py::module_& m);
 void register_leave_out(py::module_& m);
 void register_spectral(py::module_& m);

@@ -112,7 +112,7 @@ template <class T>
 void shift_kernel(Matrix<T> kernel, const std::vector<index_t>& row_offsets, const std::vector<index_t>& col_offsets,
                   const std::vector<index_t>& delays, bool symmetric, int n_threads) {
     require(row_offsets.back() == kernel.rows && col_offsets.back() == kernel.cols,
-            "shift_kernel: runs of ", shape(row_offsets.back(), col_offsets.back()), " samples, kernel ", shape{kernel.rows, kernel.cols});
+            "shift_kernel: runs of ", shape{row_offsets.back(), col_offsets.back()}, " samples, kernel ", shape{kernel.rows, kernel.cols});
     require(!symmetric || row_offsets == col_offsets, "shift_kernel: a symmetric kernel has one set of runs");
     const index_t low = 1 - kernel.rows, high = symmetric ? 1 : kernel.cols;
     const bool identity = delays.size() == 1 && delays[0] == 0;

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "core/blas.hpp"
+#include "cpu/lanes.hpp"
 #include "cpu/multiversion.hpp"
 #include "cpu/parallel.hpp"
 
@@ -41,7 +42,7 @@ void load_terms(Matrix<const T> z, Matrix<const T> c, Matrix<const T> lz, Matrix
 #define VOXRIDGE_REDUCE(T)                                                                                                        \
     VOXRIDGE_MULTIVERSION void reduce_block(const Terms<T>& terms, index_t depth, const T* d, const T* shifted, const T* squared, \
                                             index_t k, double* products, double* norms) {                                         \
-        typedef T Vector __attribute__((vector_size(64)));                                                                        \
+        using Vector = LanesOf<T>::type;                                                                                          \
         constexpr index_t lanes = static_cast<index_t>(sizeof(Vector) / sizeof(T));                                               \
         for (index_t v = 0; v < kColumns; v += 2 * lanes) {                                                                       \
             Vector p[kAlphas][2] = {}, q[kAlphas][2] = {};                                                                        \

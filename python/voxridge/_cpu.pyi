@@ -14,6 +14,7 @@ _Vector = NDArray[Any]
 _Offsets = Sequence[int]
 _Ranges = Sequence[tuple[int, int]]
 
+def build_info() -> dict[str, str]: ...
 def gemm(
     a: _Matrix,
     b: _Matrix,
