@@ -13,7 +13,6 @@ from voxridge import _linear_checks as checks
 from voxridge._linear_cv import r2
 from voxridge.solvers.dense import Float64Array, FloatArray
 from voxridge.solvers.linalg import matmul
-from voxridge.solvers.solve_ridge import RidgeSolution
 
 
 class LinearRidgeModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
@@ -72,9 +71,8 @@ class LinearRidgeModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type
             )
         return r2(truth, predicted, checks.check_weights(sample_weight, truth.shape[0]))
 
-    def _store(self, solution: RidgeSolution, y_ndim: int, fit_intercept: bool) -> None:
+    def _store(self, coef: FloatArray, intercept: FloatArray, y_ndim: int, fit_intercept: bool) -> None:
         """scikit-learn's shapes: coef_ (p,) for a single target, intercept_ 0.0 when it is not fitted."""
-        coef, intercept, _ = solution
         self.coef_ = coef[0] if coef.shape[0] == 1 else coef
         if not fit_intercept:
             self.intercept_ = 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -153,6 +153,23 @@ def check_flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be True or False; got {value!r}")
     return bool(value)
+
+
+def check_stop(max_iter: Any, tol: Any) -> None:
+    """Where iterations end: ``max_iter`` an integer >= 1 or None, ``tol`` a number >= 0.
+
+    Raises:
+        TypeError: of another type. ValueError: out of range.
+    """
+    if max_iter is not None:
+        if not isinstance(max_iter, Integral) or isinstance(max_iter, bool):
+            raise TypeError(f"max_iter must be an integer >= 1 or None; got {max_iter!r}")
+        if max_iter < 1:
+            raise ValueError(f"max_iter must be an integer >= 1 or None; got {max_iter!r}")
+    if not isinstance(tol, Real) or isinstance(tol, bool):
+        raise TypeError(f"tol must be a number >= 0; got {tol!r}")
+    if not float(tol) >= 0:
+        raise ValueError(f"tol must be a number >= 0; got {tol!r}")
 
 
 def check_choice(name: str, value: Any, choices: Sequence[str | None]) -> None:
