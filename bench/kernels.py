@@ -18,7 +18,7 @@ import numpy as np
 from scipy.linalg.blas import dsyrk, ssyrk
 
 from bench.machine import RESULTS, describe
-from bench.problems import KERNEL_SHAPES, Floating, KernelShape, make_features
+from bench.problems import KERNEL_SHAPES, Floating, KernelShape, delayed, make_features
 from bench.tables import Row, band, interleaved, show, verdict, write_csv, write_json
 
 Side = Literal["primal", "dual"]
@@ -38,21 +38,10 @@ _COLUMNS = (
 )
 
 
-def delayed(features: Floating, shape: KernelShape, dtype: Any) -> Floating:
-    """The delayed matrix (n, n_delays * p0), delay-major, zeros where a run has no past."""
-    p = features.shape[1]
-    out = np.zeros((features.shape[0], len(shape.delays) * p), dtype=dtype)
-    ends = np.cumsum(shape.runs)
-    for end, length in zip(ends, shape.runs, strict=True):
-        for i, delay in enumerate(shape.delays):
-            out[end - length + delay : end, i * p : (i + 1) * p] = features[end - length : end - delay]
-    return out
-
-
 def peer(features: Floating, shape: KernelShape, side: Side, dtype: Any) -> tuple[Floating, float]:
     """One triangle of X'X or X X', and the seconds spent on building X."""
     start = time.perf_counter()
-    x = delayed(features, shape, dtype)
+    x = delayed(features, shape.delays, shape.runs, dtype)
     building = time.perf_counter() - start
     syrk = ssyrk if x.dtype == np.float32 else dsyrk
     # x.T is x in Fortran order, which goes to BLAS without a copy; its upper triangle is the lower one of .T

@@ -33,7 +33,7 @@ def describe(**settings: Any) -> dict[str, Any]:
         "cpu": _cpu_model(),
         "cores_usable": len(os.sched_getaffinity(0)),
         "cores": os.cpu_count(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "memory_gib": round(total_memory() / 2**30, 1),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in _PACKAGES if _version(name)},
@@ -43,6 +43,11 @@ def describe(**settings: Any) -> dict[str, Any]:
         "git_modified": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "settings": settings,
     }
+
+
+def total_memory() -> int:
+    """Bytes of memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def blas_libraries() -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ import numpy as np
 
 from bench.machine import RESULTS, ROOT, describe
 from bench.memory import peak_mib, reset_peak, resident_mib
+from bench.shapes import RACES, Shape
 from bench.tables import write_json
 
 _BLOCK = 1000  # targets made at a time
@@ -55,16 +56,14 @@ class Case:
         return replace(self, **sizes)
 
 
-# The shapes of the races (bench/README.md), and leave-one-run-out over many runs.
-SHAPES = {
-    "himalaya": Case("himalaya", 3000, 1000, 30_000, 20, 3),
-    "gpt2": Case("gpt2", 9000, 768, 5000, 20, 5, n_delays=4),
-    "square": Case("square", 4000, 4096, 10_000, 20, 5),
-    "wide": Case("wide", 2000, 2048, 20_000, 20, 5, n_delays=4),
-    "petit-prince": Case("petit-prince", 2636, 5120, 25_870, 16, 9),
-    "fine": Case("fine", 3000, 1000, 10_000, 100, 5),
-    "runs": Case("runs", 6000, 512, 5000, 10, 60, n_delays=2),
-}
+def _case(name: str, shape: Shape) -> Case:
+    sizes = shape.n_samples, shape.n_features, shape.n_targets, shape.n_alphas, shape.n_folds
+    return Case(name, *sizes, n_delays=shape.n_delays)
+
+
+# The shapes of the races, and leave-one-run-out over many runs.
+SHAPES = {name: _case(name, shape) for name, shape in RACES.items()}
+SHAPES["runs"] = Case("runs", 6000, 512, 5000, 10, 60, n_delays=2)
 
 
 def make_data(case: Case) -> tuple[np.ndarray, np.ndarray]:

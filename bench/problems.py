@@ -1,33 +1,24 @@
-"""Named benchmark problems: sizes, a seeded generator, and the folds that every competitor gets."""
+"""Benchmark problems: seeded data of a shape (bench/shapes.py), the same bits for every competitor."""
 
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
-from sklearn.model_selection import KFold
+
+from bench.shapes import SHAPES, Shape, Split
 
 Floating = NDArray[Any]
 Scoring = Literal["correlation", "r2"]
 
-N_NEW = 200  # samples that nobody is fitted on, for comparing predictions
+N_NEW = 200  # samples that nobody is fitted on, for comparing predictions; a run of their own
 _TARGET_BLOCK = 1000  # targets made at a time: what is made here must not set the peak memory
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Sizes of a ridge problem. Penalties: ``n_alphas`` of logspace(0, 8)."""
-
-    n_samples: int
-    n_features: int
-    n_targets: int
-    n_alphas: int
-    n_folds: int
-    seed: int = 0
+_DIRECTIONS = 1024  # columns of the delayed design that carry signal: with more, making data takes minutes
 
 
 @dataclass(frozen=True)
@@ -35,47 +26,71 @@ class Problem:
     """Features and responses in float32, C order, with what is asked of every competitor."""
 
     name: str
-    x: Floating  # (n_samples, n_features)
+    x: Floating  # (n_samples, n_features), before delays
     y: Floating  # (n_samples, n_targets)
     x_new: Floating  # (N_NEW, n_features)
     alphas: Floating
-    n_folds: int
-    scoring: Scoring
+    runs: tuple[int, ...]
+    delays: tuple[int, ...]  # (0,): x is the design
+    folds: list[Split]  # empty: one sample is left out at a time
+    scoring: Scoring  # means nothing where one sample is left out: squared errors are compared there
 
-    def folds(self) -> KFold:
-        """Contiguous folds, unshuffled, for every competitor."""
-        return KFold(self.n_folds)
+    @property
+    def leaves_one_out(self) -> bool:
+        return not self.folds
+
+    def materialised(self) -> Problem:
+        """The same problem with the delayed design in memory, for who knows no delays."""
+        if self.delays == (0,):
+            return self
+        x = delayed(self.x, self.delays, self.runs)
+        x_new = delayed(self.x_new, self.delays, (N_NEW,))
+        return replace(self, x=x, x_new=x_new, delays=(0,))
 
     def checksum(self) -> int:
-        """Tells whether two processes made the same data."""
-        return zlib.crc32(self.y.data, zlib.crc32(self.x.data))
+        """Of the delayed design and the responses: tells whether two processes made the same data."""
+        value = zlib.crc32(self.y.data)
+        for rows in self._design_runs():
+            value = zlib.crc32(np.ascontiguousarray(rows).data, value)
+        return value
+
+    def _design_runs(self) -> Iterator[Floating]:
+        """The delayed design, a run at a time."""
+        ends = np.cumsum(self.runs)
+        for end, length in zip(ends, self.runs, strict=True):
+            run = self.x[end - length : end]
+            yield run if self.delays == (0,) else delayed(run, self.delays, (length,))
 
 
-# "himalaya": the defaults of that package's own benchmarks/benchmark_backends.py.
-# "wide": more features than samples, as with language models.
-SHAPES = {
-    "himalaya": Shape(n_samples=3000, n_features=1000, n_targets=30_000, n_alphas=20, n_folds=3),
-    "wide": Shape(n_samples=2000, n_features=4096, n_targets=5000, n_alphas=20, n_folds=5),
-    "tiny": Shape(n_samples=150, n_features=20, n_targets=40, n_alphas=9, n_folds=3),
-    "tiny-wide": Shape(n_samples=90, n_features=200, n_targets=40, n_alphas=9, n_folds=3),
-}
+def delayed(
+    features: Floating, delays: Sequence[int], runs: Sequence[int], dtype: Any = np.float32
+) -> Floating:
+    """The delayed design (n, n_delays * p0), delay-major, zeros where a run has no past."""
+    p = features.shape[1]
+    out = np.zeros((features.shape[0], len(delays) * p), dtype=dtype)
+    ends = np.cumsum(runs)
+    for end, length in zip(ends, runs, strict=True):
+        for i, delay in enumerate(delays):
+            out[end - length + delay : end, i * p : (i + 1) * p] = features[end - length : end - delay]
+    return out
 
 
-def make_problem(name: str, scoring: Scoring = "correlation") -> Problem:
-    """The problem of that name; the same bits in every process.
+def make_problem(which: str | Shape, scoring: Scoring = "correlation") -> Problem:
+    """The problem of that name or shape; the same bits in every process.
 
     Features: smooth in time, of unit variance on average, in directions whose variances fall as 1 / k.
     Responses: a signal that explains 0 to 50 % of the variance (nothing in every fifth target), carried by
-    few or by many of those directions, so that targets choose different penalties; smooth noise; a mean.
+    few or by many of those directions (of every delay), so that targets choose different penalties; smooth
+    noise; a mean.
 
     Raises
     ------
     ValueError
         If the name is not in ``SHAPES``.
     """
-    if name not in SHAPES:
-        raise ValueError(f"problem {name!r} is not one of {', '.join(SHAPES)}")
-    shape = SHAPES[name]
+    if isinstance(which, str) and which not in SHAPES:
+        raise ValueError(f"problem {which!r} is not one of {', '.join(SHAPES)}")
+    name, shape = (which, SHAPES[which]) if isinstance(which, str) else ("own", which)
     rng = np.random.default_rng(shape.seed)
     n, p = shape.n_samples + N_NEW, shape.n_features
     latent = _smooth(rng, n, p)
@@ -85,23 +100,35 @@ def make_problem(name: str, scoring: Scoring = "correlation") -> Problem:
     mixing = rng.standard_normal((p, p), dtype=np.float32)
     mixing /= np.float32(np.sqrt(p))
     x = latent @ mixing
-    y = _responses(rng, latent[: shape.n_samples], shape.n_targets)
-    alphas = np.logspace(0, 8, shape.n_alphas)
-    return Problem(name, x[: shape.n_samples], y, x[shape.n_samples :], alphas, shape.n_folds, scoring)
+    del mixing
+    few = latent[: shape.n_samples, : max(1, _DIRECTIONS // shape.n_delays)]
+    carrying = few if shape.n_delays == 1 else delayed(few, shape.delays, shape.runs)
+    del latent
+    return Problem(
+        name=name,
+        x=x[: shape.n_samples],
+        y=_responses(rng, carrying, shape.n_delays, shape.n_targets),
+        x_new=x[shape.n_samples :],
+        alphas=np.logspace(0, 8, shape.n_alphas),
+        runs=shape.runs,
+        delays=shape.delays,
+        folds=shape.folds(),
+        scoring=scoring,
+    )
 
 
-def _responses(rng: np.random.Generator, latent: Floating, n_targets: int) -> Floating:
-    n, p = latent.shape
+def _responses(rng: np.random.Generator, carrying: Floating, n_delays: int, n_targets: int) -> Floating:
+    n, k = carrying.shape
     y = np.empty((n, n_targets), dtype=np.float32)
     explained = rng.uniform(0, 0.5, n_targets)
     explained[::5] = 0
-    steepness = rng.uniform(0, 1.5, n_targets)
-    order = np.log(np.arange(1, p + 1))
+    steepness = rng.uniform(0, 1.5, n_targets).astype(np.float32)
+    order = np.log(np.tile(np.arange(1, k // n_delays + 1), n_delays)).astype(np.float32)
     for begin in range(0, n_targets, _TARGET_BLOCK):
         block = slice(begin, min(begin + _TARGET_BLOCK, n_targets))
-        weights = rng.standard_normal((p, block.stop - begin), dtype=np.float32)
-        weights *= np.exp(-order[:, None] * steepness[block]).astype(np.float32)
-        signal = latent @ weights
+        weights = rng.standard_normal((k, block.stop - begin), dtype=np.float32)
+        weights *= np.exp(-order[:, None] * steepness[block])
+        signal = carrying @ weights
         signal *= (np.sqrt(explained[block]) / signal.std(axis=0)).astype(np.float32)
         noise = _smooth(rng, n, block.stop - begin)
         noise *= np.sqrt(1 - explained[block]).astype(np.float32)

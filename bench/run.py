@@ -7,11 +7,8 @@ Ratios are other / voxridge, within a round: above 1, voxridge needs less.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,12 +16,14 @@ from typing import Any
 import numpy as np
 
 from bench.adapters import ADAPTERS, get_adapter
-from bench.machine import RESULTS, ROOT, describe
-from bench.problems import SHAPES
+from bench.adapters.huth import VARIABLE
+from bench.machine import RESULTS, describe
+from bench.process import fit_in_fresh_process
+from bench.shapes import SHAPES
 from bench.tables import Row, agreement, band, cell, interleaved, show, verdict, write_csv, write_json
 
 REFERENCE = "voxridge"
-DEFAULT_PEERS = "himalaya-ridge-numpy,himalaya-ridge-torch,himalaya-kernel-numpy,himalaya-kernel-torch"
+HIMALAYA = ("himalaya-ridge-numpy", "himalaya-ridge-torch", "himalaya-kernel-numpy", "himalaya-kernel-torch")
 Outcomes = dict[str, dict[str, Any]]
 MeasureOne = Callable[[str], tuple[Row, dict[str, Any]]]  # competitor -> its row, its outcome
 
@@ -40,15 +39,20 @@ _SUMMARY_COLUMNS = (
 _LEAST_INCREMENT_MIB = 1.0  # below this, voxridge needed no memory worth dividing by
 
 
+def default_peers(problem_name: str) -> str:
+    """The peers that solve this kind of problem, comma-separated."""
+    return "sklearn" if SHAPES[problem_name].leaves_one_out else ",".join(HIMALAYA)
+
+
 def choose(names: list[str], problem_name: str) -> list[str]:
     """voxridge, the peers that are installed and would end, and null. What is left out is said aloud."""
     chosen = [REFERENCE]
     for name in [*names, "null"]:
         adapter = get_adapter(name)
         if not adapter.available():
-            print(f"LEFT OUT: {name} is not installed (pip install himalaya torch)")
-        elif not adapter.feasible(SHAPES[problem_name]):
-            print(f"LEFT OUT: {name} would take too long on {problem_name}")
+            print(f"LEFT OUT: {name} is not there (pip install himalaya torch; for huth: --huth PATH)")
+        elif refusal := adapter.refusal(SHAPES[problem_name]):
+            print(f"LEFT OUT: {name} on {problem_name}: {refusal}")
         elif name not in chosen:
             chosen.append(name)
     return chosen
@@ -129,38 +133,6 @@ def _verdict(name: str, ratios: list[float]) -> str:
     return words.get(name) or (said if said == "resolved nothing" else f"voxridge {said}")
 
 
-def in_fresh_process(problem: str, scoring: str, threads: int | None) -> MeasureOne:
-    """A function that measures one competitor with ``python -m bench.worker``."""
-    environment = dict(os.environ)
-    if threads is not None:
-        variables = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VOXRIDGE_NUM_THREADS")
-        environment |= dict.fromkeys(variables, str(threads))
-
-    def measure_one(name: str) -> tuple[Row, dict[str, Any]]:
-        with tempfile.TemporaryDirectory() as folder:
-            outcome = Path(folder) / "outcome.npz"
-            command = [sys.executable, "-m", "bench.worker", "--competitor", name, "--outcome", str(outcome)]
-            command += ["--problem", problem, "--scoring", scoring]
-            done = subprocess.run(
-                command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-            )
-            if done.returncode:
-                return {"status": _failure(done)}, {}
-            with np.load(outcome) as arrays:
-                return {"status": "ok", **json.loads(done.stdout.splitlines()[-1])}, dict(arrays)
-
-    return measure_one
-
-
-def _failure(done: subprocess.CompletedProcess[str]) -> str:
-    """The kind of failure; the message goes to the screen only, for it may name paths."""
-    print(done.stderr, file=sys.stderr)
-    if done.returncode < 0:
-        return f"failed: signal {-done.returncode}"
-    last = (done.stderr.strip().splitlines() or ["unknown"])[-1]
-    return f"failed: {last.partition(':')[0]}"
-
-
 def write_results(folder: Path, rows: list[Row], summary: list[Row], settings: Row) -> None:
     write_csv(folder / "rounds.csv", rows)
     write_csv(folder / "summary.csv", summary)
@@ -172,18 +144,24 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--problem", choices=list(SHAPES), required=True)
     parser.add_argument("--scoring", choices=("correlation", "r2"), default="correlation")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--peers", default=DEFAULT_PEERS, help=f"comma-separated, of: {', '.join(ADAPTERS)}")
+    parser.add_argument("--peers", help=f"comma-separated, of: {', '.join(ADAPTERS)}")
     parser.add_argument(
         "--threads", type=int, help="threads for everybody (default: each competitor's own default)"
     )
+    parser.add_argument("--huth", help="HuthLab's ridge_utils/ridge.py; makes 'huth' a competitor")
     parser.add_argument("--out", type=Path, default=RESULTS, help="a folder PROBLEM-SCORING is made in it")
     options = parser.parse_args(arguments)
     if options.rounds < 1:
         parser.error(f"--rounds {options.rounds}: at least 1 is needed")
+    if options.peers is None:
+        options.peers = default_peers(options.problem)
     options.peers = [name for name in options.peers.split(",") if name]
     unknown = [name for name in options.peers if name not in ADAPTERS]
     if unknown:
         parser.error(f"--peers {','.join(unknown)}: not known; there are {', '.join(ADAPTERS)}")
+    if options.huth:
+        os.environ[VARIABLE] = os.path.abspath(options.huth)
+        options.peers.append("huth")
     return options
 
 
@@ -191,7 +169,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     names = choose(options.peers, options.problem)
     rows, outcomes = race(
-        names, options.rounds, in_fresh_process(options.problem, options.scoring, options.threads)
+        names,
+        options.rounds,
+        lambda name: fit_in_fresh_process(name, options.problem, options.scoring, threads=options.threads),
     )
     if REFERENCE not in outcomes:
         print("voxridge itself failed; there is nothing to compare")

@@ -42,8 +42,9 @@ def agreement(reference: Mapping[str, Any], other: Mapping[str, Any]) -> Row:
     """Share of targets with the same penalty, largest difference of scores, and how alike predictions are.
 
     Penalties are the same where they are nearest to the same entry of the grid (some round them to float32).
-    Where they differ, so must predictions; these are compared where they are the same: the correlation of all
-    together, each target centred, and the largest difference, in units of the responses (variance near 1).
+    Where they differ, ``max_score_lost`` is what the other's choice loses by the reference's own scores, and
+    predictions must differ too; these are compared where they are the same: the correlation of all together,
+    each target centred, and the largest difference, in units of the responses (variance near 1).
     """
     if not np.isfinite(other["alpha"]).any():
         return {}
@@ -54,6 +55,10 @@ def agreement(reference: Mapping[str, Any], other: Mapping[str, Any]) -> Row:
     same = steps[0] == steps[1]
     difference = np.abs(np.asarray(reference["cv_score"], np.float64) - other["cv_score"]).max()
     row: Row = {"same_alpha": float(np.mean(same)), "max_score_difference": float(difference)}
+    if "cv_scores" in reference:
+        everyone = np.arange(same.size)
+        lost = reference["cv_scores"][steps[0], everyone] - reference["cv_scores"][steps[1], everyone]
+        row["max_score_lost"] = float(lost.max())
     compared = np.flatnonzero(same[: reference["prediction"].shape[1]])
     if compared.size:
         a, b = (fit["prediction"][:, compared].astype(np.float64) for fit in (reference, other))

@@ -6,6 +6,7 @@ from itertools import product
 
 from bench.adapters.base import Adapter, Result
 from bench.adapters.himalaya import Backend, Himalaya, Solver
+from bench.adapters.huth import Huth
 from bench.adapters.null import Null
 from bench.adapters.sklearn import ScikitLearn
 from bench.adapters.voxridge import Voxridge
@@ -14,7 +15,7 @@ __all__ = ["ADAPTERS", "Adapter", "Result", "get_adapter"]
 
 _SOLVERS: list[Solver] = ["ridge", "kernel"]
 _BACKENDS: list[Backend] = ["numpy", "torch"]
-_ALL: list[Adapter] = [Voxridge(), ScikitLearn(), Null()]
+_ALL: list[Adapter] = [Voxridge(), ScikitLearn(), Huth(), Null()]
 _ALL += [Himalaya(*kind) for kind in product(_SOLVERS, _BACKENDS, (False, True), (False, True))]
 ADAPTERS: dict[str, Adapter] = {adapter.name: adapter for adapter in _ALL}
 

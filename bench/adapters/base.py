@@ -8,7 +8,8 @@ from typing import Any, Literal, Protocol
 
 from numpy.typing import NDArray
 
-from bench.problems import Problem, Shape
+from bench.problems import Problem
+from bench.shapes import Shape
 
 Floating = NDArray[Any]
 
@@ -21,10 +22,17 @@ class Result:
     cv_score: Floating  # (n_targets,), mean over folds of the held-out score at the chosen penalty
     coefficients: Literal["primal", "dual", "none"]  # which kind the fit formed
     predict: Callable[[Floating], Floating] | None = None  # (n_new, n_features) -> (n_new, n_targets)
+    cv_scores: Floating | None = None  # (n_alphas, n_targets), where the competitor keeps all of them
 
 
 class Adapter(Protocol):
-    """A competitor: folds, a penalty per target, an intercept, and a refit on all samples."""
+    """A competitor: folds, a penalty per target, an intercept, and a refit on all samples.
+
+    One that ``takes_delays`` gets the features and the delays, as it would from a user; the others get the
+    delayed design, made outside the clock.
+    """
+
+    takes_delays: bool
 
     @property
     def name(self) -> str: ...
@@ -32,8 +40,8 @@ class Adapter(Protocol):
     def available(self) -> bool:
         """Whether what it needs is installed."""
 
-    def feasible(self, shape: Shape) -> bool:
-        """Whether a run would end in minutes and fit in memory."""
+    def refusal(self, shape: Shape) -> str:
+        """Why it cannot be asked for such a shape (memory, time, what it does not know); "" where it can."""
 
     def run(self, problem: Problem) -> Result:
         """Fit. The problem is not modified."""

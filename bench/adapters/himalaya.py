@@ -17,10 +17,15 @@ from typing import Any, Literal
 import numpy as np
 
 from bench.adapters.base import Floating, Result
-from bench.problems import Problem, Shape
+from bench.machine import total_memory
+from bench.problems import Problem
+from bench.shapes import Shape
 
 Solver = Literal["ridge", "kernel"]
 Backend = Literal["numpy", "torch"]
+
+_MOST_MEMORY = 0.85  # of the machine
+_MOST_FLOPS = 2e14  # at 0.2 TFLOP/s a quarter of an hour
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class Himalaya:
     backend: Backend
     lean: bool = False
     unchecked: bool = False
+    takes_delays: bool = False
 
     @property
     def name(self) -> str:
@@ -37,8 +43,56 @@ class Himalaya:
     def available(self) -> bool:
         return all(importlib.util.find_spec(module) for module in ("himalaya", self.backend))
 
-    def feasible(self, shape: Shape) -> bool:
-        return True
+    @property
+    def batch(self) -> int:
+        """Targets that go together."""
+        return 500 if self.lean else 5000
+
+    def refusal(self, shape: Shape) -> str:
+        if shape.leaves_one_out:
+            return f"it has no leave-one-out but {shape.n_samples} folds"
+        needed, held = self.expected_bytes(shape), total_memory()
+        if needed > _MOST_MEMORY * held:
+            return f"it would take about {needed / 2**30:.1f} GiB of {held / 2**30:.1f} GiB of memory"
+        flops = self.expected_flops(shape)
+        if flops > _MOST_FLOPS:
+            return f"about {flops:.1e} operations: hours on a few cores"
+        return ""
+
+    def expected_flops(self, shape: Shape) -> float:
+        """Read in its source: an SVD or eigendecomposition for every fold, a resolution matrix for every
+        penalty, held-out predictions from that; the refit takes every penalty times every target."""
+        a, v, n, p = (float(s) for s in (shape.n_alphas, shape.n_targets, shape.n_samples, shape.n_columns))
+        flops = 0.0
+        for train, test in shape.folds():
+            flops += (
+                self._factors(float(train.size), p, a, float(test.size)) + 2 * a * test.size * train.size * v
+            )
+        size = p if self.solver == "ridge" else n
+        return flops + self._factors(n, p, a, 0) + 2 * a * size * n * v
+
+    def _factors(self, n: float, p: float, a: float, test: float) -> float:
+        if self.solver == "ridge":
+            short, long = min(n, p), max(n, p)
+            return 6 * long * short**2 + 20 * short**3 + 2 * a * p * short * n + 2 * a * test * p * n
+        return 9 * n**3 + 2 * a * (test or n) * n * n
+
+    def expected_bytes(self, shape: Shape) -> float:
+        """Its arrays at the fullest moment, float32: resolution matrices with what they are made from,
+        predictions or weights of a batch with the temporaries of the score, data, copies, weights."""
+        a = min(shape.n_alphas, 5) if self.lean else shape.n_alphas
+        n, p, v = shape.n_samples, shape.n_columns, shape.n_targets
+        train, test, batch = shape.longest_train, shape.longest_test, min(self.batch, shape.n_targets)
+        scoring = a * test * train + 4 * a * test * batch
+        if self.solver == "ridge":
+            held = 3 * n * p + 2 * n * v + 2 * p * v
+            fold = a * train * (min(train, p) + p)
+            refit = max(a * n * (min(n, p) + p), a * p * (n + batch))
+        else:
+            held = n * p + 3 * n * n + 4 * n * v
+            fold = a * train * (train + test)
+            refit = max(2 * a * n * n, a * n * (n + batch))
+        return 4.0 * (held + max(fold, scoring, refit))
 
     def run(self, problem: Problem) -> Result:
         import sklearn
@@ -72,9 +126,9 @@ class Himalaya:
         from himalaya.ridge import RidgeCV  # type: ignore[import-untyped]
         from himalaya.scoring import correlation_score, r2_score  # type: ignore[import-untyped]
 
-        batches = {"n_targets_batch": 500, "n_alphas_batch": 5} if self.lean else {"n_targets_batch": 5000}
+        batches = {"n_targets_batch": self.batch} | ({"n_alphas_batch": 5} if self.lean else {})
         score = correlation_score if problem.scoring == "correlation" else r2_score
-        shared = {"alphas": problem.alphas.astype(np.float32), "cv": problem.folds(), "fit_intercept": True}
+        shared = {"alphas": problem.alphas.astype(np.float32), "cv": problem.folds, "fit_intercept": True}
         if self.solver == "ridge":
             return RidgeCV(**shared, solver_params={"score_func": score, "warn": False, **batches})
         return KernelRidgeCV(**shared, warn=False, solver_params={"score_func": score, **batches})

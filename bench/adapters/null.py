@@ -5,17 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from bench.adapters.base import Result
-from bench.problems import Problem, Shape
+from bench.problems import Problem
+from bench.shapes import Shape
 
 
 class Null:
     name = "null"
+    takes_delays = True
 
     def available(self) -> bool:
         return True
 
-    def feasible(self, shape: Shape) -> bool:
-        return True
+    def refusal(self, shape: Shape) -> str:
+        return ""
 
     def run(self, problem: Problem) -> Result:
         problem.x.sum()

@@ -1,36 +1,52 @@
-"""voxridge, as a user calls it: EncodingRidge with no delays, checks of the input included."""
+"""voxridge as a user calls it, checks of the input included: EncodingRidge with its own delays; RidgeCV where
+one sample is left out."""
 
 from __future__ import annotations
 
 import warnings
 
 from bench.adapters.base import Result
-from bench.problems import Problem, Shape
+from bench.problems import Problem
+from bench.shapes import Shape
 
 
 class Voxridge:
     name = "voxridge"
+    takes_delays = True
 
     def available(self) -> bool:
         return True
 
-    def feasible(self, shape: Shape) -> bool:
-        return True
+    def refusal(self, shape: Shape) -> str:
+        return ""
 
     def run(self, problem: Problem) -> Result:
-        from voxridge import EncodingRidge
-        from voxridge._warnings import AlphaEdgeWarning
+        return _leave_one_out(problem) if problem.leaves_one_out else _folds(problem)
 
-        model = EncodingRidge(
-            alphas=problem.alphas,
-            delays=(0,),
-            cv=problem.folds(),
-            scoring=problem.scoring,
-            fit_intercept=True,
-            progress=False,
-        )
-        with warnings.catch_warnings():  # targets of pure noise choose any penalty, the outermost too
-            warnings.simplefilter("ignore", AlphaEdgeWarning)
-            model.fit(problem.x, problem.y)
-        # The dual route forms primal coefficients when coef_ is first asked for: here never, as in himalaya.
-        return Result(model.alpha_, model.best_cv_scores_, model.plan_.route, model.predict)
+
+def _folds(problem: Problem) -> Result:
+    from voxridge import EncodingRidge
+    from voxridge._warnings import AlphaEdgeWarning
+
+    model = EncodingRidge(
+        alphas=problem.alphas,
+        delays=problem.delays,
+        cv=problem.folds,
+        scoring=problem.scoring,
+        fit_intercept=True,
+        progress=False,
+    )
+    with warnings.catch_warnings():  # targets of pure noise choose any penalty, the outermost too
+        warnings.simplefilter("ignore", AlphaEdgeWarning)
+        model.fit(problem.x, problem.y, runs=problem.runs)
+    # The dual route forms primal coefficients when coef_ is first asked for: here never, as in himalaya.
+    return Result(
+        model.alpha_, model.best_cv_scores_, model.plan_.route, model.predict, cv_scores=model.cv_scores_
+    )
+
+
+def _leave_one_out(problem: Problem) -> Result:
+    from voxridge import RidgeCV
+
+    model = RidgeCV(problem.alphas, alpha_per_target=True).fit(problem.x, problem.y)
+    return Result(model.alpha_, model.best_score_, "primal", model.predict, cv_scores=model.cv_scores_)
