@@ -79,7 +79,10 @@ def build_parser() -> argparse.ArgumentParser:
     _add_fit(commands)
     add_plan(commands)
     info = commands.add_parser(
-        "info", help="versions, BLAS and devices", description="Versions, BLAS and devices."
+        "info",
+        help="versions, build, BLAS, threads, memory and devices",
+        description="Versions, how the extension was built, BLAS, threads, memory and devices: what the report "
+        "of a fault should hold.",
     )
     info.add_argument("--json", action="store_true", help="print JSON")
     info.set_defaults(run=_info)
@@ -342,18 +345,10 @@ def _numbers(text: str, kind: type, option: str) -> list[Any]:
 
 
 def _info(options: argparse.Namespace) -> int:
-    from voxridge.study.provenance import blas, devices, machine, versions
+    from voxridge._info import as_text, collect
 
-    facts = {"versions": versions(), "machine": machine(), "devices": devices(), "blas": blas()}
-    if options.json:
-        print(json.dumps(facts, indent=2))
-        return 0
-    for title, values in facts.items():
-        print(title)
-        entries = values.items() if isinstance(values, dict) else enumerate(values)
-        for name, value in entries:
-            shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-            print(f"  {name}: {shown}")
+    facts = collect()
+    print(json.dumps(facts, indent=2) if options.json else as_text(facts))
     return 0
 
 
