@@ -26,23 +26,27 @@ class LinearRidgeModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type
         """``X @ coef_.T + intercept_``.
 
         Args:
-            X: (n_samples, n_features), dense. float32 X with a model fitted on float32 gives float32.
+            X: (n_samples, n_features), dense. float32 X with a model fitted on float32 gives float32. A
+                tensor in host memory (of torch, or whatever speaks DLPack) is read where it is.
 
         Returns:
-            (n_samples,) for one target, else (n_samples, n_targets).
+            (n_samples,) for one target, else (n_samples, n_targets): a NumPy array, whatever kind X is of
+            (``torch.from_numpy`` takes it over without a copy).
 
         Raises:
             sklearn.exceptions.NotFittedError: called before ``fit``.
             ValueError: the number or names of features differ from ``fit``; values that are not finite.
-            TypeError: X is sparse.
+            TypeError: X is sparse, or a tensor that NumPy cannot read.
         """
-        check_is_fitted(self)
+        if "coef_" not in vars(self):
+            check_is_fitted(self)
         x = checks.check_predict_array(self, X)
         dtype = np.result_type(x, self.coef_)
-        coef = np.ascontiguousarray(np.atleast_2d(self.coef_), dtype=dtype)
+        one_target = self.coef_.ndim == 1
+        coef = np.ascontiguousarray(self.coef_[None] if one_target else self.coef_, dtype=dtype)
         predicted = matmul(np.ascontiguousarray(x, dtype=dtype), coef, trans_b=True)
         predicted += np.asarray(self.intercept_, dtype=dtype)
-        return predicted[:, 0] if self.coef_.ndim == 1 else predicted
+        return predicted[:, 0] if one_target else predicted
 
     def score_per_target(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
@@ -62,7 +66,7 @@ class LinearRidgeModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type
         """
         predicted = self.predict(X)
         predicted = predicted.reshape(predicted.shape[0], -1)
-        truth = np.asarray(y, dtype=predicted.dtype)
+        truth = np.asarray(checks.as_numpy("y", y), dtype=predicted.dtype)
         if truth.ndim == 1:
             truth = truth[:, None]
         if truth.shape != predicted.shape:

@@ -101,7 +101,7 @@ class Ridge(LinearRidgeModel):
         read.
 
         Args:
-            X: real numbers, finite, any memory layout.
+            X: real numbers, finite, any memory layout; an array, a data frame, or a tensor in host memory.
             y: real numbers, finite; brought to X's dtype.
             sample_weight: (n_samples,) weights >= 0, one number, or None. An integer weight is that many
                 repetitions.

@@ -72,6 +72,8 @@ class RidgeCV(LinearRidgeModel):
         The held-out score of every alpha; per target if ``alpha_per_target``. (Not in scikit-learn.)
     cv_results_ : ndarray of shape (n_samples, n_alphas) or (n_samples, n_targets, n_alphas)
         If ``store_cv_results``: squared errors, times the sample weight (``scoring=None``), or predictions.
+    best_alphas_ : ndarray of shape (n_targets,)
+        ``alpha_``, always one number per target: the name that it has in himalaya.
     coef_, intercept_, n_features_in_, feature_names_in_
         As in :class:`Ridge`.
 
@@ -120,7 +122,8 @@ class RidgeCV(LinearRidgeModel):
         """Choose alpha and fit to X (n_samples, n_features) and y (n_samples,) or (n_samples, n_targets).
 
         Args:
-            X: real numbers, finite, any memory layout; only read.
+            X: real numbers, finite, any memory layout; an array, a data frame, or a tensor in host memory;
+                only read.
             y: real numbers, finite; brought to X's dtype; only read.
             sample_weight: (n_samples,) weights >= 0, one number, or None; used in fitting, and in scoring
                 where the score takes weights.
@@ -137,6 +140,8 @@ class RidgeCV(LinearRidgeModel):
         """
         alphas = checks.check_alphas(self.alphas, positive=self.cv is None)
         score = self._check_options()
+        X, y = checks.as_numpy("X", X), checks.as_numpy("y", y)
+        params = {name: checks.as_numpy(name, value) for name, value in params.items()}
         score_params, split_params = self._route(score, sample_weight, params)
         x, target = checks.check_fit_arrays(self, X, y)
         weight = checks.check_weights(sample_weight, x.shape[0])
@@ -161,6 +166,16 @@ class RidgeCV(LinearRidgeModel):
             solution = self._fit_folds(problem, target)
         self._store(solution.coef, solution.intercept, target.ndim, self.fit_intercept)
         return self
+
+    @property
+    def best_alphas_(self) -> Float64Array:
+        """The alpha of every target, (n_targets,) float64, whether or not each has its own.
+
+        Raises:
+            AttributeError: called before ``fit``.
+        """
+        n_targets = 1 if self.coef_.ndim == 1 else self.coef_.shape[0]
+        return np.array(np.broadcast_to(self.alpha_, (n_targets,)), dtype=np.float64)
 
     def _check_options(self) -> HeldOutScore:
         for name in ("fit_intercept", "store_cv_results", "alpha_per_target"):
