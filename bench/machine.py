@@ -59,6 +59,13 @@ def blas_libraries() -> list[dict[str, Any]]:
     return [{key: library.get(key) for key in kept} for library in threadpool_info()]
 
 
+def solver_version() -> str | None:
+    """The last commit of what is measured (not of documents or benchmarks), with a + where it was changed."""
+    parts = ("csrc", "python", "CMakeLists.txt")
+    commit = _git("log", "-1", "--format=%h", "--", *parts)
+    return commit and commit + "+" * bool(_git("status", "--porcelain", "--untracked-files=no", "--", *parts))
+
+
 def _cpu_model() -> str:
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):

@@ -13,18 +13,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bench.adapters import ADAPTERS, get_adapter
 from bench.adapters.huth import VARIABLE
-from bench.machine import RESULTS, describe
+from bench.machine import ROOT, describe
 from bench.process import fit_in_fresh_process
 from bench.shapes import SHAPES
-from bench.tables import Row, agreement, band, cell, interleaved, show, verdict, write_csv, write_json
+from bench.summary import REFERENCE, Outcomes, check_same_data, summarise
+from bench.tables import Row, cell, interleaved, show, write_csv, write_json
 
-REFERENCE = "voxridge"
 HIMALAYA = ("himalaya-ridge-numpy", "himalaya-ridge-torch", "himalaya-kernel-numpy", "himalaya-kernel-torch")
-Outcomes = dict[str, dict[str, Any]]
 MeasureOne = Callable[[str], tuple[Row, dict[str, Any]]]  # competitor -> its row, its outcome
 
 _ROUND_COLUMNS = (
@@ -36,7 +33,6 @@ _SUMMARY_COLUMNS = (
     *("peak_mib", "peak_ratio", "increment_mib", "increment_ratio"),
     *("mean_cv_score", "same_alpha", "max_score_difference", "prediction_correlation"),
 )
-_LEAST_INCREMENT_MIB = 1.0  # below this, voxridge needed no memory worth dividing by
 
 
 def default_peers(problem_name: str) -> str:
@@ -77,60 +73,8 @@ def race(names: list[str], n_rounds: int, measure_one: MeasureOne) -> tuple[list
         else:
             failed.add(name)
             outcomes.pop(name, None)
-    if len({row["checksum"] for row in rows if row["status"] == "ok"}) > 1:
-        raise RuntimeError("the competitors did not get the same data: their checksums differ")
+    check_same_data(rows)
     return rows, outcomes
-
-
-def summarise(rows: list[Row], outcomes: Outcomes) -> list[Row]:
-    """One row per competitor: time and memory relative to voxridge in the same round, and the agreement."""
-    by_name: dict[str, dict[int, Row]] = {}
-    for row in rows:
-        by_name.setdefault(row["competitor"], {})[row["round"]] = row
-    reference = by_name[REFERENCE]
-    summary = []
-    for name, rounds in by_name.items():
-        failures = [row["status"] for row in rounds.values() if row["status"] != "ok"]
-        if failures:
-            summary.append({"competitor": name, "verdict": failures[0]})
-        else:
-            summary.append(_summary(name, rounds, reference) | agreement(outcomes[REFERENCE], outcomes[name]))
-    return summary
-
-
-def _summary(name: str, rounds: dict[int, Row], reference: dict[int, Row]) -> Row:
-    def ratios(field: str) -> list[float]:
-        return [row[field] / reference[number][field] for number, row in rounds.items()]
-
-    def median(field: str) -> float:
-        return float(np.median([row[field] for row in rounds.values()]))
-
-    first = next(iter(rounds.values()))
-    measurable = min(row["increment_mib"] for row in reference.values()) >= _LEAST_INCREMENT_MIB
-    least, middle, largest = band(ratios("seconds"))
-    return {
-        "competitor": name,
-        "coefficients": first["coefficients"],
-        "rounds": len(rounds),
-        "seconds": median("seconds"),
-        "time_ratio_min": least,
-        "time_ratio": middle,
-        "time_ratio_max": largest,
-        "verdict": _verdict(name, ratios("seconds")),
-        "baseline_mib": median("baseline_mib"),
-        "peak_mib": median("peak_mib"),
-        "increment_mib": median("increment_mib"),
-        "peak_ratio": float(np.median(ratios("peak_mib"))),
-        "increment_ratio": float(np.median(ratios("increment_mib"))) if measurable else "",
-        "n_alphas_chosen": first["n_alphas_chosen"],
-        "mean_cv_score": first["mean_cv_score"],
-    }
-
-
-def _verdict(name: str, ratios: list[float]) -> str:
-    words = {REFERENCE: "reference", "null": "harness"}
-    said = verdict(ratios)
-    return words.get(name) or (said if said == "resolved nothing" else f"voxridge {said}")
 
 
 def write_results(folder: Path, rows: list[Row], summary: list[Row], settings: Row) -> None:
@@ -149,7 +93,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--threads", type=int, help="threads for everybody (default: each competitor's own default)"
     )
     parser.add_argument("--huth", help="HuthLab's ridge_utils/ridge.py; makes 'huth' a competitor")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="a folder PROBLEM-SCORING is made in it")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "build" / "races", help="a folder PROBLEM-SCORING is made in it"
+    )
     options = parser.parse_args(arguments)
     if options.rounds < 1:
         parser.error(f"--rounds {options.rounds}: at least 1 is needed")

@@ -7,6 +7,7 @@ thread pools), note the resident memory, fit under the clock, note the peak.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 import json
 import os
@@ -76,6 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--outcome", type=Path, required=True, help=".npz file to write")
     parser.add_argument("--limit-seconds", type=float, help="end the process when the fit has taken so long")
     options = parser.parse_args(arguments)
+    _end_with_parent()
     adapter = get_adapter(options.competitor)
     problem = make_problem(options.problem or _shape(options.shape), options.scoring)
     warm_up = make_problem("tiny-loo" if problem.leaves_one_out else "tiny", options.scoring)
@@ -85,6 +87,11 @@ def main(arguments: list[str] | None = None) -> int:
     np.savez(options.outcome, **outcome(problem, result))
     print(json.dumps(row))
     return 0
+
+
+def _end_with_parent() -> None:
+    """A campaign that is killed must not leave a fit behind that would disturb the next one."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _shape(text: str) -> Shape:

@@ -16,12 +16,13 @@ from voxridge.testing import delayed_matrix, textbook_scores
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # bench is no part of the installed package
 
-from bench import compare, kernels, run, tables  # noqa: E402
+from bench import kernels, run, tables  # noqa: E402
 from bench.adapters import ADAPTERS, Result, get_adapter  # noqa: E402
 from bench.machine import describe  # noqa: E402
 from bench.problems import KERNEL_SHAPES, Problem, delayed, make_features, make_problem  # noqa: E402
 from bench.process import fit_in_fresh_process  # noqa: E402
 from bench.shapes import LEAVE_ONE_OUT, RACES, SHAPES, Shape  # noqa: E402
+from bench.summary import summarise  # noqa: E402
 from bench.worker import measure, outcome  # noqa: E402
 
 _NEED_HIMALAYA = [name for name in ADAPTERS if name.startswith("himalaya")]
@@ -100,7 +101,7 @@ def test_a_race_writes_its_results(tmp_path: Path, problem: Problem) -> None:
     assert names == ["voxridge", "sklearn", "null"]
     rows, outcomes = run.race(names, 2, _in_process(problem))
     assert [row["competitor"] for row in rows] == [*names, *names[::-1]]
-    summary = run.summarise(rows, outcomes)
+    summary = summarise(rows, outcomes)
     run.write_results(tmp_path / "tiny", rows, summary, {"rounds": 2})
 
     written = {row["competitor"]: row for row in tables.read_csv(tmp_path / "tiny" / "summary.csv")}
@@ -116,23 +117,6 @@ def test_a_race_writes_its_results(tmp_path: Path, problem: Problem) -> None:
     assert machine["settings"] == {"rounds": 2}
     assert {"cpu", "cores_usable", "versions", "blas", "git_commit"} <= set(machine)
     assert not list(tmp_path.glob("**/.*"))  # no temporary file left
-
-
-def test_results_are_compared_and_drawn(
-    tmp_path: Path, problem: Problem, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pytest.importorskip("matplotlib")
-    rows, outcomes = run.race(["voxridge", "sklearn", "null"], 2, _in_process(problem))
-    run.write_results(tmp_path / "tiny", rows, run.summarise(rows, outcomes), {})
-    capsys.readouterr()
-    assert compare.main(["--results", str(tmp_path), "--markdown"]) == 0
-    assert "| tiny | sklearn | primal |" in capsys.readouterr().out
-    assert (tmp_path / "races.png").stat().st_size > 0
-
-
-def test_compare_without_results(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"bench\.run"):
-        compare.load(tmp_path)
 
 
 def test_fresh_processes_race_from_the_command_line(tmp_path: Path) -> None:
@@ -164,7 +148,7 @@ def test_a_competitor_that_fails_is_reported(monkeypatch: pytest.MonkeyPatch, pr
 
     rows, outcomes = run.race(["voxridge", "sklearn"], 3, measure_one)
     assert asked.count("sklearn") == 1
-    assert run.summarise(rows, outcomes)[1] == {"competitor": "sklearn", "verdict": "failed: MemoryError"}
+    assert summarise(rows, outcomes)[1] == {"competitor": "sklearn", "verdict": "failed: MemoryError"}
 
 
 def test_different_data_is_no_race(problem: Problem) -> None:

@@ -1,0 +1,180 @@
+"""All races of issue-sized shapes in one go: `python -m bench.campaign --rounds 3 --minutes 80`.
+
+Round 0 of a shape asks voxridge, all of himalaya's solvers and null, and finds the fastest peer; a peer
+that takes longer than the fastest so far is stopped. Later rounds ask voxridge, that peer and null, shape
+after shape, every other round in reverse order. Every fit has a fresh process and is written down when it
+ends: a campaign that was stopped, however it happened, goes on where it was. Then everything is compared,
+held against the targets, written to results/ and drawn. --report does that alone, from what was measured so
+far."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.adapters import get_adapter
+from bench.adapters.himalaya import Himalaya
+from bench.campaign_log import Log
+from bench.machine import RESULTS, ROOT, solver_version
+from bench.process import STOPPED, fit_in_fresh_process
+from bench.races import report
+from bench.run import HIMALAYA, REFERENCE
+from bench.shapes import LEAVE_ONE_OUT, RACES, SHAPES
+from bench.tables import Row, cell
+
+Fit = Callable[[str, str, float], tuple[Row, dict[str, object]]]  # competitor, shape, limit -> row, outcome
+_SHOWN = ("shape", "round", "competitor", "status", "seconds", "cpu_seconds", "load_1min", "peak_mib")
+_OVERHEAD = 15.0  # seconds of starting a process, making data and predicting
+
+
+class OutOfTime(Exception):
+    """The minutes that were given are over, or the next fit would not end in them."""
+
+
+class Campaign:
+    """What is to be measured, in which order, within ``seconds``."""
+
+    def __init__(self, log: Log, fit: Fit, seconds: float, most_seconds: float, prune: float) -> None:
+        self.log, self.fit, self.most_seconds, self.prune = log, fit, most_seconds, prune
+        self.end = time.monotonic() + seconds
+
+    def scout(self, shape: str) -> None:
+        """Round 0: everybody once."""
+        self._ask(shape, 0, REFERENCE)
+        for name in self._candidates(shape):
+            best = self.log.seconds(shape, self.fastest(shape))
+            self._ask(shape, 0, name, min(self.most_seconds, best or self.most_seconds))
+        self._ask(shape, 0, "null")
+
+    def race(self, shape: str, number: int) -> None:
+        """One of the later rounds."""
+        names = [REFERENCE, self.fastest(shape), "null"]
+        for name in names if number % 2 == 0 else names[::-1]:
+            if name is not None:
+                self._ask(shape, number, name)
+
+    def fastest(self, shape: str) -> str | None:
+        """The peer of the shape with the least time in round 0; None where none came to an end."""
+        times = {
+            row["competitor"]: row["seconds"]
+            for row in self.log.rows
+            if row["shape"] == shape and row["round"] == 0 and row["status"] == "ok"
+        }
+        peers = [name for name in times if name not in (REFERENCE, "null")]
+        return min(peers, key=lambda name: times[name], default=None)
+
+    def _candidates(self, shape: str) -> list[str]:
+        """Peers that would end, those with the least operations first; who has far more is left out."""
+        if SHAPES[shape].leaves_one_out:
+            return ["sklearn"]
+        asked = []
+        for name in HIMALAYA:
+            adapter = get_adapter(name)
+            refusal = adapter.refusal(SHAPES[shape]) if adapter.available() else "is not installed"
+            if refusal:
+                self._leave_out(shape, name, refusal)
+            else:
+                asked.append(name)
+        flops = {name: _himalaya(name).expected_flops(SHAPES[shape]) for name in asked}
+        for name in list(asked):
+            times = flops[name] / min(flops.values())
+            if times > self.prune:
+                asked.remove(name)
+                self._leave_out(shape, name, f"{times:.1f} times the operations of himalaya's other solver")
+        return sorted(asked, key=lambda name: flops[name])
+
+    def _leave_out(self, shape: str, name: str, why: str) -> None:
+        if self.log.find(shape, 0, name) is None:
+            self._keep({"shape": shape, "round": 0, "competitor": name, "status": f"left out: {why}"}, {})
+
+    def _ask(self, shape: str, number: int, name: str, limit: float | None = None) -> None:
+        """One fit, unless it is known already."""
+        if self.log.find(shape, number, name) is not None:
+            return
+        limit = limit or self.most_seconds
+        expected = self.log.seconds(shape, name) or min(limit, self.most_seconds / 4)
+        if time.monotonic() + expected + _OVERHEAD > self.end:
+            raise OutOfTime
+        row, outcome = self.fit(name, shape, limit)
+        place = {"shape": shape, "round": number, "competitor": name, "solver": solver_version()}
+        self._keep(place | row, outcome)
+
+    def _keep(self, row: Row, outcome: dict[str, object]) -> None:
+        self.log.add(row, outcome)
+        print(*(f"{key} {cell(row[key])}" for key in _SHOWN if key in row), sep="  ", flush=True)
+
+
+def _himalaya(name: str) -> Himalaya:
+    adapter = get_adapter(name)
+    assert isinstance(adapter, Himalaya)
+    return adapter
+
+
+def measure(campaign: Campaign, shapes: list[str], n_rounds: int) -> bool:
+    """Everything that is still missing; False where time ran out first."""
+    try:
+        for shape in shapes:
+            campaign.scout(shape)
+        for number in range(1, n_rounds):
+            for shape in shapes:
+                campaign.race(shape, number)
+    except OutOfTime:
+        return False
+    return True
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    known = {**RACES, **LEAVE_ONE_OUT}
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--shapes", default=",".join(known), help="default: all of them")
+    parser.add_argument("--rounds", type=int, default=3, help="with round 0")
+    parser.add_argument("--minutes", type=float, default=120, help="nothing is begun that would end later")
+    parser.add_argument("--most-seconds", type=float, default=600, help="a fit that takes longer is stopped")
+    parser.add_argument(
+        "--prune", type=float, default=3, help="leave out solvers with so many times the operations"
+    )
+    parser.add_argument("--threads", type=int, help="for everybody (default: each one's own default)")
+    parser.add_argument(
+        "--fresh", action="store_true", help="drop all of voxridge's fits and all later rounds"
+    )
+    parser.add_argument("--report", action="store_true", help="measure nothing")
+    parser.add_argument(
+        "--no-truth", action="store_true", help="no scores in float64 to hold everybody against"
+    )
+    parser.add_argument(
+        "--log", type=Path, default=ROOT / "build" / "campaign", help="what is measured goes here"
+    )
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where tables and the plot go")
+    options = parser.parse_args(arguments)
+    options.shapes = options.shapes.split(",")
+    unknown = [name for name in options.shapes if name not in SHAPES]
+    if unknown or options.rounds < 1:
+        parser.error(f"--shapes {','.join(unknown)} not known, or --rounds {options.rounds} < 1")
+    return options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse(arguments)
+    log = Log(options.log)
+    if options.fresh:
+        log.drop(lambda row: row["round"] > 0 or row["competitor"] == REFERENCE)
+    if not options.report:
+
+        def fit(name: str, shape: str, limit: float) -> tuple[Row, dict[str, object]]:
+            return fit_in_fresh_process(name, shape, threads=options.threads, limit_seconds=limit)
+
+        campaign = Campaign(log, fit, 60 * options.minutes, options.most_seconds, options.prune)
+        if not measure(campaign, options.shapes, options.rounds):
+            print("TIME IS UP: the same command goes on from here")
+    stopped = sum(row["status"].startswith(STOPPED) for row in log.rows)
+    settings = {"rounds": options.rounds, "threads": options.threads, "stopped_fits": stopped}
+    return report(log, options.shapes, options.out, settings, with_truth=not options.no_truth)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,219 @@
+"""Campaigns: they go on where they were stopped, and say of every target whether it was met."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from voxridge.testing import textbook_scores
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # bench is no part of the installed package
+
+from bench import campaign, races, tables, truth  # noqa: E402
+from bench.adapters import get_adapter  # noqa: E402
+from bench.campaign_log import Log  # noqa: E402
+from bench.problems import make_problem  # noqa: E402
+from bench.races_plot import plot  # noqa: E402
+from bench.shapes import RACES  # noqa: E402
+from bench.worker import measure, outcome  # noqa: E402
+
+_FIELDS = {
+    "peak_mib": 3.0,
+    "increment_mib": 1.0,
+    "baseline_mib": 2.0,
+    "checksum": 1,
+    "coefficients": "primal",
+}
+
+
+def _invented(seconds: dict[str, float], asked: list[tuple[str, str, float]]) -> campaign.Fit:
+    """Fits that take what they are told, and stop at the limit."""
+
+    def fit(name: str, shape: str, limit: float) -> tuple[tables.Row, dict[str, object]]:
+        asked.append((shape, name, limit))
+        if seconds[name] > limit:
+            return {"status": f"stopped after {limit:.0f} s"}, {}
+        row = {"status": "ok", "seconds": seconds[name], "n_alphas_chosen": 2, "mean_cv_score": 0.1}
+        found = {
+            "alpha": np.array([1.0, np.nan if name == "null" else 10.0]),
+            "cv_score": np.array([0.1, 0.2]),
+        }
+        if name == "null":
+            found["alpha"][:] = np.nan
+        found |= {"alphas": np.array([1.0, 10.0]), "prediction": np.array([[0.0, 1.0], [2.0, 5.0]])}
+        return {**row, **_FIELDS}, found
+
+    return fit
+
+
+_SECONDS = {
+    "voxridge": 1.0,
+    "himalaya-ridge-numpy": 30.0,
+    "himalaya-ridge-torch": 20.0,
+    "himalaya-kernel-numpy": 15.0,
+    "himalaya-kernel-torch": 16.0,
+    "null": 0.1,
+    "sklearn": 6.0,
+}
+
+
+def _campaign(folder: Path, asked: list[tuple[str, str, float]], seconds: float = 1e6) -> campaign.Campaign:
+    return campaign.Campaign(Log(folder), _invented(_SECONDS, asked), seconds, most_seconds=600, prune=3)
+
+
+def test_the_fastest_peer_is_found_and_raced(tmp_path: Path) -> None:
+    pytest.importorskip("himalaya")
+    pytest.importorskip("torch")
+    asked: list[tuple[str, str, float]] = []
+    work = _campaign(tmp_path, asked)
+    assert campaign.measure(work, ["square", "sklearn"], 3)
+    assert work.fastest("square") == "himalaya-kernel-numpy"
+    round_0 = [name for shape, name, _ in asked[:6] if shape == "square"]
+    assert round_0[0] == "voxridge"
+    assert round_0[1:3] == ["himalaya-kernel-numpy", "himalaya-kernel-torch"]  # fewer operations first
+    assert [limit for _, name, limit in asked[:6] if "ridge-" in name] == [15.0, 15.0]  # stopped there
+    later = [(shape, name) for shape, name, _ in asked if (shape, name) != ("square", "sklearn")][9:]
+    names = ["voxridge", "himalaya-kernel-numpy", "null"]
+    assert later[:3] == [("square", name) for name in names[::-1]]
+    assert later[3:6] == [("sklearn", name) for name in ("null", "sklearn", "voxridge")]
+    assert later[6:9] == [("square", name) for name in names]
+    assert len(later) == 12
+
+
+def test_a_campaign_goes_on_where_it_was(tmp_path: Path) -> None:
+    asked: list[tuple[str, str, float]] = []
+    assert not campaign.measure(
+        _campaign(tmp_path, asked, seconds=60), ["sklearn"], 3
+    )  # 600 / 4 for the first
+    assert asked == []
+
+    whole = _campaign(tmp_path, asked)
+    whole.scout("sklearn")
+    with (tmp_path / "fits.jsonl").open("a") as file:
+        file.write('{"shape": "sklearn", "round": 1, "compe')  # killed while writing
+    assert campaign.measure(_campaign(tmp_path, asked), ["sklearn"], 3)
+    assert len(asked) == 9
+    assert campaign.measure(_campaign(tmp_path, asked), ["sklearn"], 3)
+    assert len(asked) == 9  # nothing twice
+    log = Log(tmp_path)
+    assert len(log.rows) == 9
+    log.drop(lambda row: row["competitor"] == "voxridge")
+    assert len(Log(tmp_path).rows) == 6
+
+
+def test_who_has_far_more_to_do_is_left_out(tmp_path: Path) -> None:
+    pytest.importorskip("himalaya")
+    pytest.importorskip("torch")
+    asked: list[tuple[str, str, float]] = []
+    work = _campaign(tmp_path, asked)
+    work.scout("wide")
+    assert not any("ridge-" in name for _, name, _ in asked)
+    row = work.log.find("wide", 0, "himalaya-ridge-torch")
+    assert row is not None
+    assert row["status"] == "left out: 3.6 times the operations of himalaya's other solver"
+
+
+def test_a_report_of_tiny_races(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    log = Log(tmp_path / "log")
+    for number in range(2):
+        for shape, names in {
+            "tiny-delays": ["voxridge", "sklearn", "null"],
+            "tiny-loo": ["voxridge", "sklearn"],
+        }.items():
+            for name in names:
+                adapter, problem = get_adapter(name), make_problem(shape)
+                problem = problem if adapter.takes_delays else problem.materialised()
+                row, result = measure(adapter, problem, problem)
+                place = {"shape": shape, "round": number, "competitor": name, "solver": f"v{number}"}
+                log.add(place | {"status": "ok"} | row, outcome(problem, result))
+    options = [
+        "--shapes",
+        "tiny-delays,tiny-loo",
+        "--report",
+        "--log",
+        str(log.folder),
+        "--out",
+        str(tmp_path),
+    ]
+    assert campaign.main(options) == 0
+    rows = {(row["shape"], row["competitor"]): row for row in tables.read_csv(tmp_path / "races.csv")}
+    for shape in ("tiny-delays", "tiny-loo"):
+        ours, theirs = rows[shape, "voxridge"], rows[shape, "sklearn"]
+        assert (theirs["fastest"], theirs["rounds"], theirs["right_alpha"]) == ("yes", "2", "1")
+        assert float(ours["score_error"]) < 2e-6
+        assert float(ours["score_lost"]) == 0
+        assert float(theirs["time_ratio"]) > 0
+    printed = capsys.readouterr().out
+    assert "tiny-loo: " in printed
+    assert "target 5" in printed
+    assert "several versions (v0, v1)" in printed
+    assert (tmp_path / "races.png").stat().st_size > 0
+    assert len(tables.read_csv(tmp_path / "races" / "rounds.csv")) == 10
+    assert "tiny-loo" in (tmp_path / "races" / "machine.json").read_text()
+
+
+def test_nothing_to_report(tmp_path: Path) -> None:
+    assert campaign.main(["--report", "--log", str(tmp_path), "--out", str(tmp_path)]) == 1
+    with pytest.raises(SystemExit):
+        campaign.parse(["--shapes", "round"])
+
+
+def _rows(ratio: float, memory: float, alike: float, difference: float) -> list[tables.Row]:
+    kept = {"competitor": "peer", "fastest": "yes", "time_ratio_min": ratio - 1, "time_ratio_max": ratio + 1}
+    kept |= {"same_alpha": alike, "max_score_difference": difference, "max_score_lost": 1e-8}
+    return [{"shape": shape, "time_ratio": ratio, "peak_ratio": memory, **kept} for shape in RACES]
+
+
+def test_targets_are_met_or_missed(tmp_path: Path) -> None:
+    met = races.targets(_rows(12.5, 3.1, 0.9995, 5e-5))
+    assert [line.split()[0] for line in met] == ["MET"] * 5
+    assert "12.50 times (11.50 to 13.50)" in met[0]
+    missed = races.targets(_rows(2.5, 2.9, 0.99, 5e-4)[:5])
+    assert [line.split()[0] for line in missed] == ["MISSED"] * 5 + ["NOT"]
+    assert missed[-1] == "NOT MEASURED: fine"
+    uneven = _rows(30, 4, 1, 0)
+    uneven[2] |= {"time_ratio": 2.9, "time_ratio_min": 2.8, "time_ratio_max": 3.1}
+    assert races.targets(uneven)[1].startswith("MISSED  slowest 2.9 (2.8 to 3.1) times (square")
+    pytest.importorskip("matplotlib")
+    plot(uneven, tmp_path / "races.png")
+    assert (tmp_path / "races.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny-wide"])
+def test_the_truth_is_the_textbook_s(name: str) -> None:
+    problem = make_problem(name)
+    chosen = np.array([0, 7, 39])
+    expected = textbook_scores(problem.x, problem.y[:, chosen], problem.alphas, problem.folds, "correlation")
+    np.testing.assert_allclose(truth.true_scores(problem, chosen), expected, atol=1e-10)
+
+
+def test_the_truth_where_one_is_left_out() -> None:
+    problem, chosen = make_problem("tiny-loo"), np.array([1, 5])
+    n = problem.y.shape[0]
+    folds = [(np.delete(np.arange(n), i), np.array([i])) for i in range(n)]
+    from voxridge.testing import textbook_ridge
+
+    expected = np.zeros((problem.alphas.size, 2))
+    for train, test in folds:
+        for row, alpha in zip(expected, problem.alphas, strict=True):
+            coef, intercept = textbook_ridge(problem.x[train], problem.y[train][:, chosen], alpha)
+            row -= ((problem.y[test][:, chosen] - problem.x[test] @ coef - intercept) ** 2)[0] / n
+    np.testing.assert_allclose(truth.true_scores(problem, chosen), expected, atol=1e-9)
+
+
+def test_disputed_targets_are_looked_at() -> None:
+    ours, theirs = np.ones(1000), np.ones(1000)
+    theirs[100:900] = 2.0
+    chosen = truth.some_targets([ours, theirs], 1000, count=20)
+    assert (theirs[chosen] == 2).sum() >= 10
+    assert {0, 999} <= set(chosen.tolist())
+    grid, scores = np.array([1.0, 2.0]), np.array([[0.3, 0.3], [0.2, 0.4]])
+    judged = truth.judge(scores, np.array([0, 1]), grid, np.array([1.0, 1.0]), np.array([0.3, 0.35]))
+    assert judged["right_alpha"] == 0.5
+    assert judged["score_lost"] == pytest.approx(0.1)
+    assert judged["score_error"] == pytest.approx(0.05)
