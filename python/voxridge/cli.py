@@ -81,8 +81,8 @@ def build_parser() -> argparse.ArgumentParser:
     info = commands.add_parser(
         "info",
         help="versions, build, BLAS, threads, memory and devices",
-        description="Versions, how the extension was built, BLAS, threads, memory and devices: what the report "
-        "of a fault should hold.",
+        description="Versions, how the extension was built, BLAS, threads, memory and devices: what a bug "
+        "report should hold.",
     )
     info.add_argument("--json", action="store_true", help="print JSON")
     info.set_defaults(run=_info)
