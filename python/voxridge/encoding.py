@@ -85,7 +85,8 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
 
     Attributes
     ----------
-    alpha_ : ndarray (n_targets,), the chosen penalties; NaN where masked
+    alpha_ : ndarray (n_targets,), the chosen penalties; NaN where masked; himalaya's name for
+        it, ``best_alphas_``, works too
     cv_scores_ : ndarray (n_alphas, n_targets), mean over folds; rows in the order of ``alphas``
     best_cv_scores_ : ndarray (n_targets,)
     coef_ : ndarray (n_targets, n_delays * n_features), delay-major, formed when first asked for
@@ -215,6 +216,11 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
         self._coef: Floating | None = None
 
     # --- using the fit
+
+    @property
+    def best_alphas_(self) -> Floating:
+        """``alpha_``, (n_targets,), under the name that it has in himalaya."""
+        return self.alpha_
 
     @property
     def coef_(self) -> Floating:
