@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import cache
 from inspect import signature
 from typing import Any
 
@@ -89,10 +91,20 @@ def mean_correlation(
     return float(mean_over_targets(correlation(y, p, sample_weight)))
 
 
-def mean_over_targets(scores: Float64Array) -> float:
-    """Mean, leaving out undefined (NaN) scores; NaN when none is defined."""
-    defined = scores[~np.isnan(scores)]
-    return float(defined.mean()) if defined.size else float("nan")
+def mean_over_targets(scores: Float64Array) -> Any:
+    """Mean over the last axis, leaving out undefined (NaN) scores; NaN where none is defined."""
+    defined = ~np.isnan(scores)
+    if defined.all():
+        return scores.mean(axis=-1)
+    count = defined.sum(axis=-1)
+    total = np.where(defined, scores, 0.0).sum(axis=-1)
+    return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+
+
+@cache
+def _scorer_named(name: str) -> Any:
+    """scikit-learn's scorer; looking it up takes a tenth of a small fit."""
+    return get_scorer(name)
 
 
 class Predictions(RegressorMixin, BaseEstimator):  # type: ignore[misc]
@@ -126,7 +138,7 @@ class HeldOutScore:
             if name == "correlation":
                 return cls(correlation, make_scorer(mean_correlation))
             try:
-                return cls(METRICS.get(name), get_scorer(name))
+                return cls(METRICS.get(name), deepcopy(_scorer_named(name)))
             except ValueError as error:
                 raise ValueError(
                     f"scoring={name!r} is neither 'correlation' nor a scikit-learn scorer"
@@ -149,7 +161,7 @@ class HeldOutScore:
             if per_target:
                 return scores
             # only a correlation can be undefined for one target alone, and its scorer leaves that target out
-            return mean_over_targets(scores)
+            return float(mean_over_targets(scores))
         if not per_target:
             return float(self.scorer(Predictions(), p, y, **params))
         columns = zip(y.reshape(y.shape[0], -1).T, p.reshape(p.shape[0], -1).T, strict=True)
@@ -215,7 +227,7 @@ def leave_one_out_scores(
             if kept is not None:
                 kept[:, columns, i] = values
     if tiled and not per_target:
-        overall = np.array([mean_over_targets(row) for row in by_target])
+        overall = mean_over_targets(by_target)
     results = None if kept is None else kept.reshape(*y.shape, loo.alphas.size)
     return (by_target if per_target else overall), results
 
@@ -327,7 +339,7 @@ def _scores_of_predictions(
             else:
                 overall[i] = result
     if tiled and not per_target:
-        overall = np.array([mean_over_targets(row) for row in by_target])
+        overall = mean_over_targets(by_target)
     return by_target if per_target else overall
 
 

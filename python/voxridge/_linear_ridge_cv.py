@@ -231,7 +231,7 @@ class RidgeCV(LinearRidgeModel):
             )
         scores = fast.scores
         if not self.alpha_per_target:
-            scores = np.array([mean_over_targets(row) for row in scores])
+            scores = mean_over_targets(scores)
         return fast.solution(self._choose(scores, problem.alphas, target))
 
     def _choose(self, scores: Float64Array, alphas: Float64Array, target: FloatArray) -> Float64Array:
