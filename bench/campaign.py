@@ -10,19 +10,21 @@ far."""
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench.adapters import get_adapter
+from bench.adapters import ADAPTERS, get_adapter
 from bench.adapters.himalaya import Himalaya
+from bench.adapters.huth import VARIABLE
 from bench.campaign_log import Log
 from bench.machine import RESULTS, ROOT, solver_version
 from bench.process import STOPPED, fit_in_fresh_process
 from bench.races import report
-from bench.run import HIMALAYA, REFERENCE
 from bench.shapes import LEAVE_ONE_OUT, RACES, SHAPES
+from bench.summary import REFERENCE, rivals
 from bench.tables import Row, cell
 
 Fit = Callable[[str, str, float], tuple[Row, dict[str, object]]]  # competitor, shape, limit -> row, outcome
@@ -37,8 +39,16 @@ class OutOfTime(Exception):
 class Campaign:
     """What is to be measured, in which order, within ``seconds``."""
 
-    def __init__(self, log: Log, fit: Fit, seconds: float, most_seconds: float, prune: float) -> None:
-        self.log, self.fit, self.most_seconds, self.prune = log, fit, most_seconds, prune
+    def __init__(
+        self,
+        log: Log,
+        fit: Fit,
+        seconds: float,
+        most_seconds: float,
+        prune: float,
+        also: Sequence[str] = (),
+    ) -> None:
+        self.log, self.fit, self.most_seconds, self.prune, self.also = log, fit, most_seconds, prune, also
         self.end = time.monotonic() + seconds
 
     def scout(self, shape: str) -> None:
@@ -47,6 +57,8 @@ class Campaign:
         for name in self._candidates(shape):
             best = self.log.seconds(shape, self.fastest(shape))
             self._ask(shape, 0, name, min(self.most_seconds, best or self.most_seconds))
+        for name in self._possible(shape, self.also):
+            self._ask(shape, 0, name)
         self._ask(shape, 0, "null")
 
     def race(self, shape: str, number: int) -> None:
@@ -63,21 +75,14 @@ class Campaign:
             for row in self.log.rows
             if row["shape"] == shape and row["round"] == 0 and row["status"] == "ok"
         }
-        peers = [name for name in times if name not in (REFERENCE, "null")]
+        peers = [name for name in times if name in rivals(SHAPES[shape])]
         return min(peers, key=lambda name: times[name], default=None)
 
     def _candidates(self, shape: str) -> list[str]:
-        """Peers that would end, those with the least operations first; who has far more is left out."""
+        """Rivals that would end, those with the least operations first; who has far more is left out."""
+        asked = self._possible(shape, rivals(SHAPES[shape]))
         if SHAPES[shape].leaves_one_out:
-            return ["sklearn"]
-        asked = []
-        for name in HIMALAYA:
-            adapter = get_adapter(name)
-            refusal = adapter.refusal(SHAPES[shape]) if adapter.available() else "is not installed"
-            if refusal:
-                self._leave_out(shape, name, refusal)
-            else:
-                asked.append(name)
+            return asked
         flops = {name: _himalaya(name).expected_flops(SHAPES[shape]) for name in asked}
         for name in list(asked):
             times = flops[name] / min(flops.values())
@@ -85,6 +90,18 @@ class Campaign:
                 asked.remove(name)
                 self._leave_out(shape, name, f"{times:.1f} times the operations of himalaya's other solver")
         return sorted(asked, key=lambda name: flops[name])
+
+    def _possible(self, shape: str, names: Sequence[str]) -> list[str]:
+        """Those that can be asked; of the others it is written down why not."""
+        asked = []
+        for name in names:
+            adapter = get_adapter(name)
+            refusal = adapter.refusal(SHAPES[shape]) if adapter.available() else "is not there"
+            if refusal:
+                self._leave_out(shape, name, refusal)
+            else:
+                asked.append(name)
+        return asked
 
     def _leave_out(self, shape: str, name: str, why: str) -> None:
         if self.log.find(shape, 0, name) is None:
@@ -138,6 +155,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--prune", type=float, default=3, help="leave out solvers with so many times the operations"
     )
+    parser.add_argument("--also", default="", help="more peers for round 0, such as sklearn")
+    parser.add_argument("--huth", help="HuthLab's ridge_utils/ridge.py: makes huth such a peer")
     parser.add_argument("--threads", type=int, help="for everybody (default: each one's own default)")
     parser.add_argument(
         "--fresh", action="store_true", help="drop all of voxridge's fits and all later rounds"
@@ -155,6 +174,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     unknown = [name for name in options.shapes if name not in SHAPES]
     if unknown or options.rounds < 1:
         parser.error(f"--shapes {','.join(unknown)} not known, or --rounds {options.rounds} < 1")
+    options.also = [name for name in options.also.split(",") if name]
+    if options.huth:
+        os.environ[VARIABLE] = os.path.abspath(options.huth)
+        options.also.append("huth")
+    strange = [name for name in options.also if name not in ADAPTERS]
+    if strange:
+        parser.error(f"--also {','.join(strange)}: not known; there are {', '.join(ADAPTERS)}")
     return options
 
 
@@ -168,7 +194,8 @@ def main(arguments: list[str] | None = None) -> int:
         def fit(name: str, shape: str, limit: float) -> tuple[Row, dict[str, object]]:
             return fit_in_fresh_process(name, shape, threads=options.threads, limit_seconds=limit)
 
-        campaign = Campaign(log, fit, 60 * options.minutes, options.most_seconds, options.prune)
+        limits = 60 * options.minutes, options.most_seconds, options.prune
+        campaign = Campaign(log, fit, *limits, also=options.also)
         if not measure(campaign, options.shapes, options.rounds):
             print("TIME IS UP: the same command goes on from here")
     stopped = sum(row["status"].startswith(STOPPED) for row in log.rows)

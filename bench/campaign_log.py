@@ -23,9 +23,11 @@ class Log:
         if self._lines.exists():
             for line in self._lines.read_text().splitlines():
                 try:
-                    self.rows.append(json.loads(line))
+                    row = json.loads(line)
                 except json.JSONDecodeError:
                     continue
+                if not row["status"].startswith("failed"):
+                    self.rows.append(row)
             self._rewrite()
 
     @property

@@ -14,7 +14,7 @@ from bench.machine import describe
 from bench.problems import make_problem
 from bench.races_plot import plot
 from bench.shapes import RACES, SHAPES
-from bench.summary import REFERENCE, check_same_data, summarise
+from bench.summary import REFERENCE, check_same_data, rivals, summarise
 from bench.tables import Row, cell, show, write_csv, write_json
 from bench.truth import judge, some_targets, true_scores
 
@@ -67,7 +67,8 @@ def shape_rows(log: Log, shape: str, with_truth: bool) -> list[Row]:
     names = list(dict.fromkeys(row["competitor"] for row in fits))
     outcomes = {name: found for name in names if (found := log.load(f"{shape}-{name}"))}
     rows = [{"shape": shape, **row} for row in summarise(fits, outcomes)]
-    peers = [row for row in rows if row.get("time_ratio") and row["competitor"] not in (REFERENCE, "null")]
+    named = rivals(SHAPES[shape])
+    peers = [row for row in rows if row.get("time_ratio") and row["competitor"] in named]
     if peers:
         most = max(row["rounds"] for row in peers)
         fastest = min(
@@ -115,6 +116,12 @@ def targets(rows: Sequence[Row]) -> list[str]:
         if SHAPES[shape].leaves_one_out:
             words = f"{shape}: {_band(row)} times as fast as {row['competitor']}"
             lines.append(_line(row["time_ratio"] >= LEAVE_ONE_OUT, words, f"{LEAVE_ONE_OUT:g}"))
+    for row in rows:
+        best = by_shape.get(row["shape"])
+        known = row.get("time_ratio") and row["competitor"] not in (REFERENCE, "null")
+        if best and known and row["time_ratio"] < best["time_ratio"]:
+            words = f"{row['competitor']} took {_band(row)} times voxridge's time"
+            lines.append(f"NOTE    {row['shape']}: {words}, less than {best['competitor']}")
     return lines
 
 

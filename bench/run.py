@@ -18,10 +18,9 @@ from bench.adapters.huth import VARIABLE
 from bench.machine import ROOT, describe
 from bench.process import fit_in_fresh_process
 from bench.shapes import SHAPES
-from bench.summary import REFERENCE, Outcomes, check_same_data, summarise
+from bench.summary import REFERENCE, Outcomes, check_same_data, rivals, summarise
 from bench.tables import Row, cell, interleaved, show, write_csv, write_json
 
-HIMALAYA = ("himalaya-ridge-numpy", "himalaya-ridge-torch", "himalaya-kernel-numpy", "himalaya-kernel-torch")
 MeasureOne = Callable[[str], tuple[Row, dict[str, Any]]]  # competitor -> its row, its outcome
 
 _ROUND_COLUMNS = (
@@ -33,11 +32,6 @@ _SUMMARY_COLUMNS = (
     *("peak_mib", "peak_ratio", "increment_mib", "increment_ratio"),
     *("mean_cv_score", "same_alpha", "max_score_difference", "prediction_correlation"),
 )
-
-
-def default_peers(problem_name: str) -> str:
-    """The peers that solve this kind of problem, comma-separated."""
-    return "sklearn" if SHAPES[problem_name].leaves_one_out else ",".join(HIMALAYA)
 
 
 def choose(names: list[str], problem_name: str) -> list[str]:
@@ -100,7 +94,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     if options.rounds < 1:
         parser.error(f"--rounds {options.rounds}: at least 1 is needed")
     if options.peers is None:
-        options.peers = default_peers(options.problem)
+        options.peers = ",".join(rivals(SHAPES[options.problem]))
     options.peers = [name for name in options.peers.split(",") if name]
     unknown = [name for name in options.peers if name not in ADAPTERS]
     if unknown:

@@ -8,11 +8,18 @@ from typing import Any
 
 import numpy as np
 
+from bench.shapes import Shape
 from bench.tables import Row, agreement, band, verdict
 
 REFERENCE = "voxridge"
 Outcomes = dict[str, dict[str, Any]]  # what each competitor found in its last round
+HIMALAYA = ("himalaya-ridge-numpy", "himalaya-ridge-torch", "himalaya-kernel-numpy", "himalaya-kernel-torch")
 _LEAST_INCREMENT_MIB = 1.0  # below this, voxridge needed no memory worth dividing by
+
+
+def rivals(shape: Shape) -> tuple[str, ...]:
+    """The peers that solve this kind of problem, of whom the fastest is what targets are held against."""
+    return ("sklearn",) if shape.leaves_one_out else HIMALAYA
 
 
 def check_same_data(rows: Sequence[Row]) -> None:

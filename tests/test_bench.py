@@ -263,7 +263,7 @@ def test_one_left_out() -> None:
     assert agreed["same_alpha"] == 1
     assert agreed["max_score_difference"] < 1e-5  # squared errors of responses of variance 1
     assert np.unique(ours.alpha).size >= 3
-    assert run.default_peers("tiny-loo") == "sklearn"
+    assert run.parse(["--problem", "tiny-loo"]).peers == ["sklearn"]
 
 
 def test_who_cannot_be_asked_says_why(capsys: pytest.CaptureFixture[str]) -> None:

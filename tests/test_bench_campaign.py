@@ -117,14 +117,18 @@ def test_who_has_far_more_to_do_is_left_out(tmp_path: Path) -> None:
     assert row["status"] == "left out: 3.6 times the operations of himalaya's other solver"
 
 
+_ASKED = {
+    "tiny-delays": ["voxridge", "himalaya-ridge-numpy", "sklearn", "null"],
+    "tiny-loo": ["voxridge", "sklearn"],
+}
+
+
 def test_a_report_of_tiny_races(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib")
+    pytest.importorskip("himalaya")
     log = Log(tmp_path / "log")
     for number in range(2):
-        for shape, names in {
-            "tiny-delays": ["voxridge", "sklearn", "null"],
-            "tiny-loo": ["voxridge", "sklearn"],
-        }.items():
+        for shape, names in _ASKED.items():
             for name in names:
                 adapter, problem = get_adapter(name), make_problem(shape)
                 problem = problem if adapter.takes_delays else problem.materialised()
@@ -143,7 +147,7 @@ def test_a_report_of_tiny_races(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert campaign.main(options) == 0
     rows = {(row["shape"], row["competitor"]): row for row in tables.read_csv(tmp_path / "races.csv")}
     for shape in ("tiny-delays", "tiny-loo"):
-        ours, theirs = rows[shape, "voxridge"], rows[shape, "sklearn"]
+        ours, theirs = rows[shape, "voxridge"], rows[shape, _ASKED[shape][1]]
         assert (theirs["fastest"], theirs["rounds"], theirs["right_alpha"]) == ("yes", "2", "1")
         assert float(ours["score_error"]) < 2e-6
         assert float(ours["score_lost"]) == 0
@@ -153,8 +157,25 @@ def test_a_report_of_tiny_races(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "target 5" in printed
     assert "several versions (v0, v1)" in printed
     assert (tmp_path / "races.png").stat().st_size > 0
-    assert len(tables.read_csv(tmp_path / "races" / "rounds.csv")) == 10
+    assert len(tables.read_csv(tmp_path / "races" / "rounds.csv")) == 12
     assert "tiny-loo" in (tmp_path / "races" / "machine.json").read_text()
+
+
+def test_other_peers_are_asked_once_and_are_no_rivals(tmp_path: Path) -> None:
+    pytest.importorskip("himalaya")
+    asked: list[tuple[str, str, float]] = []
+    fit = _invented({**_SECONDS, "sklearn": 2.0}, asked)
+    work = campaign.Campaign(Log(tmp_path), fit, 1e6, most_seconds=600, prune=3, also=["sklearn", "huth"])
+    assert campaign.measure(work, ["tiny"], 2)
+    assert [limit for _, name, limit in asked if name == "sklearn"] == [600]
+    assert "himalaya" in str(work.fastest("tiny"))
+    left_out = work.log.find("tiny", 0, "huth")
+    assert left_out is not None
+    assert left_out["status"] == "left out: is not there"
+    lines = races.targets(races.shape_rows(work.log, "tiny", with_truth=False))
+    assert lines[-1].startswith(
+        "NOTE    tiny: sklearn took 2 (2 to 2) times voxridge's time, less than himalaya"
+    )
 
 
 def test_nothing_to_report(tmp_path: Path) -> None:

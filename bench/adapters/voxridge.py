@@ -4,6 +4,7 @@ one sample is left out."""
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 from bench.adapters.base import Result
 from bench.problems import Problem
@@ -24,7 +25,8 @@ class Voxridge:
         return _leave_one_out(problem) if problem.leaves_one_out else _folds(problem)
 
 
-def _folds(problem: Problem) -> Result:
+def fit_folds(problem: Problem) -> Any:
+    """The fitted EncodingRidge."""
     from voxridge import EncodingRidge
     from voxridge._warnings import AlphaEdgeWarning
 
@@ -38,7 +40,11 @@ def _folds(problem: Problem) -> Result:
     )
     with warnings.catch_warnings():  # targets of pure noise choose any penalty, the outermost too
         warnings.simplefilter("ignore", AlphaEdgeWarning)
-        model.fit(problem.x, problem.y, runs=problem.runs)
+        return model.fit(problem.x, problem.y, runs=problem.runs)
+
+
+def _folds(problem: Problem) -> Result:
+    model = fit_folds(problem)
     # The dual route forms primal coefficients when coef_ is first asked for: here never, as in himalaya.
     return Result(
         model.alpha_, model.best_cv_scores_, model.plan_.route, model.predict, cv_scores=model.cv_scores_
