@@ -1,3 +1,5 @@
+#include <memory>
+
 #include "bind/views.hpp"
 #include "core/spectral_scores.hpp"
 

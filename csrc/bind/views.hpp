@@ -65,7 +65,7 @@ inline Poll check_signals() {
 using Ranges = std::vector<std::pair<index_t, index_t>>;
 
 inline std::vector<Segment> segments_of(const std::vector<index_t>& run_offsets, const Ranges& ranges) {
-    require(run_offsets.size() >= 2 && run_offsets.front() == 0 && std::is_sorted(run_offsets.begin(), run_offsets.end()),
+    require(run_offsets.size() >= 2 && run_offsets.front() == 0 && std::ranges::is_sorted(run_offsets),
             "run_offsets must start at 0, increase, and end at n_samples");
     std::vector<Range> parts;
     parts.reserve(ranges.size());

@@ -23,6 +23,6 @@ template <class T>
 void shift_kernel(Matrix<T> kernel, const std::vector<index_t>& row_offsets, const std::vector<index_t>& col_offsets,
                   const std::vector<index_t>& delays, bool symmetric, int n_threads);
 
-inline constexpr index_t kKernelChunk = index_t{1} << 22;
+inline constexpr index_t kKernelChunk = index_t{4096} * 1024;
 
 }  // namespace voxridge

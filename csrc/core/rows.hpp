@@ -33,7 +33,7 @@ inline std::vector<Segment> cut_at_runs(const std::vector<index_t>& run_offsets,
     for (const Range& range : ranges) {
         require(range.begin >= 0 && range.begin <= range.end && range.end <= run_offsets.back(), "segments: rows [", range.begin, ", ",
                 range.end, ") are outside the ", run_offsets.back(), " samples");
-        auto next = std::upper_bound(run_offsets.begin(), run_offsets.end(), range.begin);
+        auto next = std::ranges::upper_bound(run_offsets, range.begin);
         for (index_t begin = range.begin; begin < range.end; ++next) {
             const index_t end = std::min(range.end, *next);
             if (end > begin) segments.push_back({begin, end, *(next - 1), *next});

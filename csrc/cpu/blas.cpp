@@ -1,7 +1,8 @@
 #include "core/blas.hpp"
 
+#include <algorithm>
 #include <limits>
-#include <vector>
+#include <stdexcept>
 
 namespace voxridge::blas {
 namespace {

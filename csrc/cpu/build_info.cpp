@@ -13,7 +13,7 @@ namespace voxridge {
 namespace {
 
 const char* target() {  // the least processor that this file was compiled for
-#if defined(__AVX512F__)
+#ifdef __AVX512F__
     return "avx512f";
 #elif defined(__AVX2__)
     return "avx2";

@@ -1,5 +1,6 @@
 #include "core/delayed_gram.hpp"
 
+#include <cstdlib>
 #include <map>
 
 #include "core/blas.hpp"
@@ -34,7 +35,7 @@ Matrix<T> block_of(Matrix<T> gram, Pair pair, index_t p0) {
 template <class F, class T>
 void add_segment(Matrix<const F> features, const Segment& s, const std::vector<index_t>& delays, const Lags& lags, Matrix<T> gram,
                  RowChunk<F, T>& chunk, const Poll& poll) {
-    const auto [lowest, highest] = std::minmax_element(delays.begin(), delays.end());
+    const auto [lowest, highest] = std::ranges::minmax_element(delays);
     const index_t step = std::is_same_v<F, T> ? std::max<index_t>(s.size(), 1) : kChunkRows;
     for (index_t begin = s.begin; begin < s.end; begin += step) {
         const Segment piece{begin, std::min(begin + step, s.end), s.run_begin, s.run_end};
@@ -141,7 +142,7 @@ template <class F, class T>
 void gathered_gram(Matrix<const F> features, const std::vector<Segment>& segments, const std::vector<index_t>& delays, Matrix<T> gram,
                    int n_threads, const Poll& poll) {
     const std::vector<Segment> rows = single_rows(segments);
-    const index_t n_rows = static_cast<index_t>(rows.size());
+    const auto n_rows = static_cast<index_t>(rows.size());
     const index_t step = std::max<index_t>(1, kChunkRows / static_cast<index_t>(delays.size()));
     std::vector<T> buffer(static_cast<std::size_t>(std::min(step, n_rows) * gram.cols));
     fill_zero(gram, n_threads);
@@ -163,7 +164,7 @@ void delayed_gram(Matrix<const F> features, const std::vector<Segment>& segments
     require(gram.rows == p && gram.cols == p,
             "delayed_gram: out is ", shape{gram.rows, gram.cols}, ", expected ", shape{p, p}, " (delays * features)");
     if (p == 0 || segments.empty()) return fill_zero(gram, n_threads);
-    const auto [lowest, highest] = std::minmax_element(delays.begin(), delays.end());
+    const auto [lowest, highest] = std::ranges::minmax_element(delays);
     if (worth_in_place(segments, 2 * (*highest - *lowest) + 32))
         lagged_gram(features, segments, delays, gram, n_threads, poll);
     else

@@ -37,9 +37,9 @@ class BandShift {
 public:
     BandShift(Matrix<T> kernel, const std::vector<index_t>& delays, index_t low, index_t high)
         : kernel_(kernel), delays_(delays), low_(low), high_(high) {
-        const index_t lowest = delays.empty() ? 0 : *std::min_element(delays.begin(), delays.end());
+        const index_t lowest = delays.empty() ? 0 : *std::ranges::min_element(delays);
         n_kept_ = lowest < 0 ? -lowest + 1 : 0;
-        has_zero_ = std::find(delays.begin(), delays.end(), 0) != delays.end();
+        has_zero_ = std::ranges::find(delays, 0) != delays.end();
         kept_.resize(static_cast<std::size_t>(n_kept_ * (high - low)));
     }
 

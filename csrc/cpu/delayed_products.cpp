@@ -11,7 +11,7 @@ namespace {
 // visit(piece, rows, first): pieces of segments, with the feature rows [first, ...) that any delay of the piece reaches, in T.
 template <class F, class T, class Visit>
 void for_each_piece(Matrix<const F> features, const std::vector<Segment>& segments, const std::vector<index_t>& delays, const Visit& visit) {
-    const auto [lowest, highest] = std::minmax_element(delays.begin(), delays.end());
+    const auto [lowest, highest] = std::ranges::minmax_element(delays);
     RowChunk<F, T> chunk;
     for (const Segment& s : segments) {
         const index_t step = std::is_same_v<F, T> ? std::max<index_t>(s.size(), 1) : kChunkRows;

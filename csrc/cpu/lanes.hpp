@@ -11,11 +11,11 @@ template <class T>
 struct LanesOf;
 template <>
 struct LanesOf<float> {
-    typedef float type __attribute__((vector_size(64)));
+    using type __attribute__((vector_size(64))) = float;
 };
 template <>
 struct LanesOf<double> {
-    typedef double type __attribute__((vector_size(64)));
+    using type __attribute__((vector_size(64))) = double;
 };
 
 #else

@@ -136,7 +136,7 @@ void QuadraticForm<T>::apply(Matrix<const T> z, Matrix<T> lz, Matrix<T> nz, cons
 Filters make_filters(const double* l, index_t k, const double* alphas, index_t n_alphas, double mean_l) {
     Filters f{n_alphas, k, {}, {}, {}, {}};
     f.scale.reserve(static_cast<std::size_t>(n_alphas));
-    const std::size_t size = static_cast<std::size_t>(n_alphas * k);
+    const auto size = static_cast<std::size_t>(n_alphas * k);
     f.d.reserve(size), f.shifted.reserve(size), f.squared.reserve(size);
     for (index_t a = 0; a < n_alphas; ++a) {
         const double scale = alphas[a] + mean_l;
@@ -199,7 +199,7 @@ void column_moments(Matrix<const T> y, const std::vector<Segment>& segments, dou
         for (const Segment& s : segments)
             for (index_t t = s.begin; t < s.end; ++t)
                 for (index_t v = begin; v < end; ++v) {
-                    const double value = static_cast<double>(y.row(t)[v]);
+                    const auto value = static_cast<double>(y.row(t)[v]);
                     sums[v] += value;
                     squares[v] += value * value;
                 }
