@@ -29,6 +29,7 @@ from sklearn.preprocessing import StandardScaler
 
 import voxridge._linear_ridge as ridge_module
 import voxridge._linear_ridge_cv as ridge_cv_module
+from voxridge import EncodingRidge
 from voxridge.linear_model import Ridge, RidgeCV
 
 ALPHAS = (0.1, 10.0, 1000.0)
@@ -293,6 +294,19 @@ class TestTensors:
         assert np.array_equal(
             cross_val_score(Ridge(), tx, ty, cv=KFold(3)), cross_val_score(Ridge(), x, y, cv=3)
         )
+
+    @pytest.mark.filterwarnings("ignore::voxridge._warnings.AlphaEdgeWarning")  # two penalties
+    @pytest.mark.parametrize("kind", ["tensor", "frame"])
+    def test_encoding_ridge_reads_them_too(self, kind):
+        convert = self.torch.from_numpy if kind == "tensor" else pd.DataFrame
+        runs = [problem(seed=seed) for seed in range(3)]
+        features, responses = [x for x, _ in runs], [y for _, y in runs]
+        model = EncodingRidge([1.0, 100.0], delays=(0, 1), progress=False)
+        expected = model.fit(features, responses).predict(features)
+        converted = [list(map(convert, arrays)) for arrays in (features, responses)]
+        got = model.fit(*converted).predict(converted[0])
+        assert type(got) is np.ndarray
+        assert np.array_equal(got, expected)
 
     def test_half_precision_and_integers(self):
         tx, ty, x, y = self.tensors()
