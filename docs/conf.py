@@ -1,0 +1,78 @@
+"""Settings of the documentation; ``make -C docs html`` builds it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import voxridge
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+project = "voxridge"
+copyright = "the voxridge contributors, BSD-3-Clause"
+version = release = voxridge.__version__
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx_gallery.gen_gallery",
+]
+templates_path = ["_templates"]
+exclude_patterns = ["_build", "gallery/*.ipynb", "gallery/*.json", "gallery/*.py", "gallery/*.zip"]
+html_theme = "furo"
+html_title = f"voxridge {release}"
+html_copy_source = False
+html_theme_options = {"navigation_with_keys": True}
+
+# --- Markdown: every heading can be linked to, and links to headings are checked
+myst_heading_anchors = 3
+myst_enable_extensions = ["colon_fence", "deflist"]
+
+# --- the API, from docstrings
+autosummary_generate = True
+autodoc_typehints = "none"  # the docstrings say types and shapes
+autodoc_member_order = "bysource"
+numpydoc_show_class_members = False  # autodoc shows them, with their docstrings
+numpydoc_validation_checks: set[str] = set()  # tests/docs/test_docstrings.py checks, and says where
+
+nitpicky = True
+nitpick_ignore_regex = [
+    # Docstrings point at private homes of code, which have no page here; the source has them.
+    (r"py:(mod|meth|func|class|attr|data|obj)", r"voxridge\.(solvers|streams|features)\.[a-z_]+(\..+)?"),
+]
+
+# --- the gallery: scripts that run while the pages are built; one that fails is an error
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"plot_\d",
+    "within_subsection_order": "FileNameSortKey",
+    "download_all_examples": False,
+    "remove_config_comments": True,
+    "show_signature": False,
+    "show_memory": False,
+    "min_reported_time": 3600,
+    "abort_on_example_error": True,
+    "matplotlib_animations": False,
+    "image_srcset": ["2x"],
+}
+
+# --- links to other sites are checked by `make -C docs linkcheck`, which needs the network
+linkcheck_timeout = 20
+linkcheck_retries = 2
+
+
+def _draw_figures(app: Any) -> None:
+    """The flow chart and the map of routes, from the planner's own rules."""
+    from figures import draw
+
+    draw(HERE / "_figures")
+
+
+def setup(app: Any) -> None:
+    app.connect("builder-inited", _draw_figures)
