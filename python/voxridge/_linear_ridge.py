@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from voxridge import _linear_checks as checks
 from voxridge._linear_base import LinearRidgeModel
 from voxridge._linear_iterative import ITERATIVE, solve_iteratively
+from voxridge.solvers.dense import Float64Array, FloatArray
 from voxridge.solvers.solve_ridge import Solver, solve_ridge
 
 
@@ -128,12 +129,20 @@ class Ridge(LinearRidgeModel):
                 f"{columns.shape[1]} "
                 f"(alpha has shape {alpha.shape}, y {target.shape})"
             )
+        coef, intercept = self._solve(x, columns, alpha, weight, solver)
+        self._store(coef, intercept, target.ndim, fit_intercept)
+        return self
+
+    def _solve(
+        self, x: FloatArray, y: FloatArray, alpha: Float64Array, weight: Float64Array | None, solver: str
+    ) -> tuple[FloatArray, FloatArray]:
+        """Weights (n_targets, n_features) and intercepts (n_targets,); sets n_iter_ and solver_."""
         if solver in (*ITERATIVE, "lbfgs"):
             coef, intercept, self.n_iter_ = solve_iteratively(
                 x,
-                columns,
+                y,
                 alpha,
-                fit_intercept=fit_intercept,
+                fit_intercept=self.fit_intercept,
                 sample_weight=weight,
                 solver=solver,
                 max_iter=self.max_iter,
@@ -141,19 +150,18 @@ class Ridge(LinearRidgeModel):
                 random_state=self.random_state,
             )
             self.solver_ = solver
-        else:
-            coef, intercept, route = solve_ridge(
-                x,
-                columns,
-                alpha,
-                fit_intercept=fit_intercept,
-                sample_weight=weight,
-                solver=cast(Solver, solver),
-            )
-            self.n_iter_ = None
-            self.solver_ = route.rsplit("-", 1)[-1]
-        self._store(coef, intercept, target.ndim, fit_intercept)
-        return self
+            return coef, intercept
+        solution = solve_ridge(
+            x,
+            y,
+            alpha,
+            fit_intercept=self.fit_intercept,
+            sample_weight=weight,
+            solver=cast(Solver, solver),
+        )
+        self.n_iter_ = None
+        self.solver_ = solution.route.rsplit("-", 1)[-1]
+        return solution.coef, solution.intercept
 
     def _solver_to_run(self) -> str:
         """The solver for the parameters, or ValueError naming what to use instead."""
