@@ -52,14 +52,18 @@ class Campaign:
         self.end = time.monotonic() + seconds
 
     def scout(self, shape: str) -> None:
-        """Round 0: everybody once."""
-        self._ask(shape, 0, REFERENCE)
+        """Round 0: everybody once; only rivals that are missing where the fastest was found before (round
+        -1)."""
+        number = self._scouting(shape)
+        if number == 0:
+            self._ask(shape, 0, REFERENCE)
         for name in self._candidates(shape):
             best = self.log.seconds(shape, self.fastest(shape))
-            self._ask(shape, 0, name, min(self.most_seconds, best or self.most_seconds))
-        for name in self._possible(shape, self.also):
-            self._ask(shape, 0, name)
-        self._ask(shape, 0, "null")
+            self._ask(shape, number, name, min(self.most_seconds, best or self.most_seconds))
+        if number == 0:
+            for name in self._possible(shape, self.also):
+                self._ask(shape, 0, name)
+            self._ask(shape, 0, "null")
 
     def race(self, shape: str, number: int) -> None:
         """One of the later rounds."""
@@ -73,10 +77,14 @@ class Campaign:
         times = {
             row["competitor"]: row["seconds"]
             for row in self.log.rows
-            if row["shape"] == shape and row["round"] == 0 and row["status"] == "ok"
+            if row["shape"] == shape and row["round"] <= 0 and row["status"] == "ok"
         }
         peers = [name for name in times if name in rivals(SHAPES[shape])]
         return min(peers, key=lambda name: times[name], default=None)
+
+    def _scouting(self, shape: str) -> int:
+        """The round in which the fastest peer is found."""
+        return -1 if any(row["shape"] == shape and row["round"] == -1 for row in self.log.rows) else 0
 
     def _candidates(self, shape: str) -> list[str]:
         """Rivals that would end, those with the least operations first; who has far more is left out."""
@@ -104,8 +112,11 @@ class Campaign:
         return asked
 
     def _leave_out(self, shape: str, name: str, why: str) -> None:
-        if self.log.find(shape, 0, name) is None:
-            self._keep({"shape": shape, "round": 0, "competitor": name, "status": f"left out: {why}"}, {})
+        number = self._scouting(shape)
+        if self.log.find(shape, number, name) is None:
+            self._keep(
+                {"shape": shape, "round": number, "competitor": name, "status": f"left out: {why}"}, {}
+            )
 
     def _ask(self, shape: str, number: int, name: str, limit: float | None = None) -> None:
         """One fit, unless it is known already."""
@@ -128,6 +139,12 @@ def _himalaya(name: str) -> Himalaya:
     adapter = get_adapter(name)
     assert isinstance(adapter, Himalaya)
     return adapter
+
+
+def start_again(log: Log) -> None:
+    """Keep only what the rivals took in round 0, which counts as a round no more: its voxridge is gone."""
+    log.drop(lambda row: row["round"] > 0 or row["competitor"] in (REFERENCE, "null"))
+    log.renumber(0, -1)
 
 
 def measure(campaign: Campaign, shapes: list[str], n_rounds: int) -> bool:
@@ -158,9 +175,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--also", default="", help="more peers for round 0, such as sklearn")
     parser.add_argument("--huth", help="HuthLab's ridge_utils/ridge.py: makes huth such a peer")
     parser.add_argument("--threads", type=int, help="for everybody (default: each one's own default)")
-    parser.add_argument(
-        "--fresh", action="store_true", help="drop all of voxridge's fits and all later rounds"
-    )
+    parser.add_argument("--fresh", action="store_true", help="keep nothing but who the fastest peers are")
     parser.add_argument("--report", action="store_true", help="measure nothing")
     parser.add_argument(
         "--no-truth", action="store_true", help="no scores in float64 to hold everybody against"
@@ -188,7 +203,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     log = Log(options.log)
     if options.fresh:
-        log.drop(lambda row: row["round"] > 0 or row["competitor"] == REFERENCE)
+        start_again(log)
     if not options.report:
 
         def fit(name: str, shape: str, limit: float) -> tuple[Row, dict[str, object]]:

@@ -82,6 +82,14 @@ class Log:
         if self._lines.exists():
             self._rewrite()
 
+    def renumber(self, old: int, new: int) -> None:
+        """Give the fits of a round another number."""
+        for row in self.rows:
+            if row["round"] == old:
+                row["round"] = new
+        if self._lines.exists():
+            self._rewrite()
+
     def _rewrite(self) -> None:
         temporary = self._lines.with_suffix(".new")
         temporary.write_text("".join(json.dumps(row) + "\n" for row in self.rows))

@@ -47,8 +47,13 @@ def summarise(rows: list[Row], outcomes: Outcomes) -> list[Row]:
         if rounds:
             summary.append(_summary(name, rounds, reference) | agreement(outcomes[REFERENCE], outcomes[name]))
         else:
-            summary.append({"competitor": name, "verdict": "no round with voxridge"})
+            alone = {"competitor": name, **_alone(by_name[name]), "verdict": "no round with voxridge"}
+            summary.append(alone | agreement(outcomes[REFERENCE], outcomes[name]))
     return summary
+
+
+def _alone(rounds: dict[int, Row]) -> Row:
+    return {key: float(np.median([row[key] for row in rounds.values()])) for key in ("seconds", "peak_mib")}
 
 
 def _summary(name: str, rounds: dict[int, Row], reference: dict[int, Row]) -> Row:

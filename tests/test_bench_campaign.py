@@ -161,6 +161,23 @@ def test_a_report_of_tiny_races(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "tiny-loo" in (tmp_path / "races" / "machine.json").read_text()
 
 
+def test_after_a_change_of_the_solver_only_the_fastest_peer_is_known(tmp_path: Path) -> None:
+    asked: list[tuple[str, str, float]] = []
+    assert campaign.measure(_campaign(tmp_path, asked), ["sklearn"], 2)
+    campaign.start_again(Log(tmp_path))
+    asked.clear()
+    again = _campaign(tmp_path, asked)
+    assert again.fastest("sklearn") == "sklearn"
+    assert campaign.measure(again, ["sklearn"], 2)
+    assert [name for _, name, _ in asked] == ["null", "sklearn", "voxridge"]  # round 1, no scouting
+    rows = {row["competitor"]: row for row in races.shape_rows(again.log, "sklearn", with_truth=False)}
+    assert rows["sklearn"]["rounds"] == 1
+    again.log.drop(lambda row: row["round"] == 1 and row["competitor"] == "sklearn")
+    rows = {row["competitor"]: row for row in races.shape_rows(again.log, "sklearn", with_truth=False)}
+    assert rows["sklearn"]["verdict"] == "no round with voxridge"
+    assert rows["sklearn"]["seconds"] == 6
+
+
 def test_other_peers_are_asked_once_and_are_no_rivals(tmp_path: Path) -> None:
     pytest.importorskip("himalaya")
     asked: list[tuple[str, str, float]] = []
