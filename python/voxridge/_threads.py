@@ -6,14 +6,18 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
 
 from threadpoolctl import ThreadpoolController
 
-_limiting = (
-    threading.Lock()
-)  # BLAS has one limit for the whole process: two borrowers must not restore each other's
+T = TypeVar("T")
+
+# BLAS has one limit for the whole process: two borrowers must not restore each other's.
+_limiting = threading.Lock()
+_job = threading.local()  # .alone: this thread has one core, and BLAS keeps to one thread already
 
 
 def n_threads() -> int:
@@ -26,6 +30,8 @@ def n_threads() -> int:
     ValueError
         If one of the variables is set to something that is not a positive integer.
     """
+    if getattr(_job, "alone", False):
+        return 1
     for name in ("VOXRIDGE_NUM_THREADS", "OMP_NUM_THREADS"):
         value = os.environ.get(name)
         if value:
@@ -42,8 +48,36 @@ def n_threads() -> int:
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """BLAS keeps to one thread inside; one caller at a time."""
+    if getattr(_job, "alone", False):
+        yield
+        return
     with _limiting, _controller().limit(limits=1, user_api="blas"):
         yield
+
+
+def side_by_side(jobs: Sequence[Callable[[], T]], at_once: int) -> Iterator[T]:
+    """Results of ``jobs`` in their order, ``at_once`` of them at a time, each on one core with one BLAS
+    thread; one after the other, on all cores, where ``at_once`` is 1.
+
+    Factorisations of a few thousand rows gain little from a second thread and wait for the slowest one where
+    others use the machine, too: two at a time on two cores take less time than one on both.
+    """
+    if at_once <= 1:
+        yield from (job() for job in jobs)
+        return
+    with one_blas_thread(), ThreadPoolExecutor(at_once) as pool:
+        pending = [pool.submit(_alone, job) for job in jobs]
+        try:
+            while pending:
+                yield pending.pop(0).result()  # which keeps nothing of what was yielded
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def _alone(job: Callable[[], T]) -> T:
+    _job.alone = True
+    return job()
 
 
 @functools.cache

@@ -125,6 +125,7 @@ def test_flops_are_those_of_a_fit(problem: Problem, route: str, monkeypatch: pyt
         plan.alphas_per_pass,
         plan.rows_per_chunk,
         plan.columns_per_chunk,
+        plan.folds_at_once,
     )
     steps = [*once(problem, route), *passes(problem, route, tiling)]
     counted = sum(step.flops for step in steps if step.kind != "calls")
@@ -154,6 +155,7 @@ def test_memory_is_that_of_a_fit(shape: tuple[int, int], weights: Any, route: st
         plan.alphas_per_pass,
         plan.rows_per_chunk,
         plan.columns_per_chunk,
+        plan.folds_at_once,
     )
     arrays = footprint(problem, route, tiling).peak - BASE
     assert 0.75 < peak / arrays < 1.15

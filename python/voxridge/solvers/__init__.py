@@ -4,7 +4,26 @@ scikit-learn."""
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from voxridge.solvers.alphas import (
+        reference_eigenvalue,
+        relative_alphas,
+        squared_alphas,
+        unsquared_alphas,
+    )
+    from voxridge.solvers.bootstrap import BootstrapRidgeResult, bootstrap_ridge
+    from voxridge.solvers.design import DelayedDesign
+    from voxridge.solvers.fits import RidgeCVResult
+    from voxridge.solvers.folds import Fold, make_folds
+    from voxridge.solvers.gram import delayed_gram, delayed_kernel
+    from voxridge.solvers.loo import leave_one_out
+    from voxridge.solvers.ridge_cv import solve_ridge_cv
+    from voxridge.solvers.solve_ridge import solve_ridge
+    from voxridge.solvers.stream_design import StreamedDesign
+    from voxridge.solvers.svd import ChunkedSVD, chunked_svd
+    from voxridge.solvers.tiles import Targets
 
 _HOME = {
     "BootstrapRidgeResult": "bootstrap",
@@ -28,7 +47,27 @@ _HOME = {
     "unsquared_alphas": "alphas",
 }
 
-__all__ = sorted(_HOME)
+__all__ = [
+    "BootstrapRidgeResult",
+    "ChunkedSVD",
+    "DelayedDesign",
+    "Fold",
+    "RidgeCVResult",
+    "StreamedDesign",
+    "Targets",
+    "bootstrap_ridge",
+    "chunked_svd",
+    "delayed_gram",
+    "delayed_kernel",
+    "leave_one_out",
+    "make_folds",
+    "reference_eigenvalue",
+    "relative_alphas",
+    "solve_ridge",
+    "solve_ridge_cv",
+    "squared_alphas",
+    "unsquared_alphas",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -66,7 +66,7 @@ def best_tiling(
     least = None
     fixed = once(problem, route)
     fixed_seconds = sum(rates.seconds(step) for step in fixed)
-    for tiling in tilings(problem, route, asked_tile):
+    for tiling in tilings(problem, route, asked_tile, rates.cores):
         memory = footprint(problem, route, tiling)
         peak, worst = resident + memory.peak, resident + memory.worst
         least = worst if least is None else min(least, worst)
@@ -102,7 +102,9 @@ def eigh_order(problem: Problem, route: str) -> int:
     return problem.p if route.startswith("primal") else problem.n
 
 
-def tilings(problem: Problem, route: str, asked_tile: int | None = None) -> Iterator[Tiling]:
+def tilings(
+    problem: Problem, route: str, asked_tile: int | None = None, cores: int = 1
+) -> Iterator[Tiling]:
     """Every combination worth a look: amounts double."""
     v = max(problem.n_targets, 1)
     tiles = [min(-(-asked_tile // PANEL) * PANEL, v)] if asked_tile else _doubling(PANEL, v)
@@ -112,11 +114,14 @@ def tilings(problem: Problem, route: str, asked_tile: int | None = None) -> Iter
         alphas = _doubling(1, problem.n_alphas)
     elif route.endswith("cholesky"):
         alphas = [1]
+    # Folds are decomposed side by side from what is in memory: a kernel is, features may be.
+    shareable = route.endswith("spectral") and (route.startswith("dual") or problem.features_in_memory)
     for rows, columns in _chunks(problem):
         for tile in tiles:
             for fold in folds:
-                for alpha in alphas:
-                    yield Tiling(tile, fold, alpha, rows, columns)
+                for at_once in {1, min(fold, cores) if shareable else 1}:
+                    for alpha in alphas:
+                        yield Tiling(tile, fold, alpha, rows, columns, at_once)
 
 
 def _chunks(problem: Problem) -> list[tuple[int, int]]:

@@ -17,13 +17,14 @@ _FRAGMENT = 4096  # bytes that could be read in the time it takes to find the ne
 
 class Tiling(NamedTuple):
     """Targets in a tile, folds (spectral) and penalties (leave-out) whose factors are held together, rows and
-    columns of features that are read at once."""
+    columns of features that are read at once, folds that are decomposed at once, each by one core."""
 
     targets: int
     folds: int
     alphas: int
     rows: int
     columns: int
+    at_once: int = 1
 
 
 def n_passes(problem: Problem, route: str, tiling: Tiling) -> int:

@@ -58,6 +58,7 @@ class Plan:
     machine: str
     steps: tuple[Step, ...] = ()
     rejected: tuple[tuple[str, str], ...] = ()
+    folds_at_once: int = 1
 
     def __post_init__(self) -> None:
         """Take steps and rejected routes from JSON too, which knows lists only."""
@@ -93,6 +94,7 @@ class Plan:
             ("route", f"{self.route} ({self.reason})"),
             ("targets in a tile", f"{self.n_targets_batch:,}"),
             ("folds in a pass", f"{self.folds_per_pass:,}"),
+            ("  decomposed at once", f"{self.folds_at_once:,}"),
             ("penalties in a pass", f"{self.alphas_per_pass:,}"),
             ("rows in a chunk", f"{self.rows_per_chunk:,}"),
             ("columns in a chunk", f"{self.columns_per_chunk:,}"),
@@ -267,4 +269,5 @@ def _as_plan(
         machine=str(machine),
         steps=steps,
         rejected=tuple(rejected),
+        folds_at_once=tiling.at_once,
     )

@@ -26,7 +26,8 @@ _LAPACK_ORDER = 32_766  # 32-bit LAPACK counts the 2 n^2 + 6 n + 1 elements of w
 
 class Step(NamedTuple):
     """Work of one kind: ``flops`` (for "filters": multiply-adds) and ``bytes``, read or moved. ``size`` is
-    the least dimension of a product or the order of a factorisation."""
+    the least dimension of a product or the order of a factorisation; ``at_once`` of them run side by side,
+    each on one core, where that is more than 1."""
 
     name: str
     flops: float
@@ -34,6 +35,7 @@ class Step(NamedTuple):
     kind: str = "memory"
     size: float = 1e9
     bytes: float = 0.0
+    at_once: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,13 @@ class Rates:
     pages: float = 4e9  # bytes of memory handed out by the system, assumed
     calls: float = 2e5  # of small functions, assumed
     file: float = 1e9  # assumed: a file's rate is not known before it is read
+    cores: int = 1
 
     def seconds(self, step: Step) -> float:
         """Expected time of one step."""
         rate = float(getattr(self, step.kind))
+        if step.at_once > 1:
+            rate *= step.at_once / _eigh_gain(self.cores)
         if step.kind in ("memory", "moments", "file", "pages"):
             return step.bytes / rate
         slowness = 1 + _HALF_SPEED.get(step.kind, 0.0) / max(step.size, 1.0)
@@ -98,6 +103,7 @@ def assumed() -> Machine:
         filters=15e9 * threads,
         moments=4e9 * threads,
         memory=25e9 * max(1, min(threads // 2, 8)),
+        cores=threads,
     )
     return Machine("this machine", rates, f"rates assumed for {threads} thread{'s' * (threads > 1)}")
 
@@ -123,12 +129,18 @@ def measured() -> Machine:
         syrk8=0.9 * gain[8] * factors["syrk8"],
         potrf=0.9 * gain[8] * factors["potrf"],
         potri=0.9 * gain[8] * factors["potri"],
-        eigh=min(gain[8], 8.0) ** 0.6 * eigh,  # half of it is limited by memory
+        eigh=_eigh_gain(threads) * eigh,
         filters=gain[4] * passes["filters"],
         moments=min(gain[4], 8.0) * passes["moments"],
         memory=passes["memory"],
+        cores=threads,
     )
     return Machine("this machine", rates, f"rates measured with {threads} thread{'s' * (threads > 1)}")
+
+
+def _eigh_gain(cores: int) -> float:
+    """What so many cores gain on one in an eigendecomposition: half of it is limited by memory."""
+    return float(min(cores, 8) ** 0.6)
 
 
 def _product_rate(dtype: str, clock: Callable[[], float] = time.perf_counter) -> float:
@@ -216,7 +228,7 @@ def many_cores(cores: int = 32, base: Machine | None = None) -> Machine:
     gain = 0.8 * cores / n_threads()
     names = ("gemm4", "gemm8", "syrk8", "potrf", "potri", "eigh", "filters", "moments")
     faster: dict[str, Any] = {name: getattr(base.rates, name) * gain for name in names}
-    rates = replace(base.rates, memory=200e9, file=2e9, **faster)
+    rates = replace(base.rates, memory=200e9, file=2e9, cores=cores, **faster)
     source = f"assumed: 80 % of {cores} cores like one here, 200 GB/s of memory, files at 2 GB/s"
     return Machine(f"{cores} cores", rates, source)
 

@@ -70,6 +70,8 @@ def passes(problem: Problem, route: str, tiling: Tiling) -> list[Step]:
     steps = [Step("small calls", _CALLS * tiles * (parts + count), 0, "calls")]
     if not problem.features_in_memory:
         steps += chunks_steps(problem, side, method, tiling)
+    if method == "spectral":
+        steps += _decompositions(problem, side, tiling)
     if method == "spectral" and side == "primal":
         totals = 0 if count == 1 and problem.covers_once else count
         held_out = sum(f.scored * f.n_folds for f in problem.fold_sizes)
@@ -103,6 +105,17 @@ def _spectral(problem: Problem, side: str) -> list[Step]:
     return steps
 
 
+def _decompositions(problem: Problem, side: str, tiling: Tiling) -> list[Step]:
+    """Of the folds; the last ones of a pass may leave cores idle."""
+    at_once = tiling.folds / -(-tiling.folds // tiling.at_once)
+    steps = []
+    for f in problem.fold_sizes:
+        order = float(problem.p if side == "primal" else f.train)
+        flops = EIGH_FLOPS * order**3 * f.n_folds
+        steps.append(Step("eigendecompositions", flops, 0, "eigh", order, at_once=at_once))
+    return steps
+
+
 def _spectral_fold(problem: Problem, side: str, train: int, scored: int, count: int) -> list[Step]:
     v, s = float(problem.n_targets), problem.itemsize
     wide, k = f"gemm{s}", rank(problem, train)
@@ -110,7 +123,6 @@ def _spectral_fold(problem: Problem, side: str, train: int, scored: int, count: 
     each = v * count
     through = min(scored, order) if side == "primal" and s == 8 else scored  # c = A'Y, or from X'Y
     steps = [
-        Step("eigendecompositions", EIGH_FLOPS * order**3 * count, 0, "eigh", order),
         Step("held-out rows", 2.0 * scored * order * k * count, 0, "gemm8", min(scored, k)),
         Step("held-out rows", scored * k * k * count, 0, "syrk8", min(scored, k), bytes=40 * k * k * count),
         *wide_steps(problem, f"{side}-spectral", "projections", 2 * order * k * each, k),

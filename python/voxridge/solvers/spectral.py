@@ -118,20 +118,20 @@ class PrimalFolds:
         spectrum = decompose(g, self.workspace, self._rank(fold.train.size), self.alpha_min)
         a = self.design.xw(np.ascontiguousarray(spectrum.q_t.T), fold.validation_ranges())
         shift = a.mean(axis=0) if scoring == "correlation" else spectrum.q_t @ mean
-        return _finish(self._narrowed(spectrum), fold, a, shift, mean, self.alpha_min, self.design)
+        return _finish(spectrum, fold, a, shift, mean, self.alpha_min, self.design)
 
     def full(self) -> tuple[Spectrum, Floating]:
         """Spectrum and feature means for the refit on all samples; overwrites the Gram, so it comes last."""
         g, mean = self._centre(self.total_gram, self.total_sums, self.design.n_samples)
         rank = self._rank(self.design.n_samples)
-        spectrum = self._narrowed(decompose(g, self.workspace, rank, self.alpha_min))
+        spectrum = self.narrowed(decompose(g, self.workspace, rank, self.alpha_min))
         del self.total_gram, self.workspace
         return spectrum, mean
 
     def _rank(self, n_train: int) -> int:
         return full_rank(self.design.n_columns, n_train, self.fit_intercept)
 
-    def _narrowed(self, spectrum: Spectrum) -> Spectrum:
+    def narrowed(self, spectrum: Spectrum) -> Spectrum:
         """Eigenvectors in the dtype of the products with X'Y, which the first spectrum decides.
 
         X'Y holds the strong directions of X times s_max and the weak ones times s_min. float32 rounds both at
@@ -167,9 +167,11 @@ class DualFolds:
         spectrum = decompose(train, self.workspace, self._rank(fold.train.size), self.alpha_min)
         a = matmul(cross, spectrum.q_t, trans_b=True)
         shift = a.mean(axis=0) if scoring == "correlation" else np.zeros(a.shape[1])
-        return _finish(
-            spectrum.astype(self.product_dtype), fold, a, shift, np.empty(0), self.alpha_min, self.design
-        )
+        return _finish(spectrum, fold, a, shift, np.empty(0), self.alpha_min, self.design)
+
+    def narrowed(self, spectrum: Spectrum) -> Spectrum:
+        """Eigenvectors in the dtype of the products with Y."""
+        return spectrum.astype(self.product_dtype)
 
     def full(self) -> tuple[Spectrum, Floating]:
         """Spectrum in float64 for the refit on all samples; the kernel is overwritten, so this comes last."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voxridge import _cpu
-from voxridge._threads import n_threads
+from voxridge._threads import n_threads, side_by_side
 from voxridge.solvers.bases import constant_direction, feature_means, products_with_mean
 from voxridge.solvers.design import Design
 from voxridge.solvers.dual_weights import expand, remove_constant, weights_dtype
@@ -46,7 +47,7 @@ class SpectralMethod:
         route = PrimalFolds if self.primal else DualFolds
         self.engine = route(design, fit_intercept=fit_intercept, alpha_min=float(alphas.min()))
         self.dual = not self.primal
-        self._step = plan.folds_per_pass
+        self._step, self._at_once = plan.folds_per_pass, plan.folds_at_once
         self.n_passes = -(-len(self.folds) // self._step)
         self.buffers = Buffers()
         self.factors: list[FoldFactor] = []
@@ -69,10 +70,16 @@ class SpectralMethod:
     def begin(self, number: int, report: Report) -> None:
         self.factors.clear()  # in place: the last tile's products look at the same list
         if number and self.engine.product_dtype is None:  # a resumed fit: the first spectrum decides it
-            self.engine.factor(self.folds[0], self.scoring)
-        for i, fold in enumerate(self.folds[number * self._step : (number + 1) * self._step]):
-            report("decomposing folds", (number * self._step + i) / len(self.folds))
-            self.factors.append(self.engine.factor(fold, self.scoring))
+            self.engine.narrowed(self.engine.factor(self.folds[0], self.scoring).spectrum)
+        begin = number * self._step
+        folds = self.folds[begin : begin + self._step]
+        jobs = [partial(self.engine.factor, fold, self.scoring) for fold in folds]
+        together = self._at_once if self._at_once <= len(jobs) else 1
+        report("decomposing folds", begin / len(self.folds))
+        for i, factor in enumerate(side_by_side(jobs, together), begin + 1):
+            factor.spectrum = self.engine.narrowed(factor.spectrum)
+            self.factors.append(factor)
+            report("decomposing folds", i / len(self.folds))
 
     def load(self, y: Floating) -> None:
         self.products = TileProducts(self, y, self.factors)
