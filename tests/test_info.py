@@ -112,6 +112,13 @@ def test_a_wrong_number_of_threads_is_an_error_in_one_line(
     assert capsys.readouterr().err.startswith("voxridge: VOXRIDGE_NUM_THREADS='many' is not a positive")
 
 
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="reads /proc/cpuinfo")
+def test_no_more_cores_than_processors() -> None:
+    facts = _info.machine()
+    assert 1 <= facts["usable"] <= facts["processors"]
+    assert facts["physical cores"] is None or 1 <= facts["physical cores"] <= facts["processors"]
+
+
 def test_memory_is_consistent() -> None:
     facts = _info.memory()
     assert facts["available"] > 0

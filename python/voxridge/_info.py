@@ -10,7 +10,6 @@ import importlib.util
 import os
 import platform
 import sys
-import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -145,13 +144,9 @@ def _usable_processors() -> int | None:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def _physical_cores() -> int:
-    """As joblib counts them: no more than the affinity mask and a container's quota of time allow."""
-    from joblib import cpu_count
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # joblib warns where the system cannot tell, and counts processors
-        return int(cpu_count(only_physical_cores=True))
+def _physical_cores() -> int | None:
+    """Cores of the whole machine, two threads of one counted once; None where the system does not say."""
+    return len(set(zip(_cpuinfo("physical id"), _cpuinfo("core id"), strict=False))) or None
 
 
 def memory() -> Facts:

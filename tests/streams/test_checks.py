@@ -102,9 +102,7 @@ def test_rounding_is_not_a_signal() -> None:
     y[5, 1] += 1
     y[:, 2] = np.finfo(np.float32).max
     y[5, 2] *= -1
-    np.testing.assert_array_equal(
-        scan_targets(as_source(y, name="responses")).constant, [True, False, False]
-    )
+    np.testing.assert_array_equal(scan_targets(as_source(y, name="responses")).constant, [True, False, False])
 
 
 def test_all_zero_subject() -> None:
