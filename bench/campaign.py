@@ -1,11 +1,11 @@
 """All races of issue-sized shapes in one go: `python -m bench.campaign --rounds 3 --minutes 80`.
 
-Round 0 of a shape asks voxridge, all of himalaya's solvers and null, and finds the fastest peer; a peer
-that takes longer than the fastest so far is stopped. Later rounds ask voxridge, that peer and null, shape
-after shape, every other round in reverse order. Every fit has a fresh process and is written down when it
-ends: a campaign that was stopped, however it happened, goes on where it was. Then everything is compared,
-held against the targets, written to results/ and drawn. --report does that alone, from what was measured so
-far."""
+First himalaya's solvers race each other on every shape at half its size (round -1): who takes longer than
+the fastest so far is stopped. Then voxridge, the fastest of them (in round 0 whoever came close, too) and
+null fit the full shapes, shape after shape, every other round in reverse order. Every fit has a fresh
+process and is written down when it ends: a campaign that was stopped, however it happened, goes on where it
+was. In the end everything is compared, held against the targets, written to results/ and drawn; --report
+does that alone."""
 
 from __future__ import annotations
 
@@ -27,9 +27,11 @@ from bench.shapes import LEAVE_ONE_OUT, RACES, SHAPES
 from bench.summary import REFERENCE, rivals
 from bench.tables import Row, cell
 
-Fit = Callable[[str, str, float], tuple[Row, dict[str, object]]]  # competitor, shape, limit -> row, outcome
+Fit = Callable[[str, str, float, float], tuple[Row, dict[str, object]]]  # who, shape, scale, limit in seconds
+SCOUTING = -1
 _SHOWN = ("shape", "round", "competitor", "status", "seconds", "cpu_seconds", "load_1min", "peak_mib")
 _OVERHEAD = 15.0  # seconds of starting a process, making data and predicting
+_CLOSE = 1.25  # times what the fastest took at half size: such a peer is asked at full size, too
 
 
 class OutOfTime(Exception):
@@ -44,60 +46,54 @@ class Campaign:
         log: Log,
         fit: Fit,
         seconds: float,
-        most_seconds: float,
-        prune: float,
+        most_seconds: float = 1200,
+        scale: float = 0.5,
         also: Sequence[str] = (),
     ) -> None:
-        self.log, self.fit, self.most_seconds, self.prune, self.also = log, fit, most_seconds, prune, also
+        self.log, self.fit, self.most_seconds, self.scale, self.also = log, fit, most_seconds, scale, also
         self.end = time.monotonic() + seconds
 
     def scout(self, shape: str) -> None:
-        """Round 0: everybody once; only rivals that are missing where the fastest was found before (round
-        -1)."""
-        number = self._scouting(shape)
-        if number == 0:
-            self._ask(shape, 0, REFERENCE)
-        for name in self._candidates(shape):
-            best = self.log.seconds(shape, self.fastest(shape))
-            self._ask(shape, number, name, min(self.most_seconds, best or self.most_seconds))
-        if number == 0:
-            for name in self._possible(shape, self.also):
-                self._ask(shape, 0, name)
-            self._ask(shape, 0, "null")
+        """Rivals against each other at a part of the size, those with the least operations first."""
+        names = self._possible(shape, rivals(SHAPES[shape]))
+        if len(names) < 2:
+            return
+        for name in sorted(names, key=lambda name: _himalaya(name).expected_flops(SHAPES[shape])):
+            best = min(self._times(shape, SCOUTING).values(), default=self.most_seconds)
+            self._ask(shape, SCOUTING, name, _CLOSE * best)
 
     def race(self, shape: str, number: int) -> None:
-        """One of the later rounds."""
-        names = [REFERENCE, self.fastest(shape), "null"]
+        """A round at full size."""
+        peers = self.peers(shape, number)
+        names = [REFERENCE, *peers[:1], "null"]
         for name in names if number % 2 == 0 else names[::-1]:
-            if name is not None:
+            self._ask(shape, number, name)
+        for name in peers[1:]:
+            self._ask(shape, number, name, self._times(shape, 0).get(peers[0]))
+        if number == 0:
+            for name in self._possible(shape, self.also):
                 self._ask(shape, number, name)
 
-    def fastest(self, shape: str) -> str | None:
-        """The peer of the shape with the least time in round 0; None where none came to an end."""
-        times = {
+    def peers(self, shape: str, number: int) -> list[str]:
+        """The rivals that are asked in a round, the fastest so far first: in round 0 all that came close at a
+        part of the size, later the one that was fastest in round 0."""
+        if number > 0:
+            times = self._times(shape, 0)
+            return sorted(times, key=lambda name: times[name])[:1]
+        times = self._times(shape, SCOUTING)
+        if not times:
+            return self._possible(shape, rivals(SHAPES[shape]))[:1]
+        best = min(times.values())
+        return [name for name in sorted(times, key=lambda name: times[name]) if times[name] <= _CLOSE * best]
+
+    def _times(self, shape: str, number: int) -> dict[str, float]:
+        """Of the rivals that came to an end in a round."""
+        return {
             row["competitor"]: row["seconds"]
             for row in self.log.rows
-            if row["shape"] == shape and row["round"] <= 0 and row["status"] == "ok"
+            if (row["shape"], row["round"], row["status"]) == (shape, number, "ok")
+            and row["competitor"] in rivals(SHAPES[shape])
         }
-        peers = [name for name in times if name in rivals(SHAPES[shape])]
-        return min(peers, key=lambda name: times[name], default=None)
-
-    def _scouting(self, shape: str) -> int:
-        """The round in which the fastest peer is found."""
-        return -1 if any(row["shape"] == shape and row["round"] == -1 for row in self.log.rows) else 0
-
-    def _candidates(self, shape: str) -> list[str]:
-        """Rivals that would end, those with the least operations first; who has far more is left out."""
-        asked = self._possible(shape, rivals(SHAPES[shape]))
-        if SHAPES[shape].leaves_one_out:
-            return asked
-        flops = {name: _himalaya(name).expected_flops(SHAPES[shape]) for name in asked}
-        for name in list(asked):
-            times = flops[name] / min(flops.values())
-            if times > self.prune:
-                asked.remove(name)
-                self._leave_out(shape, name, f"{times:.1f} times the operations of himalaya's other solver")
-        return sorted(asked, key=lambda name: flops[name])
 
     def _possible(self, shape: str, names: Sequence[str]) -> list[str]:
         """Those that can be asked; of the others it is written down why not."""
@@ -112,23 +108,29 @@ class Campaign:
         return asked
 
     def _leave_out(self, shape: str, name: str, why: str) -> None:
-        number = self._scouting(shape)
-        if self.log.find(shape, number, name) is None:
-            self._keep(
-                {"shape": shape, "round": number, "competitor": name, "status": f"left out: {why}"}, {}
-            )
+        row = {"shape": shape, "round": SCOUTING, "competitor": name, "status": f"left out: {why}"}
+        if self.log.find(shape, SCOUTING, name) is None:
+            self._keep(row, {})
 
     def _ask(self, shape: str, number: int, name: str, limit: float | None = None) -> None:
         """One fit, unless it is known already."""
         if self.log.find(shape, number, name) is not None:
             return
-        limit = limit or self.most_seconds
-        expected = self.log.seconds(shape, name) or min(limit, self.most_seconds / 4)
-        if time.monotonic() + expected + _OVERHEAD > self.end:
+        limit = min(self.most_seconds, limit or self.most_seconds)
+        if time.monotonic() + min(limit, self._expected(shape, number, name)) + _OVERHEAD > self.end:
             raise OutOfTime
-        row, outcome = self.fit(name, shape, limit)
+        scale = self.scale if number == SCOUTING else 1.0
+        row, outcome = self.fit(name, shape, scale, limit)
         place = {"shape": shape, "round": number, "competitor": name, "solver": solver_version()}
-        self._keep(place | row, outcome)
+        self._keep(place | {"scale": scale} | row, outcome if number >= 0 else {})
+
+    def _expected(self, shape: str, number: int, name: str) -> float:
+        """Seconds of a fit: as it took before, or as it must be from a part of the size."""
+        known = self.log.seconds(shape, name)
+        if number == SCOUTING or known:
+            return known or 0.0
+        scouted = self._times(shape, SCOUTING)
+        return scouted[name] / self.scale**3 if name in scouted else 0.0
 
     def _keep(self, row: Row, outcome: dict[str, object]) -> None:
         self.log.add(row, outcome)
@@ -141,18 +143,12 @@ def _himalaya(name: str) -> Himalaya:
     return adapter
 
 
-def start_again(log: Log) -> None:
-    """Keep only what the rivals took in round 0, which counts as a round no more: its voxridge is gone."""
-    log.drop(lambda row: row["round"] > 0 or row["competitor"] in (REFERENCE, "null"))
-    log.renumber(0, -1)
-
-
 def measure(campaign: Campaign, shapes: list[str], n_rounds: int) -> bool:
     """Everything that is still missing; False where time ran out first."""
     try:
         for shape in shapes:
             campaign.scout(shape)
-        for number in range(1, n_rounds):
+        for number in range(n_rounds):
             for shape in shapes:
                 campaign.race(shape, number)
     except OutOfTime:
@@ -166,16 +162,14 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--shapes", default=",".join(known), help="default: all of them")
-    parser.add_argument("--rounds", type=int, default=3, help="with round 0")
+    parser.add_argument("--rounds", type=int, default=3, help="at full size")
     parser.add_argument("--minutes", type=float, default=120, help="nothing is begun that would end later")
-    parser.add_argument("--most-seconds", type=float, default=600, help="a fit that takes longer is stopped")
-    parser.add_argument(
-        "--prune", type=float, default=3, help="leave out solvers with so many times the operations"
-    )
+    parser.add_argument("--most-seconds", type=float, default=1200, help="a fit that takes longer is stopped")
+    parser.add_argument("--scout-scale", type=float, default=0.5, help="of the sizes in round -1")
     parser.add_argument("--also", default="", help="more peers for round 0, such as sklearn")
     parser.add_argument("--huth", help="HuthLab's ridge_utils/ridge.py: makes huth such a peer")
     parser.add_argument("--threads", type=int, help="for everybody (default: each one's own default)")
-    parser.add_argument("--fresh", action="store_true", help="keep nothing but who the fastest peers are")
+    parser.add_argument("--fresh", action="store_true", help="drop all rounds but round -1")
     parser.add_argument("--report", action="store_true", help="measure nothing")
     parser.add_argument(
         "--no-truth", action="store_true", help="no scores in float64 to hold everybody against"
@@ -203,13 +197,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     log = Log(options.log)
     if options.fresh:
-        start_again(log)
+        log.drop(lambda row: row["round"] != SCOUTING)
     if not options.report:
 
-        def fit(name: str, shape: str, limit: float) -> tuple[Row, dict[str, object]]:
-            return fit_in_fresh_process(name, shape, threads=options.threads, limit_seconds=limit)
+        def fit(name: str, shape: str, scale: float, limit: float) -> tuple[Row, dict[str, object]]:
+            sizes = shape if scale == 1 else SHAPES[shape].scaled(scale)
+            return fit_in_fresh_process(name, sizes, threads=options.threads, limit_seconds=limit)
 
-        limits = 60 * options.minutes, options.most_seconds, options.prune
+        limits = 60 * options.minutes, options.most_seconds, options.scout_scale
         campaign = Campaign(log, fit, *limits, also=options.also)
         if not measure(campaign, options.shapes, options.rounds):
             print("TIME IS UP: the same command goes on from here")

@@ -42,11 +42,12 @@ class Log:
         return None
 
     def seconds(self, shape: str, competitor: str | None) -> float | None:
-        """The longest fit that came to an end."""
+        """The longest fit at full size that came to an end."""
         times = [
             float(row["seconds"])
             for row in self.rows
             if (row["shape"], row["competitor"], row["status"]) == (shape, competitor, "ok")
+            and row["round"] >= 0
         ]
         return max(times, default=None)
 
@@ -79,14 +80,6 @@ class Log:
     def drop(self, unwanted: Callable[[Row], bool]) -> None:
         """Forget the fits for which ``unwanted`` holds."""
         self.rows = [row for row in self.rows if not unwanted(row)]
-        if self._lines.exists():
-            self._rewrite()
-
-    def renumber(self, old: int, new: int) -> None:
-        """Give the fits of a round another number."""
-        for row in self.rows:
-            if row["round"] == old:
-                row["round"] = new
         if self._lines.exists():
             self._rewrite()
 

@@ -36,7 +36,7 @@ SIZES: dict[str, tuple[int, ...]] = {
     "n_alphas": (5, 10, 20, 40, 80),
     "n_folds": (2, 5, 10, 20, 50),
 }
-_PRUNE = 3.0  # himalaya's solver with so many times the operations of the other is not asked
+_PRUNE = 1.5  # himalaya's solver with so many times the operations of the other is not asked
 Fit = Callable[[str, Shape], tuple[Row, dict[str, Any]]]
 
 

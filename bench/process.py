@@ -44,8 +44,10 @@ def fit_in_fresh_process(
             "--outcome",
             str(outcome),
         ]
-        named = isinstance(problem, str)
-        command += ["--problem", problem] if named else ["--shape", json.dumps(asdict(problem))]
+        if isinstance(problem, str):
+            command += ["--problem", problem]
+        else:
+            command += ["--shape", json.dumps(asdict(problem))]
         command += ["--scoring", scoring]
         if limit_seconds is not None:
             command += ["--limit-seconds", f"{limit_seconds:g}"]

@@ -60,7 +60,7 @@ def report(log: Log, shapes: Sequence[str], out: Path, settings: Row, with_truth
 
 def shape_rows(log: Log, shape: str, with_truth: bool) -> list[Row]:
     """The rows of a shape; "fastest" marks the peer that the targets are held against."""
-    fits = [row for row in log.rows if row["shape"] == shape]
+    fits = [row for row in log.rows if row["shape"] == shape and row["round"] >= 0]
     if not any(row["competitor"] == REFERENCE and row["status"] == "ok" for row in fits):
         return []
     check_same_data(fits)

@@ -69,9 +69,19 @@ class Shape:
     def longest_test(self) -> int:
         return max(test.size for _, test in self.folds())
 
+    def scaled(self, scale: float) -> Shape:
+        """Samples, features and targets times ``scale``."""
+        sizes = self.n_samples, self.n_features, self.n_targets
+        n, p, v = (_round(size, scale) for size in sizes)
+        return self.with_sizes(n_samples=n, n_features=p, n_targets=v)
+
     def with_sizes(self, **sizes: int) -> Shape:
         """Another size of the same kind: runs of equal length."""
         return replace(self, run_lengths=(), **sizes)
+
+
+def _round(size: int, scale: float) -> int:
+    return max(2, round(size * scale))
 
 
 def equal_parts(total: int, parts: int) -> tuple[int, ...]:

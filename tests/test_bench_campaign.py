@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,20 +32,20 @@ _FIELDS = {
 }
 
 
-def _invented(seconds: dict[str, float], asked: list[tuple[str, str, float]]) -> campaign.Fit:
-    """Fits that take what they are told, and stop at the limit."""
+Asked = list[tuple[str, str, float, float]]
 
-    def fit(name: str, shape: str, limit: float) -> tuple[tables.Row, dict[str, object]]:
-        asked.append((shape, name, limit))
-        if seconds[name] > limit:
+
+def _invented(seconds: dict[str, float], asked: Asked) -> campaign.Fit:
+    """Fits that take what they are told, at a part of the size in proportion, and stop at the limit."""
+
+    def fit(name: str, shape: str, scale: float, limit: float) -> tuple[tables.Row, dict[str, object]]:
+        asked.append((shape, name, scale, limit))
+        taken = seconds[name] * scale**3
+        if taken > limit:
             return {"status": f"stopped after {limit:.0f} s"}, {}
-        row = {"status": "ok", "seconds": seconds[name], "n_alphas_chosen": 2, "mean_cv_score": 0.1}
-        found = {
-            "alpha": np.array([1.0, np.nan if name == "null" else 10.0]),
-            "cv_score": np.array([0.1, 0.2]),
-        }
-        if name == "null":
-            found["alpha"][:] = np.nan
+        row = {"status": "ok", "seconds": taken, "n_alphas_chosen": 2, "mean_cv_score": 0.1}
+        alpha = np.full(2, np.nan) if name == "null" else np.array([1.0, 10.0])
+        found = {"alpha": alpha, "cv_score": np.array([0.1, 0.2])}
         found |= {"alphas": np.array([1.0, 10.0]), "prediction": np.array([[0.0, 1.0], [2.0, 5.0]])}
         return {**row, **_FIELDS}, found
 
@@ -61,40 +63,42 @@ _SECONDS = {
 }
 
 
-def _campaign(folder: Path, asked: list[tuple[str, str, float]], seconds: float = 1e6) -> campaign.Campaign:
-    return campaign.Campaign(Log(folder), _invented(_SECONDS, asked), seconds, most_seconds=600, prune=3)
+def _campaign(folder: Path, asked: Asked, seconds: float = 1e6, **options: Any) -> campaign.Campaign:
+    return campaign.Campaign(Log(folder), _invented(_SECONDS, asked), seconds, **options)
 
 
 def test_the_fastest_peer_is_found_and_raced(tmp_path: Path) -> None:
     pytest.importorskip("himalaya")
     pytest.importorskip("torch")
-    asked: list[tuple[str, str, float]] = []
+    asked: Asked = []
     work = _campaign(tmp_path, asked)
     assert campaign.measure(work, ["square", "sklearn"], 3)
-    assert work.fastest("square") == "himalaya-kernel-numpy"
-    round_0 = [name for shape, name, _ in asked[:6] if shape == "square"]
-    assert round_0[0] == "voxridge"
-    assert round_0[1:3] == ["himalaya-kernel-numpy", "himalaya-kernel-torch"]  # fewer operations first
-    assert [limit for _, name, limit in asked[:6] if "ridge-" in name] == [15.0, 15.0]  # stopped there
-    later = [(shape, name) for shape, name, _ in asked if (shape, name) != ("square", "sklearn")][9:]
+    assert [name for _, name, scale, _ in asked[:2]] == ["himalaya-kernel-numpy", "himalaya-kernel-torch"]
+    assert {scale for _, _, scale, _ in asked[:4]} == {0.5}
+    assert [limit for *_, limit in asked[2:4]] == [1.25 * 15 / 8] * 2  # more is not worth waiting for
+    full = [(shape, name) for shape, name, scale, _ in asked if scale == 1]
     names = ["voxridge", "himalaya-kernel-numpy", "null"]
-    assert later[:3] == [("square", name) for name in names[::-1]]
-    assert later[3:6] == [("sklearn", name) for name in ("null", "sklearn", "voxridge")]
-    assert later[6:9] == [("square", name) for name in names]
-    assert len(later) == 12
+    assert full[:4] == [("square", name) for name in [*names, "himalaya-kernel-torch"]]  # which came close
+    assert full[4:7] == [("sklearn", name) for name in ("voxridge", "sklearn", "null")]
+    assert full[7:10] == [("square", name) for name in names[::-1]]
+    assert full[10:13] == [("sklearn", name) for name in ("null", "sklearn", "voxridge")]
+    assert len(full) == 7 + 6 + 6
+    rows = {row["competitor"]: row for row in races.shape_rows(work.log, "square", with_truth=False)}
+    assert rows["himalaya-kernel-numpy"]["fastest"] == "yes"
+    assert rows["himalaya-kernel-numpy"]["time_ratio"] == 15
+    assert "stopped" in rows["himalaya-kernel-torch"]["verdict"]
+    assert "himalaya-ridge-numpy" not in rows  # half the size is another problem
 
 
 def test_a_campaign_goes_on_where_it_was(tmp_path: Path) -> None:
-    asked: list[tuple[str, str, float]] = []
-    assert not campaign.measure(
-        _campaign(tmp_path, asked, seconds=60), ["sklearn"], 3
-    )  # 600 / 4 for the first
+    asked: Asked = []
+    assert not campaign.measure(_campaign(tmp_path, asked, seconds=10), ["sklearn"], 3)  # no time to begin
     assert asked == []
 
-    whole = _campaign(tmp_path, asked)
-    whole.scout("sklearn")
+    _campaign(tmp_path, asked).race("sklearn", 0)
     with (tmp_path / "fits.jsonl").open("a") as file:
-        file.write('{"shape": "sklearn", "round": 1, "compe')  # killed while writing
+        file.write(json.dumps({"shape": "sklearn", "round": 1, "competitor": "null", "status": "failed: x"}))
+        file.write('\n{"shape": "sklearn", "round": 1, "compe')  # killed while writing
     assert campaign.measure(_campaign(tmp_path, asked), ["sklearn"], 3)
     assert len(asked) == 9
     assert campaign.measure(_campaign(tmp_path, asked), ["sklearn"], 3)
@@ -105,16 +109,19 @@ def test_a_campaign_goes_on_where_it_was(tmp_path: Path) -> None:
     assert len(Log(tmp_path).rows) == 6
 
 
-def test_who_has_far_more_to_do_is_left_out(tmp_path: Path) -> None:
+def test_what_would_end_too_late_is_not_begun(tmp_path: Path) -> None:
     pytest.importorskip("himalaya")
     pytest.importorskip("torch")
-    asked: list[tuple[str, str, float]] = []
-    work = _campaign(tmp_path, asked)
-    work.scout("wide")
-    assert not any("ridge-" in name for _, name, _ in asked)
-    row = work.log.find("wide", 0, "himalaya-ridge-torch")
-    assert row is not None
-    assert row["status"] == "left out: 3.6 times the operations of himalaya's other solver"
+    asked: Asked = []
+    work = _campaign(tmp_path, asked, seconds=25)  # the kernel solver takes 15, starting it as many
+    assert not campaign.measure(work, ["square"], 1)
+    assert [name for _, name, scale, _ in asked if scale == 1] == ["voxridge"]
+
+
+def test_half_the_size() -> None:
+    half = RACES["lpp13b"].scaled(0.5)
+    assert (half.n_samples, half.n_features, half.n_targets, len(half.runs)) == (1318, 2560, 12_935, 9)
+    assert RACES["gpt2"].scaled(0.5).n_columns == 4 * 384
 
 
 _ASKED = {
@@ -161,32 +168,15 @@ def test_a_report_of_tiny_races(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "tiny-loo" in (tmp_path / "races" / "machine.json").read_text()
 
 
-def test_after_a_change_of_the_solver_only_the_fastest_peer_is_known(tmp_path: Path) -> None:
-    asked: list[tuple[str, str, float]] = []
-    assert campaign.measure(_campaign(tmp_path, asked), ["sklearn"], 2)
-    campaign.start_again(Log(tmp_path))
-    asked.clear()
-    again = _campaign(tmp_path, asked)
-    assert again.fastest("sklearn") == "sklearn"
-    assert campaign.measure(again, ["sklearn"], 2)
-    assert [name for _, name, _ in asked] == ["null", "sklearn", "voxridge"]  # round 1, no scouting
-    rows = {row["competitor"]: row for row in races.shape_rows(again.log, "sklearn", with_truth=False)}
-    assert rows["sklearn"]["rounds"] == 1
-    again.log.drop(lambda row: row["round"] == 1 and row["competitor"] == "sklearn")
-    rows = {row["competitor"]: row for row in races.shape_rows(again.log, "sklearn", with_truth=False)}
-    assert rows["sklearn"]["verdict"] == "no round with voxridge"
-    assert rows["sklearn"]["seconds"] == 6
-
-
 def test_other_peers_are_asked_once_and_are_no_rivals(tmp_path: Path) -> None:
     pytest.importorskip("himalaya")
-    asked: list[tuple[str, str, float]] = []
+    asked: Asked = []
     fit = _invented({**_SECONDS, "sklearn": 2.0}, asked)
-    work = campaign.Campaign(Log(tmp_path), fit, 1e6, most_seconds=600, prune=3, also=["sklearn", "huth"])
+    work = campaign.Campaign(Log(tmp_path), fit, 1e6, most_seconds=600, also=["sklearn", "huth"])
     assert campaign.measure(work, ["tiny"], 2)
-    assert [limit for _, name, limit in asked if name == "sklearn"] == [600]
-    assert "himalaya" in str(work.fastest("tiny"))
-    left_out = work.log.find("tiny", 0, "huth")
+    assert [limit for _, name, _, limit in asked if name == "sklearn"] == [600]
+    assert "himalaya" in work.peers("tiny", 1)[0]
+    left_out = work.log.find("tiny", campaign.SCOUTING, "huth")
     assert left_out is not None
     assert left_out["status"] == "left out: is not there"
     lines = races.targets(races.shape_rows(work.log, "tiny", with_truth=False))

@@ -32,10 +32,11 @@ class Adapter(Protocol):
     delayed design, made outside the clock.
     """
 
-    takes_delays: bool
-
     @property
     def name(self) -> str: ...
+
+    @property
+    def takes_delays(self) -> bool: ...
 
     def available(self) -> bool:
         """Whether what it needs is installed."""
