@@ -79,7 +79,8 @@ def _check_target(asked: Path, target: Path, needed: int | None) -> None:
 
 def fsync_path(path: Path) -> None:
     """Force a file or a folder to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    # Windows wants a file open for writing here, and has no such call for folders.
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

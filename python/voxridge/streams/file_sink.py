@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from voxridge.streams.atomic import fsync_path, is_disk_full
+from voxridge.streams.locks import lock, need_locks, unlock
 from voxridge.streams.raw_write import read_all, reserve, write_all
 from voxridge.streams.segments import Array
 from voxridge.streams.sink_base import check_tile
@@ -64,7 +64,8 @@ class FileSink:
     Raises
     ------
     OSError
-        The disk is too small: the message names the path, the bytes needed and the bytes free.
+        The disk is too small: the message names the path, the bytes needed and the bytes free. Or the system
+        is Windows, which lacks what such a file needs.
     BlockingIOError
         Another program writes the same file.
     FileNotFoundError
@@ -102,6 +103,7 @@ class FileSink:
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.axis = axis
         _check(self.result, self.shape, self.dtype, axis)
+        need_locks(self.result)
         self._target = Path(os.path.realpath(self.result))
         self._partial = self._target.with_name(f"{self._target.name}.partial")
         self._kept = token is not None
@@ -185,7 +187,7 @@ class FileSink:
         self.flush()
         os.replace(self._partial, self._target)
         self.finished = True
-        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        unlock(self._descriptor)
         # The rename itself must survive a power cut; some file systems cannot sync a folder.
         with contextlib.suppress(OSError):
             fsync_path(self._target.parent)
@@ -259,7 +261,7 @@ class FileSink:
         while True:
             self._descriptor = os.open(self._partial, flags | os.O_CLOEXEC, 0o666)
             try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock(self._descriptor)
             except OSError as error:
                 # Some network file systems have no locks at all: go on without.
                 if error.errno in (errno.EWOULDBLOCK, errno.EACCES):

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import io
 import json
 import os
@@ -35,6 +34,7 @@ import h5py
 
 from voxridge.streams.atomic import disk_full, is_disk_full
 from voxridge.streams.files import check_readable
+from voxridge.streams.locks import lock, need_locks
 
 _PAGE = 4096
 _MAGIC = b"voxridge journal 1\n"
@@ -234,6 +234,7 @@ class _HeldWrites(io.RawIOBase):
 @contextlib.contextmanager
 def _locked_journal(path: Path) -> Iterator[Any]:
     """The journal, opened and locked; removed at the end unless something in it is still to be done."""
+    need_locks(path)
     place = journal_path(path)
     while True:
         journal = place.open("a+b", buffering=0)
@@ -257,7 +258,7 @@ def _locked_journal(path: Path) -> Iterator[Any]:
 
 def _lock(journal: BinaryIO, path: Path) -> None:
     try:
-        fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(journal.fileno())
     except OSError as error:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             text = f"{path} is being written by another program; wait until it is finished"
