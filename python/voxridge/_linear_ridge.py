@@ -98,24 +98,37 @@ class Ridge(LinearRidgeModel):
         self.random_state = random_state
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | float | None = None) -> Self:
-        """Fit to X (n_samples, n_features) and y (n_samples,) or (n_samples, n_targets); inputs are only
-        read.
+        """Fit the weights; inputs are only read.
 
-        Args:
-            X: real numbers, finite, any memory layout; an array, a data frame, or a tensor in host memory.
-            y: real numbers, finite; brought to X's dtype.
-            sample_weight: (n_samples,) weights >= 0, one number, or None. An integer weight is that many
-                repetitions.
+        Parameters
+        ----------
+        X : array_like (n_samples, n_features)
+            Real numbers, finite, any memory layout: an array, a data frame, or a tensor in host memory; only
+            read.
+        y : array_like (n_samples,) or (n_samples, n_targets)
+            Real numbers, finite; brought to X's dtype; only read.
+        sample_weight : array_like (n_samples,), number or None
+            Weights >= 0. An integer weight is that many repetitions.
 
-        Raises:
-            ValueError: shapes that do not fit (both are named), zero targets, NaN or infinity, a bad alpha, a
-                list of alphas of another length than the targets, an unknown solver, a bad ``max_iter`` or
-                ``tol``, ``positive=True`` with another solver than 'lbfgs', or 'lbfgs' without it.
-            TypeError: sparse X, or a parameter of the wrong type.
+        Returns
+        -------
+        self
 
-        Warns:
-            SingularDesignWarning: the normal equations are singular; the least-norm solution was returned.
-            sklearn.exceptions.ConvergenceWarning: an iterative solver stopped at ``max_iter``.
+        Raises
+        ------
+        ValueError
+            Shapes that do not fit (both are named), zero targets, NaN or infinity, a bad alpha, a list of
+            alphas of another length than the targets, an unknown solver, a bad ``max_iter`` or ``tol``,
+            ``positive=True`` with another solver than 'lbfgs', or 'lbfgs' without it.
+        TypeError
+            Sparse X, or a parameter of the wrong type.
+
+        Warns
+        -----
+        SingularDesignWarning
+            The normal equations are singular; the least-norm solution was returned.
+        sklearn.exceptions.ConvergenceWarning
+            An iterative solver stopped at ``max_iter``.
         """
         solver = self._solver_to_run()
         alpha = checks.check_alpha(self.alpha)

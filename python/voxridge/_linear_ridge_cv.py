@@ -119,24 +119,37 @@ class RidgeCV(LinearRidgeModel):
     def fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | float | None = None, **params: Any
     ) -> Self:
-        """Choose alpha and fit to X (n_samples, n_features) and y (n_samples,) or (n_samples, n_targets).
+        """Choose alpha and fit; inputs are only read.
 
-        Args:
-            X: real numbers, finite, any memory layout; an array, a data frame, or a tensor in host memory;
-                only read.
-            y: real numbers, finite; brought to X's dtype; only read.
-            sample_weight: (n_samples,) weights >= 0, one number, or None; used in fitting, and in scoring
-                where the score takes weights.
-            **params: ``groups`` (n_samples,), for the splitter; with scikit-learn's metadata routing enabled,
-                whatever the scorer and the splitter request.
+        Parameters
+        ----------
+        X : array_like (n_samples, n_features)
+            Real numbers, finite, any memory layout: an array, a data frame, or a tensor in host memory; only
+            read.
+        y : array_like (n_samples,) or (n_samples, n_targets)
+            Real numbers, finite; brought to X's dtype; only read.
+        sample_weight : array_like (n_samples,), number or None
+            Weights >= 0, used in fitting, and in scoring where the score takes weights.
+        **params
+            ``groups`` (n_samples,), for the splitter; with scikit-learn's metadata routing enabled, whatever
+            the scorer and the splitter request.
 
-        Raises:
-            ValueError: shapes that do not fit (both are named), zero targets, NaN or infinity, bad alphas, an
-                empty fold, leave-one-out with fewer than two samples, ``store_cv_results`` with ``cv``.
-            TypeError: sparse X, a parameter of the wrong type, an unknown keyword.
+        Returns
+        -------
+        self
 
-        Warns:
-            VoxridgeWarning: the score is undefined for every alpha for some targets.
+        Raises
+        ------
+        ValueError
+            Shapes that do not fit (both are named), zero targets, NaN or infinity, bad alphas, an empty fold,
+            leave-one-out with fewer than two samples, ``store_cv_results`` with ``cv``.
+        TypeError
+            Sparse X, a parameter of the wrong type, an unknown keyword.
+
+        Warns
+        -----
+        VoxridgeWarning
+            The score is undefined for every alpha for some targets.
         """
         alphas = checks.check_alphas(self.alphas, positive=self.cv is None)
         score = self._check_options()

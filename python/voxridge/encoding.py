@@ -118,9 +118,10 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
     >>> rng = np.random.default_rng(0)
     >>> features = rng.standard_normal((120, 5))
     >>> responses = np.vstack([np.zeros((1, 5)), features[:-1]]) @ rng.standard_normal((5, 8))
-    >>> model = EncodingRidge(alphas=[0.1, 1, 10], delays=(1, 2), cv=3, progress=False).fit(features,
-    responses, runs=[40, 40, 40])
-    >>> bool(model.best_cv_scores_.min() > 0.9)
+    >>> responses += 2 * rng.standard_normal((120, 8))
+    >>> model = EncodingRidge(np.logspace(-4, 6, 11), delays=(1, 2), cv=3, scoring="r2", progress=False)
+    >>> model = model.fit(features, responses, runs=[40, 40, 40])
+    >>> bool(model.best_cv_scores_.max() > 0.6)
     True
     """
 
@@ -196,6 +197,12 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
         """What :meth:`fit` would do with these inputs, in what memory and time, before anything runs.
 
         Only sizes are looked at. Arguments and errors as in :meth:`fit`.
+
+        Parameters
+        ----------
+        features : (n_samples, n_features), in any form that :meth:`fit` takes
+        responses : (n_samples, n_targets), likewise
+        runs : run lengths, where single matrices are given
         """
         x, y = paired_sources(features, responses, runs)
         job = make_job(self, [x], y, read=False)
@@ -232,7 +239,13 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
 
     def save_coef(self, path: str | os.PathLike[str]) -> None:
         """Write the coefficients to a .h5 or .npy file a tile of voxels at a time, without forming them in
-        memory: ``data`` (n_targets, n_delays * n_features) in HDF5, its transpose in .npy."""
+        memory: ``data`` (n_targets, n_delays * n_features) in HDF5, its transpose in .npy.
+
+        Parameters
+        ----------
+        path : path
+            Ending in .h5 or .npy.
+        """
         weights = self._fitted_weights()
         size = self.n_features_in_ * len(weights.delays)
         with FileSink(path, (size, self.n_targets_), self.intercept_.dtype) as sink:
@@ -288,6 +301,19 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
         voxels.
 
         ``per_target=False`` gives the mean over the voxels whose score is defined.
+
+        Parameters
+        ----------
+        features : (n_samples, n_features), in any form that :meth:`fit` takes
+        responses : (n_samples, n_targets), likewise
+        runs : run lengths, where single matrices are given
+        per_target : bool, default True
+            False: the mean over voxels.
+
+        Raises
+        ------
+        ValueError
+            If the responses have another number of targets than the fit, or as in :meth:`predict`.
         """
         self._check_fitted()
         x, y = paired_sources(features, responses, runs)
@@ -312,7 +338,12 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
     # --- saving
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fit to an HDF5 file (to a temporary name, then renamed)."""
+        """Write the fit to an HDF5 file (to a temporary name, then renamed).
+
+        Parameters
+        ----------
+        path : path
+        """
         from voxridge._persist import save_encoding
 
         self._check_fitted()
@@ -321,7 +352,13 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
     @staticmethod
     def load(path: str | os.PathLike[str]) -> EncodingRidge:
         """Read a fit back. ``cv`` becomes the folds that were used, where it was a splitter or an
-        iterable."""
+        iterable.
+
+        Parameters
+        ----------
+        path : path
+            What :meth:`save` wrote.
+        """
         from voxridge._persist import load_encoding
 
         return load_encoding(path)

@@ -129,7 +129,17 @@ def plan_many(
 ) -> ManyPlan:
     """How :func:`fit_many` would group the models, and how often it would read the responses.
 
-    Only sizes are looked at. Arguments and errors as there.
+    Only sizes are looked at. Errors are those of :func:`fit_many`.
+
+    Parameters
+    ----------
+    models : mapping of name to features, or sequence of features
+        (n_samples, n_features) each.
+    responses : (n_samples, n_targets)
+    runs : run lengths, where single matrices are given
+    model : EncodingRidge, optional
+        Its parameters are used for every fit.
+    sample_weight : (n_samples,), optional
 
     Examples
     --------

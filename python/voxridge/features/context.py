@@ -10,7 +10,13 @@ import numpy.typing as npt
 
 
 class Window(NamedTuple):
-    """One forward pass: words [start, stop) are read, words [new, stop) get their activations from it."""
+    """One forward pass: words [start, stop) are read, words [new, stop) get their activations from it.
+
+    Attributes
+    ----------
+    start, new, stop : int
+        Word indices, start <= new < stop.
+    """
 
     start: int
     new: int

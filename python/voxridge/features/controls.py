@@ -49,7 +49,22 @@ def word_length(
 ) -> FloatArray:
     """Return the mean number of letters and digits of the words that start in each TR, (n_trs, 1) float64.
 
-    A TR in which no word starts gets 0. Parameters and errors as in :func:`word_rate`.
+    A TR in which no word starts gets 0.
+
+    Parameters
+    ----------
+    words : Words
+    tr_times : (n_trs,) float, seconds, strictly rising
+        Middle of each TR on the clock of the words.
+    tr : float, seconds, optional
+        Repetition time; None: the mean difference of `tr_times`.
+    outside : "error" or "keep"
+        What to do with words that start in none of the TRs: raise, or leave them out.
+
+    Raises
+    ------
+    ValueError
+        If a word starts outside the scan (unless ``outside="keep"``), or `tr_times` do not rise.
 
     Examples
     --------
@@ -69,6 +84,10 @@ def word_length(
 
 def position(n_trs: int) -> FloatArray:
     """Return the position in the run, rising from 0 at its first TR to 1 at its last, (n_trs, 1) float64.
+
+    Parameters
+    ----------
+    n_trs : int >= 1
 
     Raises
     ------

@@ -78,6 +78,10 @@ class Standardizer:
     def transform(self, rows: npt.ArrayLike) -> FloatArray:
         """Return the z-scores: float32 for float16 and float32 input, else float64.
 
+        Parameters
+        ----------
+        rows : (n_rows, n_features) array
+
         Raises
         ------
         ValueError
@@ -139,6 +143,11 @@ class PrincipalComponents:
     explained_variance_ratio_ : (n_components,) float64
         Share of the total variance of the fitted rows.
 
+    Raises
+    ------
+    ValueError
+        If ``n_components`` is below 1.
+
     Examples
     --------
     >>> rows = np.array([[0.0, 0.0], [1.0, 2.0], [2.0, 4.0]])
@@ -189,6 +198,10 @@ class PrincipalComponents:
     def transform(self, rows: npt.ArrayLike) -> FloatArray:
         """Return the (n_rows, n_components) coordinates: float32 for float16 and float32 input, else float64.
 
+        Parameters
+        ----------
+        rows : (n_rows, n_features) array
+
         Raises
         ------
         ValueError
@@ -210,6 +223,11 @@ def check_tr_counts(features: Mapping[str, int], responses: Mapping[str, int]) -
     Parameters
     ----------
     features, responses : mapping of run name to number of TRs
+
+    Raises
+    ------
+    ValueError
+        If the runs differ, or a run has another number of rows than its responses.
 
     Examples
     --------

@@ -105,7 +105,13 @@ class Words:
         return middle
 
     def shift(self, seconds: float) -> Words:
-        """Return the same words with `seconds` added to every time (negative: earlier)."""
+        """Return the same words with `seconds` added to every time (negative: earlier).
+
+        Raises
+        ------
+        ValueError
+            If ``seconds`` is not finite.
+        """
         if not math.isfinite(seconds):
             raise ValueError(f"seconds must be a finite number; got {seconds}")
         return Words(self.text, self.onset + seconds, self.offset + seconds)
@@ -129,6 +135,11 @@ class Words:
             The stretch of time that exists.
         what : str
             Its name in the message, such as ``"the audio"`` or ``"run 3"``.
+
+        Raises
+        ------
+        ValueError
+            If a word lies outside; the message names the first.
         """
         bad = (self.onset < start) | (self.offset > stop)
         if bad.any():

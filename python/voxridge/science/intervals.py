@@ -11,7 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 
 @dataclass(frozen=True)
 class MeanInterval:
-    """Mean with a two-sided Student t interval; arrays share the shape left after the averaged axis."""
+    """Mean with a two-sided Student t interval; arrays share the shape left after the averaged axis.
+
+    Attributes
+    ----------
+    mean, low, high : ndarray
+        The mean, and the ends of the interval; NaN ends where there are fewer than two values.
+    """
 
     mean: NDArray[np.float64]
     low: NDArray[np.float64]
@@ -24,6 +30,18 @@ def mean_interval(values: ArrayLike, *, axis: int = 0, level: float = 0.95) -> M
 
     Over subjects the interval speaks about new subjects. Over cross-validation folds it only shows how
     much the folds differ: their training sets overlap, so it is a description and not a test.
+
+    Parameters
+    ----------
+    values : array_like of any shape
+    axis : int
+        Averaged over.
+    level : float, default 0.95
+        Confidence of the interval.
+
+    Returns
+    -------
+    MeanInterval
 
     Raises
     ------

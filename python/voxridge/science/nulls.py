@@ -36,6 +36,14 @@ def shift_runs(runs: Sequence[NDArray[Any]], *, margin: int, rng: np.random.Gene
     ------
     ValueError
         When the margin leaves no shift in some run.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from voxridge.science.nulls import shift_runs
+    >>> run = np.arange(6.0)[:, None]
+    >>> shift_runs([run], margin=3, rng=np.random.default_rng(0))[0].ravel().tolist()
+    [3.0, 4.0, 5.0, 0.0, 1.0, 2.0]
     """
     shifted = []
     for run in runs:
@@ -47,7 +55,18 @@ def shift_runs(runs: Sequence[NDArray[Any]], *, margin: int, rng: np.random.Gene
 
 @dataclass(frozen=True)
 class Detection:
-    """p-values against the pooled null, and which targets pass at the false discovery rate."""
+    """p-values against the pooled null, and which targets pass at the false discovery rate.
+
+    Attributes
+    ----------
+    p_values : ndarray (n_targets,) float64
+        NaN where the score is.
+    detected : ndarray of bool (n_targets,)
+    threshold : float
+        The lowest detected score; inf where nothing is detected.
+    rate : float
+        The false discovery rate.
+    """
 
     p_values: Float64
     detected: NDArray[np.bool_]
@@ -77,6 +96,19 @@ def detect(scores: Float64, null: Float64, *, rate: float = 0.05) -> Detection:
     -------
     Detection
         ``threshold`` is the lowest detected score (inf when nothing is detected).
+
+    Raises
+    ------
+    ValueError
+        If ``null`` holds no finite score.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from voxridge.science.nulls import detect
+    >>> null = np.random.default_rng(0).normal(0, 0.1, 1000)
+    >>> detect(np.array([0.0, 0.1, 0.6]), null).detected.tolist()
+    [False, False, True]
     """
     from scipy.stats import false_discovery_control
 

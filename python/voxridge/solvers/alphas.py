@@ -56,7 +56,20 @@ def squared_alphas(a: ArrayLike) -> NDArray[np.float64]:
 def unsquared_alphas(alpha: ArrayLike) -> NDArray[np.float64]:
     """``a = sqrt(alpha)``: what HuthLab's ``ridge`` calls alpha, from scikit-learn's penalties.
 
-    The inverse of :func:`squared_alphas`; arguments and errors are the same.
+    The inverse of :func:`squared_alphas`.
+
+    Parameters
+    ----------
+    alpha : array_like of float >= 0, any shape
+
+    Returns
+    -------
+    ndarray of float64, the shape of ``alpha``
+
+    Raises
+    ------
+    ValueError
+        If one is negative or not finite.
 
     Examples
     --------
@@ -103,6 +116,9 @@ def relative_alphas(
         See :func:`reference_eigenvalue`.
     fit_intercept : bool, default True
         Centre the columns, as a fit with an intercept does.
+    delays : sequence of int, in samples
+    runs : sequence of int, optional
+        Run lengths. Default: one run.
 
     Returns
     -------
@@ -147,7 +163,28 @@ def reference_eigenvalue(
     ``"mean"`` is ``trace / p``, the mean sum of squares of a column, over all p columns also where there are
     fewer samples. ``"largest"`` is the square of the largest singular value, by Lanczos' method with products
     ``X v`` and ``X' u``, to a relative 1e-6; its start is the same every time, and so is the result.
-    Arguments and errors: :func:`relative_alphas`.
+
+    Parameters
+    ----------
+    features : ndarray (n_samples, n_features) or a design
+        A design (:class:`DelayedDesign`) brings its own delays and runs.
+    reference : "mean" or "largest"
+    delays : sequence of int, in samples
+    runs : sequence of int, optional
+        Run lengths. Default: one run.
+    fit_intercept : bool, default True
+        Centre the columns.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        If ``reference`` is not known, delays or runs do not fit the features, or are given with a design.
+    RuntimeError
+        If Lanczos' method does not reach its tolerance.
 
     References
     ----------

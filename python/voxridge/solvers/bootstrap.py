@@ -29,6 +29,8 @@ _EDGE_SHARE = 0.01  # of the targets: more at an edge of the grid, and the grid 
 class BootstrapRidgeResult(NamedTuple):
     """What :func:`bootstrap_ridge` returns, in HuthLab's order and under HuthLab's names.
 
+    Attributes
+    ----------
     wt : ndarray (n_features, n_targets), or None without ``return_wt``
     corrs : ndarray (n_targets,) float64
         Of the predictions of (Pstim, Presp): correlations, or signed roots of R2 without ``use_corr``.

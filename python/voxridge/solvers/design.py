@@ -65,11 +65,27 @@ class DelayedDesign:
     runs : sequence of int or None
         Run lengths; None is one run.
 
+    Raises
+    ------
+    ValueError
+        Features that are not two-dimensional, runs that do not add up, delays that repeat or are as long as a
+        run.
+    TypeError
+        Features that are neither float32 nor float64.
+
     Notes
     -----
     Products and Grams come from shifted views of ``features``; block (i, j) of the Gram depends on
     ``delays[i] - delays[j]`` but for the ends of the runs, and the kernel is a sum of shifted copies of
     ``features @ features.T``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from voxridge.solvers import DelayedDesign
+    >>> design = DelayedDesign(np.array([[1.0], [2.0], [4.0]]), delays=(0, 1))
+    >>> design.rows(0, 3).tolist()
+    [[1.0, 0.0], [2.0, 1.0], [4.0, 2.0]]
     """
 
     def __init__(
@@ -85,32 +101,51 @@ class DelayedDesign:
 
     @classmethod
     def piece(cls, features: Floating, delays: tuple[int, ...], offsets: list[int]) -> DelayedDesign:
-        """A part of a checked design, whose runs may be cut short."""
+        """A part of a checked design, whose runs may be cut short.
+
+        Parameters
+        ----------
+        features : ndarray (n_samples, n_features)
+        delays : tuple of int
+        offsets : list of int
+            Where runs begin, and the end.
+        """
         made = cls.__new__(cls)
         made.features, made.delays, made.offsets = features, delays, offsets
         return made
 
     @property
     def n_samples(self) -> int:
+        """Rows."""
         return int(self.features.shape[0])
 
     @property
     def n_features(self) -> int:
+        """Columns of the features before they are delayed."""
         return int(self.features.shape[1])
 
     @property
     def n_columns(self) -> int:
+        """Columns of the design: n_features for every delay."""
         return self.n_features * len(self.delays)
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """float32 or float64: that of the features."""
         return self.features.dtype
 
     def everything(self) -> Ranges:
+        """The range of all rows."""
         return [(0, self.n_samples)]
 
     def rows(self, begin: int, end: int) -> Floating:
-        """``X[begin:end]`` itself (end - begin, n_columns), for decompositions that need the rows."""
+        """``X[begin:end]`` itself (end - begin, n_columns), for decompositions that need the rows.
+
+        Parameters
+        ----------
+        begin, end : int
+            The rows [begin, end).
+        """
         width = self.features.shape[1]
         out = np.zeros((end - begin, self.n_columns), dtype=self.dtype)
         for first, last in pairwise(self.offsets):
@@ -122,44 +157,91 @@ class DelayedDesign:
         return out
 
     def run(self, begin: int, end: int) -> DelayedDesign:
-        """One run as a design of its own."""
+        """One run as a design of its own.
+
+        Parameters
+        ----------
+        begin, end : int
+            The rows [begin, end).
+        """
         return DelayedDesign(self.features[begin:end], self.delays)
 
     def gram(self, ranges: Ranges, dtype: Any = np.float64) -> Floating:
-        """``X[rows]' X[rows]`` (p, p), formed and summed in ``dtype``."""
+        """``X[rows]' X[rows]`` (p, p), formed and summed in ``dtype``.
+
+        Parameters
+        ----------
+        ranges : list of (begin, end)
+            Ascending, disjoint ranges of rows.
+        dtype : float32 or float64
+        """
         out = np.empty((self.n_columns, self.n_columns), dtype=dtype)
         _cpu.delayed_gram(self.features, self.offsets, ranges, self.delays, out, n_threads())
         return out
 
     def kernel(self, dtype: Any = np.float64) -> Floating:
-        """``X X'`` (n, n), formed and summed in ``dtype``."""
+        """``X X'`` (n, n), formed and summed in ``dtype``.
+
+        Parameters
+        ----------
+        dtype : float32 or float64
+        """
         out = np.empty((self.n_samples, self.n_samples), dtype=dtype)
         _cpu.base_kernel(self.features, out)
         _cpu.shift_kernel(out, self.offsets, self.offsets, self.delays, True, n_threads())
         return out
 
     def cross_kernel_of(self, new: DelayedDesign, dtype: Any = np.float64) -> Floating:
-        """``X_new X_self'`` (n_new, n_self); the delays must be the same."""
+        """``X_new X_self'`` (n_new, n_self); the delays must be the same.
+
+        Parameters
+        ----------
+        new : DelayedDesign
+            With the same delays.
+        dtype : float32 or float64
+        """
         out = np.empty((new.n_samples, self.n_samples), dtype=dtype)
         _cpu.base_cross_kernel(new.features, self.features, out)
         _cpu.shift_kernel(out, new.offsets, self.offsets, self.delays, False, n_threads())
         return out
 
     def sums(self, ranges: Ranges) -> Floating:
-        """Column sums of ``X[rows]`` (p,), float64."""
+        """Column sums of ``X[rows]`` (p,), float64.
+
+        Parameters
+        ----------
+        ranges : list of (begin, end)
+            Ascending, disjoint ranges of rows.
+        """
         out = np.empty(self.n_columns)
         _cpu.delayed_sums(self.features, self.offsets, ranges, self.delays, out)
         return out
 
     def xty(self, y: Floating, ranges: Ranges, out: Floating | None = None) -> Floating:
-        """``X[rows]' y[rows]`` (p, n_targets) in the dtype of ``y``; ``y`` has all n_samples rows."""
+        """``X[rows]' y[rows]`` (p, n_targets) in the dtype of ``y``; ``y`` has all n_samples rows.
+
+        Parameters
+        ----------
+        y : ndarray (n_samples, n_targets)
+        ranges : list of (begin, end)
+            Ascending, disjoint ranges of rows.
+        out : ndarray (n_columns, n_targets), optional
+            Written to and returned.
+        """
         if out is None:
             out = np.empty((self.n_columns, y.shape[1]), dtype=y.dtype)
         _cpu.delayed_xty(self.features, y, self.offsets, ranges, self.delays, out)
         return out
 
     def xw(self, w: Floating, ranges: Ranges | None = None) -> Floating:
-        """``X[rows] w`` (n_rows, k) in the dtype of ``w``."""
+        """``X[rows] w`` (n_rows, k) in the dtype of ``w``.
+
+        Parameters
+        ----------
+        w : ndarray (n_columns, k)
+        ranges : list of (begin, end)
+            Ascending, disjoint ranges of rows. Default: all.
+        """
         rows = self.everything() if ranges is None else ranges
         out = np.empty((n_rows(rows), w.shape[1]), dtype=w.dtype)
         _cpu.delayed_xw(self.features, w, self.offsets, rows, self.delays, out)

@@ -41,7 +41,28 @@ Floating = NDArray[Any]
 @dataclass
 class RidgeCVResult:
     """What :func:`~voxridge.solvers.ridge_cv.solve_ridge_cv` returns. Arrays over targets have length
-    n_targets; masked targets hold NaN (coefficients: 0)."""
+    n_targets; masked targets hold NaN (coefficients: 0).
+
+    Attributes
+    ----------
+    alphas : ndarray (n_alphas,)
+        The grid.
+    alpha : ndarray (n_targets,)
+        The chosen penalties.
+    cv_scores : ndarray (n_alphas, n_targets)
+        Mean over folds.
+    best_scores : ndarray (n_targets,)
+        Those of the chosen penalties.
+    intercept : ndarray (n_targets,)
+    plan : Plan
+        What was done.
+    weights : object with ``coefficient_tiles()`` and ``prediction_tiles(design)``, or None
+        None where ``weights="none"``.
+    n_edge : tuple of two int
+        Targets at the smallest and at the largest penalty.
+    n_dependent : int
+        Directions of the design that depend on others; Cholesky routes do not see them.
+    """
 
     alphas: Floating
     alpha: Floating
@@ -55,6 +76,7 @@ class RidgeCVResult:
 
     @property
     def edge_fraction(self) -> float:
+        """Share of the fitted targets whose penalty is at an edge of the grid."""
         chosen = int(np.isfinite(self.alpha).sum())
         return sum(self.n_edge) / chosen if chosen and self.alphas.size > 1 else 0.0
 

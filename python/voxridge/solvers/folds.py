@@ -16,7 +16,21 @@ Rows = NDArray[np.intp]
 
 
 class Fold:
-    """One split: sorted row indices to train on and to score on. Rows in neither are left out of both."""
+    """One split: sorted row indices to train on and to score on. Rows in neither are left out of both.
+
+    Parameters
+    ----------
+    train, validation : ndarray of int (n_rows,)
+        Sorted row indices.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from voxridge.solvers import Fold
+    >>> fold = Fold(train=np.array([0, 1, 5]), validation=np.array([3]))
+    >>> fold.train_ranges(), fold.excluded(6).tolist()
+    ([(0, 2), (5, 6)], [2, 3, 4])
+    """
 
     train: Rows
     validation: Rows
@@ -26,16 +40,25 @@ class Fold:
 
     @property
     def n_train(self) -> int:
+        """How many rows are trained on."""
         return int(self.train.size)
 
     def train_ranges(self) -> Ranges:
+        """``train`` as ranges [begin, end) of neighbouring rows."""
         return ranges_of(self.train)
 
     def validation_ranges(self) -> Ranges:
+        """``validation`` as ranges [begin, end) of neighbouring rows."""
         return ranges_of(self.validation)
 
     def excluded(self, n_samples: int) -> Rows:
-        """Every row that is not trained on."""
+        """Every row that is not trained on.
+
+        Parameters
+        ----------
+        n_samples : int
+            Rows of the data.
+        """
         kept = np.ones(n_samples, dtype=bool)
         kept[self.train] = False
         return np.flatnonzero(kept)
@@ -78,11 +101,23 @@ def make_folds(
     longest_delay : int
         The longest delay of the design, in samples.
 
+    Returns
+    -------
+    list of Fold
+
     Raises
     ------
     ValueError
         If there are fewer runs than folds, a fold is empty, trains on what it scores, or points outside the
         data.
+
+    Examples
+    --------
+    >>> from voxridge.solvers import make_folds
+    >>> [fold.validation_ranges() for fold in make_folds("leave-one-run-out", [3, 4])]
+    [[(0, 3)], [(3, 7)]]
+    >>> make_folds(2, [20], longest_delay=2)[0].train_ranges()  # a single run is cut, and purged at the cut
+    [(12, 20)]
     """
     lengths = list(runs)
     n_samples = sum(lengths)

@@ -64,7 +64,26 @@ def delayed_kernel(
     runs: Sequence[int] | None = None,
     dtype: Any = np.float64,
 ) -> NDArray[Any]:
-    """``X X'`` (n_samples, n_samples) of the delayed design; arguments and errors as in :func:`delayed_gram`.
+    """``X X'`` of the delayed design, which is never formed; X as in :func:`delayed_gram`.
+
+    Parameters
+    ----------
+    features : ndarray (n_samples, n_features), float32 or float64
+    delays : sequence of int
+        In samples; any different integers, negative ones too.
+    runs : sequence of int, optional
+        Run lengths, adding up to n_samples. Default: one run.
+    dtype : float32 or float64
+        In which products are formed, summed and returned. float32 only for float32 features.
+
+    Returns
+    -------
+    ndarray (n_samples, n_samples), symmetric.
+
+    Raises
+    ------
+    ValueError
+        If runs do not add up, or delays repeat or are as long as a run.
 
     Examples
     --------

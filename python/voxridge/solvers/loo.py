@@ -48,28 +48,45 @@ def leave_one_out(
     The error of sample i is y_i minus the prediction of the model fitted to all other samples (with their
     weights).
 
-    Args:
-        x: (n_samples, n_features), float32 or float64; only read.
-        y: (n_samples, n_targets), float32 or float64; brought to x's dtype; only read.
-        alphas: (n_alphas,) penalties, each > 0.
-        fit_intercept: fit an unpenalised intercept (in every one of the n models).
-        sample_weight: (n_samples,) weights >= 0, or None for ones.
-        mode: how to decompose: see ``voxridge.solvers.eigenbasis.decompose``.
+    Parameters
+    ----------
+    x : ndarray (n_samples, n_features), float32 or float64
+        Only read.
+    y : ndarray (n_samples, n_targets), float32 or float64
+        Brought to x's dtype; only read.
+    alphas : array_like (n_alphas,)
+        Penalties, each > 0.
+    fit_intercept : bool
+        Fit an unpenalised intercept (in every one of the n models).
+    sample_weight : ndarray (n_samples,), optional
+        Weights >= 0; None for ones.
+    mode : "auto", "eigen" or "svd"
+        Eigendecomposition of the smaller Gram matrix, or SVD of x; "auto" takes the former unless an alpha is
+        below its rounding.
 
-    Raises:
-        TypeError: x or y is neither float32 nor float64.
-        ValueError: shapes that do not fit, no alpha or one that is not a positive number, bad weights, or
-            fewer than two samples (one without an intercept) with a positive weight.
+    Returns
+    -------
+    LeaveOneOut
 
-    Reference:
-        Rifkin and Lippert (2007), Notes on Regularized Least Squares, MIT-CSAIL-TR-2007-025.
+    Raises
+    ------
+    TypeError
+        x or y is neither float32 nor float64.
+    ValueError
+        Shapes that do not fit, no alpha or one that is not a positive number, bad weights, or fewer than two
+        samples (one without an intercept) with a positive weight.
 
-    Example:
-        >>> import numpy as np
-        >>> x = np.array([[0.0], [1.0], [2.0], [4.0]])
-        >>> loo = leave_one_out(x, x**2, [0.1, 1.0])
-        >>> loo.mean_squared_errors().shape
-        (2, 1)
+    References
+    ----------
+    Rifkin and Lippert (2007), Notes on Regularized Least Squares, MIT-CSAIL-TR-2007-025.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from voxridge.solvers import leave_one_out
+    >>> x = np.array([[0.0], [1.0], [2.0], [4.0]])
+    >>> leave_one_out(x, x**2, [0.1, 1.0]).mean_squared_errors().shape
+    (2, 1)
     """
     x, y, weight = check_problem(x, y, sample_weight)
     grid = np.asarray(alphas, dtype=np.float64)

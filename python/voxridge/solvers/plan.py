@@ -37,6 +37,32 @@ class Plan:
     which it held when the plan was made, and what the fit adds. ``worst_bytes`` is what it takes if float32
     does not do for any penalty and memory is cut up; limits are held against it. ``seconds`` is the expected
     time on ``machine``; ``steps`` adds up to it.
+
+    Attributes
+    ----------
+    route : str
+        One of ``ROUTES``.
+    n_targets_batch, folds_per_pass, alphas_per_pass : int
+        Targets in a tile; folds and penalties whose factors are held at once.
+    rows_per_chunk, columns_per_chunk : int
+        Features that are read at once.
+    flops, bytes_read : float
+        Arithmetic, and what is read from files.
+    seconds : float
+        Expected time on ``machine``; ``steps`` adds up to it.
+    factor_bytes, tile_bytes, result_bytes : int
+        Factors, buffers of a tile, scores and weights.
+    peak_bytes, worst_bytes, resident_bytes : int
+        The whole process as expected, at worst, and before the fit.
+    reason : str
+        The sizes of the problem.
+    machine : str
+        What the times are for.
+    steps : tuple of Step
+        (name, flops, seconds, ...) of each.
+    rejected : tuple of (route, why not)
+    folds_at_once : int
+        Folds that are decomposed side by side.
     """
 
     route: str

@@ -85,6 +85,7 @@ class Problem:
 
     @property
     def longest_train(self) -> int:
+        """Rows of the largest training set."""
         return max(size.train for size in self.fold_sizes)
 
     @cached_property

@@ -77,6 +77,9 @@ def solve_ridge_cv(
         What the data are, for the checkpoint to tell one fit from another.
     report : callable, optional
         Called with what is being done and the fraction done.
+    fit_intercept : bool, default True
+    n_targets_batch : int, optional
+        Targets in a tile. Default: chosen.
 
     Returns
     -------
@@ -97,6 +100,18 @@ def solve_ridge_cv(
     References
     ----------
     The routes: :mod:`voxridge.solvers.spectral`, :mod:`voxridge.solvers.leave_out`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from voxridge.solvers import DelayedDesign, Targets, make_folds, solve_ridge_cv
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.standard_normal((120, 5))
+    >>> y = x @ rng.standard_normal((5, 8)) + rng.standard_normal((120, 8))
+    >>> targets = Targets(120, 8, lambda begin, end: y[:, begin:end], y.mean(axis=0), np.ones(8, dtype=bool))
+    >>> found = solve_ridge_cv(DelayedDesign(x), targets, np.logspace(-2, 3, 6), make_folds(4, [120]))
+    >>> found.cv_scores.shape, found.plan.route
+    ((6, 8), 'primal-spectral')
     """
     settings = check_settings(
         design.n_samples,

@@ -47,9 +47,11 @@ def solve_ridge(
     solver: Solver = "auto",
     n_targets_batch: int | None = None,
 ) -> RidgeSolution:
-    """Weights W and intercepts b that minimise, for every target v,
+    """Weights W and intercepts b of ridge regression, a penalty for every target.
 
-        sum_i s_i (y_iv - b_v - x_i'w_v)^2 + alpha_v |w_v|^2
+    They minimise, for every target v,
+
+    ``sum_i s_i (y_iv - b_v - x_i'w_v)^2 + alpha_v |w_v|^2``
 
     with the intercept unpenalised. Where the minimiser is not unique (alpha = 0 on a rank-deficient design),
     the one of least norm.
@@ -58,33 +60,51 @@ def solve_ridge(
     kernel otherwise; or, when there are many distinct alphas, one symmetric eigendecomposition in which every
     target is touched once. Gram matrices are accumulated and factorised in float64 for either precision of x.
 
-    Args:
-        x: (n_samples, n_features), float32 or float64, any strides; only read.
-        y: (n_samples, n_targets), float32 or float64; brought to x's dtype; only read.
-        alpha: the penalty, a number >= 0 or one per target, (n_targets,).
-        fit_intercept: fit b; otherwise b = 0 and x, y are used as they are.
-        sample_weight: (n_samples,) weights s >= 0, or None for ones.
-        solver: "auto" chooses between "cholesky" and "eigen" by their cost; "svd" decomposes x itself and
-            keeps the full precision on ill-conditioned designs, at several times the cost.
-        n_targets_batch: targets handled together; None chooses. It bounds memory and does not change results
-            beyond rounding.
+    Parameters
+    ----------
+    x : ndarray (n_samples, n_features), float32 or float64
+        Any strides; only read.
+    y : ndarray (n_samples, n_targets), float32 or float64
+        Brought to x's dtype; only read.
+    alpha : array_like, a number or (n_targets,)
+        The penalty, >= 0.
+    fit_intercept : bool, default True
+        Fit b; otherwise b = 0 and x, y are used as they are.
+    sample_weight : ndarray (n_samples,), optional
+        Weights s >= 0; None for ones.
+    solver : "auto", "cholesky", "eigen" or "svd"
+        "auto" chooses between "cholesky" and "eigen" by their cost; "svd" decomposes x itself and keeps the
+        full precision on ill-conditioned designs, at several times the cost.
+    n_targets_batch : int, optional
+        Targets handled together; None chooses. It bounds memory and does not change results beyond rounding.
 
-    Raises:
-        TypeError: x or y is neither float32 nor float64.
-        ValueError: shapes that do not fit, a negative or non-finite alpha, a bad weight, an unknown solver.
+    Returns
+    -------
+    RidgeSolution
+        ``coef`` (n_targets, n_features) and ``intercept`` (n_targets,) in x's dtype, and ``route``.
 
-    Warns:
-        SingularDesignWarning: Cholesky failed, or lost all accuracy, and the SVD was used instead.
+    Raises
+    ------
+    TypeError
+        x or y is neither float32 nor float64.
+    ValueError
+        Shapes that do not fit, a negative or non-finite alpha, a bad weight, an unknown solver.
 
-    Reference:
-        Hoerl and Kennard (1970), Technometrics 12(1); Saunders, Gammerman and Vovk (1998), ICML, for the
-        dual.
+    Warns
+    -----
+    SingularDesignWarning
+        Cholesky failed, or lost all accuracy, and the SVD was used instead.
 
-    Example:
-        >>> import numpy as np
-        >>> x = np.array([[0.0], [1.0], [2.0]])
-        >>> solve_ridge(x, 3 * x + 1, 0.0).coef.round(6)
-        array([[3.]])
+    References
+    ----------
+    Hoerl and Kennard (1970), Technometrics 12(1); Saunders, Gammerman and Vovk (1998), ICML, for the dual.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.array([[0.0], [1.0], [2.0]])
+    >>> solve_ridge(x, 3 * x + 1, 0.0).coef.round(6)
+    array([[3.]])
     """
     x, y, weight = check_problem(x, y, sample_weight)
     alphas = check_penalties(alpha, y.shape[1])

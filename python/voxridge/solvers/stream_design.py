@@ -67,10 +67,25 @@ class StreamedDesign:
     between_passes : callable, optional
         Called before and after every pass over the source; raises where the data have changed.
 
+    Raises
+    ------
+    ValueError
+        Runs that do not add up, delays that repeat or are as long as a run.
+
     Notes
     -----
     Chunks overlap by the longest delay, so a chunk is a small delayed design of its own. Sums over chunks
     differ from :class:`DelayedDesign` by rounding only.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from voxridge.solvers import StreamedDesign
+    >>> from voxridge.streams import as_source
+    >>> source = as_source(np.array([[1.0], [2.0], [4.0]]), name="features")
+    >>> design = StreamedDesign(source, delays=(0, 1), rows_per_chunk=2)
+    >>> design.gram([(0, 3)]).tolist()
+    [[21.0, 10.0], [10.0, 5.0]]
     """
 
     def __init__(
@@ -93,21 +108,31 @@ class StreamedDesign:
 
     @property
     def n_samples(self) -> int:
+        """Rows."""
         return int(self.source.shape[0])
 
     @property
     def n_features(self) -> int:
+        """Columns of the features before they are delayed."""
         return int(self.source.shape[1])
 
     @property
     def n_columns(self) -> int:
+        """Columns of the design: n_features for every delay."""
         return self.n_features * len(self.delays)
 
     def everything(self) -> Ranges:
+        """The range of all rows."""
         return [(0, self.n_samples)]
 
     def chunks(self, ranges: Ranges | None = None) -> Iterator[Chunk]:
-        """The design in pieces, in order; chunks without a row of ``ranges`` are not read."""
+        """The design in pieces, in order; chunks without a row of ``ranges`` are not read.
+
+        Parameters
+        ----------
+        ranges : list of (begin, end)
+            Ascending, disjoint ranges of rows. Default: all.
+        """
         self.between_passes()
         wanted = self.everything() if ranges is None else ranges
         pieces = [
@@ -134,19 +159,38 @@ class StreamedDesign:
         return first, last
 
     def rows(self, begin: int, end: int) -> Floating:
-        """``X[begin:end]`` itself (end - begin, n_columns)."""
+        """``X[begin:end]`` itself (end - begin, n_columns).
+
+        Parameters
+        ----------
+        begin, end : int
+            The rows [begin, end).
+        """
         chunk = self._chunk(begin, end)
         self.between_passes()
         return chunk.design.rows(begin - chunk.first, end - chunk.first)
 
     def run(self, begin: int, end: int) -> DelayedDesign:
-        """One run as a design in memory."""
+        """One run as a design in memory.
+
+        Parameters
+        ----------
+        begin, end : int
+            The rows [begin, end).
+        """
         block = self.source.read(rows=slice(begin, end)).astype(self.dtype, copy=False)
         self.between_passes()
         return DelayedDesign(block, self.delays)
 
     def gram(self, ranges: Ranges, dtype: Any = np.float64) -> Floating:
-        """``X[rows]' X[rows]`` (p, p), formed and summed in ``dtype``; a second p x p matrix is needed."""
+        """``X[rows]' X[rows]`` (p, p), formed and summed in ``dtype``; a second p x p matrix is needed.
+
+        Parameters
+        ----------
+        ranges : list of (begin, end)
+            Ascending, disjoint ranges of rows.
+        dtype : float32 or float64
+        """
         out: Floating | None = None
         for chunk in self.chunks(ranges):
             part = chunk.design.gram(chunk.local(ranges), dtype)
@@ -157,7 +201,12 @@ class StreamedDesign:
         return np.zeros((self.n_columns, self.n_columns), dtype=dtype) if out is None else out
 
     def kernel(self, dtype: Any = np.float64) -> Floating:
-        """``X X'`` (n, n), formed and summed in ``dtype``, from groups of columns."""
+        """``X X'`` (n, n), formed and summed in ``dtype``, from groups of columns.
+
+        Parameters
+        ----------
+        dtype : float32 or float64
+        """
         out = np.empty((self.n_samples, self.n_samples), dtype=dtype)
         for number, block in enumerate(self._column_groups()):
             _cpu.base_kernel(block, out, number > 0)
@@ -176,7 +225,14 @@ class StreamedDesign:
         self.between_passes()
 
     def cross_kernel_of(self, new: DelayedDesign, dtype: Any = np.float64) -> Floating:
-        """``X_new X_self'`` (n_new, n_self); the delays must be the same."""
+        """``X_new X_self'`` (n_new, n_self); the delays must be the same.
+
+        Parameters
+        ----------
+        new : DelayedDesign
+            With the same delays.
+        dtype : float32 or float64
+        """
         out = np.empty((new.n_samples, self.n_samples), dtype=dtype)
         for chunk in self.chunks():
             block = chunk.design.cross_kernel_of(new, dtype)
@@ -184,14 +240,29 @@ class StreamedDesign:
         return out
 
     def sums(self, ranges: Ranges) -> Floating:
-        """Column sums of ``X[rows]`` (p,), float64."""
+        """Column sums of ``X[rows]`` (p,), float64.
+
+        Parameters
+        ----------
+        ranges : list of (begin, end)
+            Ascending, disjoint ranges of rows.
+        """
         out = np.zeros(self.n_columns)
         for chunk in self.chunks(ranges):
             out += chunk.design.sums(chunk.local(ranges))
         return out
 
     def xty(self, y: Floating, ranges: Ranges, out: Floating | None = None) -> Floating:
-        """``X[rows]' y[rows]`` (p, n_targets) in the dtype of ``y``; ``y`` has all n_samples rows."""
+        """``X[rows]' y[rows]`` (p, n_targets) in the dtype of ``y``; ``y`` has all n_samples rows.
+
+        Parameters
+        ----------
+        y : ndarray (n_samples, n_targets)
+        ranges : list of (begin, end)
+            Ascending, disjoint ranges of rows.
+        out : ndarray (n_columns, n_targets), optional
+            Written to and returned.
+        """
         if out is None:
             out = np.empty((self.n_columns, y.shape[1]), dtype=y.dtype)
         out[...] = 0
@@ -201,7 +272,14 @@ class StreamedDesign:
         return out
 
     def xw(self, w: Floating, ranges: Ranges | None = None) -> Floating:
-        """``X[rows] w`` (n_rows, k) in the dtype of ``w``; ``ranges`` ascend."""
+        """``X[rows] w`` (n_rows, k) in the dtype of ``w``; ``ranges`` ascend.
+
+        Parameters
+        ----------
+        w : ndarray (n_columns, k)
+        ranges : list of (begin, end)
+            Ascending, disjoint ranges of rows. Default: all.
+        """
         rows = self.everything() if ranges is None else ranges
         out = np.empty((n_rows(rows), w.shape[1]), dtype=w.dtype)
         done = 0

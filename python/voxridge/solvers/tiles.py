@@ -31,6 +31,18 @@ class Targets:
     ``read(begin, end)`` gives (n_samples, end - begin); ``mean`` (float64) is taken off where there is an
     intercept; targets that are not ``valid`` are replaced by zeros, so the others see the same arithmetic
     whatever was masked.
+
+    Attributes
+    ----------
+    n_samples, n_targets : int
+    read : callable
+        ``read(begin, end)`` gives the columns [begin, end), (n_samples, end - begin).
+    mean : ndarray (n_targets,) float64
+    valid : ndarray of bool (n_targets,)
+    in_memory : bool
+        False where they are read from a file.
+    between_passes : callable, optional
+        Called between two passes over the targets; raises where the data have changed.
     """
 
     n_samples: int
@@ -42,7 +54,18 @@ class Targets:
     between_passes: Callable[[], None] | None = None  # raises where the data have changed
 
     def place(self, block: Floating, begin: int, end: int, out: Floating, centre: bool) -> Floating:
-        """``block``, as it was read, into ``out``: centred, in its dtype, masked targets zero."""
+        """``block``, as it was read, into ``out``: centred, in its dtype, masked targets zero.
+
+        Parameters
+        ----------
+        block : ndarray (n_rows, end - begin)
+        begin, end : int
+            The targets [begin, end).
+        out : ndarray of the shape of ``block``
+            Written to and returned.
+        centre : bool
+            Whether the mean is taken off.
+        """
         if centre:
             np.subtract(block, self.mean[begin:end].astype(out.dtype), out=out, casting="same_kind")
         else:

@@ -22,10 +22,24 @@ def row_chunks(source: Source, *, chunk_rows: int | None = None) -> Iterator[sli
     Without ``chunk_rows`` a slice holds about 8 MiB, more (up to 64 MiB) where the file keeps more rows
     together: an HDF5 chunk that is compressed should be unpacked once.
 
+    Parameters
+    ----------
+    source : Source
+        (n_samples, n_columns).
+    chunk_rows : int, optional
+        Rows of a slice. Default: about 8 MiB.
+
     Raises
     ------
     ValueError
         ``chunk_rows`` is below 1.
+
+    Examples
+    --------
+    >>> import numpy
+    >>> from voxridge.streams import as_source, row_chunks
+    >>> list(row_chunks(as_source(numpy.ones((5, 2)), name="features", runs=(3, 2)), chunk_rows=2))
+    [slice(0, 2, None), slice(2, 3, None), slice(3, 5, None)]
     """
     if chunk_rows is None:
         row_bytes = max(1, source.shape[1] * source.dtype.itemsize)
@@ -44,7 +58,22 @@ def row_chunks(source: Source, *, chunk_rows: int | None = None) -> Iterator[sli
 
 
 def locate_row(source: Source, row: int) -> tuple[str, int]:
-    """The name of the run that holds a row, and the row's index inside it."""
+    """The name of the run that holds a row, and the row's index inside it.
+
+    Parameters
+    ----------
+    source : Source
+        (n_samples, n_columns).
+    row : int
+        Below ``source.shape[0]``.
+
+    Examples
+    --------
+    >>> import numpy
+    >>> from voxridge.streams import as_source, locate_row
+    >>> locate_row(as_source(numpy.ones((5, 2)), name="features", runs=(3, 2)), 4)
+    ('run 1', 1)
+    """
     ends = np.cumsum(source.runs)
     run = int(np.searchsorted(ends, row, side="right"))
     return source.run_names[run], int(row - ends[run] + source.runs[run])
@@ -52,6 +81,15 @@ def locate_row(source: Source, row: int) -> tuple[str, int]:
 
 def check_finite(source: Source, *, name: str | None = None, chunk_rows: int | None = None) -> None:
     """Raise at the first NaN or infinity of a source (meant for features; responses go to `scan_targets`).
+
+    Parameters
+    ----------
+    source : Source
+        (n_samples, n_columns).
+    name : str, optional
+        What the message calls the data. Default: the source's name.
+    chunk_rows : int, optional
+        Rows to read at a time. Default: about 8 MiB.
 
     Raises
     ------
@@ -87,6 +125,17 @@ class TargetScan:
 
     ``valid`` is ``~(constant | nonfinite)``. ``first_bad`` is (run name, row inside the run, column) of the
     first NaN or infinity in reading order. ``mean`` (n_targets,) float64 is NaN where a target is not finite.
+
+    Attributes
+    ----------
+    valid, constant, nonfinite : ndarray of bool (n_targets,)
+        A target is valid unless it is one of the other two.
+    first_bad : tuple or None
+        (run name, row inside the run, column) of the first NaN or infinity.
+    mean : ndarray (n_targets,) float64
+        NaN where a target is not finite.
+    all_zero : bool
+        There is nothing but zeros.
     """
 
     valid: Array
@@ -102,7 +151,13 @@ class TargetScan:
         return int(np.count_nonzero(~self.valid))
 
     def message(self, name: str = "responses") -> str:
-        """One sentence on the targets that were masked; empty if there are none."""
+        """One sentence on the targets that were masked; empty if there are none.
+
+        Parameters
+        ----------
+        name : str
+            What the sentence calls the data.
+        """
         if not self.n_masked:
             return ""
         parts = []
@@ -119,6 +174,11 @@ class TargetScan:
     def require_valid(self, name: str = "responses") -> None:
         """Raise if nothing is left to fit.
 
+        Parameters
+        ----------
+        name : str
+            What the sentence calls the data.
+
         Raises
         ------
         ValueError
@@ -133,8 +193,16 @@ class TargetScan:
 def scan_targets(source: Source, *, chunk_rows: int | None = None) -> TargetScan:
     """Find the targets (voxels) that can be fitted, in one pass over the responses.
 
-    A target is constant if its range is at the level of rounding, max - min <= 4 eps max(|max|, |min|), with
-    eps of ``source.dtype``. One sample makes every target constant.
+    A target is constant if its range is at the level of rounding,
+    ``max - min <= 4 eps max(abs(max), abs(min))``, with eps of ``source.dtype``. One sample makes every
+    target constant.
+
+    Parameters
+    ----------
+    source : Source
+        (n_samples, n_columns).
+    chunk_rows : int, optional
+        Rows to read at a time. Default: about 8 MiB.
 
     Returns
     -------

@@ -19,6 +19,11 @@ def fingerprint(source: Source) -> dict[str, Any]:
     used; nothing is read. Of an array: a digest of its bytes, about half a second per gigabyte. A source of
     another make is read once.
 
+    Parameters
+    ----------
+    source : Source
+        (n_samples, n_columns).
+
     Examples
     --------
     >>> import numpy
@@ -46,10 +51,21 @@ def _parts(source: Source) -> list[dict[str, Any]]:
 def fingerprint_text(*values: Any) -> str:
     """32 hexadecimal digits for any values that JSON can hold, fingerprints for example.
 
+    Parameters
+    ----------
+    *values
+        Anything that JSON can hold.
+
     Raises
     ------
     TypeError
         Something that JSON cannot hold.
+
+    Examples
+    --------
+    >>> from voxridge.streams import fingerprint_text
+    >>> fingerprint_text({"b": 1, "a": 2}) == fingerprint_text({"a": 2, "b": 1})
+    True
     """
     text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
@@ -59,6 +75,19 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """In what two fingerprints differ, in words for an error message; empty if in nothing.
 
     ``before`` may have been through JSON.
+
+    Parameters
+    ----------
+    before, now : mapping
+        Fingerprints.
+
+    Examples
+    --------
+    >>> import numpy
+    >>> from voxridge.streams import as_source, difference, fingerprint
+    >>> x, y = (as_source(numpy.ones((n, 2)), name="features") for n in (3, 4))
+    >>> difference(fingerprint(x), fingerprint(y))
+    'the shape was [3, 2] and is [4, 2]'
     """
     if dict(before) == dict(now):
         return ""
@@ -81,10 +110,25 @@ def check_unchanged(source: Source, before: Mapping[str, Any]) -> None:
     A few microseconds per file: size, modification time and inode are compared, nothing is read. What changes
     in the memory of the caller's arrays is not noticed, nor a source of another make.
 
+    Parameters
+    ----------
+    source : Source
+        (n_samples, n_columns).
+    before : mapping
+        An earlier :func:`fingerprint` of the same data.
+
     Raises
     ------
     ValueError
         A file has changed, was replaced or is gone: the message names it.
+
+    Examples
+    --------
+    >>> import numpy
+    >>> from voxridge.streams import as_source, check_unchanged, fingerprint
+    >>> numpy.save("x.npy", numpy.ones((4, 2)))
+    >>> before = fingerprint(as_source("x.npy", name="features"))
+    >>> check_unchanged(as_source("x.npy", name="features"), before)
     """
     name = getattr(source, "name", "the source")
     for path, old in _files(before).items():

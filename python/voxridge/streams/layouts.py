@@ -51,6 +51,16 @@ def story_files(
         The folder or a story is not there; the message says which stories are.
     ValueError
         A file lacks the dataset or is damaged, or the stories differ in their columns.
+
+    Examples
+    --------
+    >>> import h5py, numpy
+    >>> from voxridge.streams import story_files
+    >>> for story, length in (("alice", 5), ("wheel", 7)):
+    ...     with h5py.File(f"{story}.hf5", "w") as file:
+    ...         file["data"] = numpy.ones((length, 3))
+    >>> story_files(".", ["wheel", "alice"]).runs
+    (7, 5)
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -85,12 +95,34 @@ def h5_dataset(
 
     The file is opened for each read and closed again, so the source can be pickled and sent to workers.
 
+    Parameters
+    ----------
+    path : path
+        An HDF5 file.
+    dataset : str
+        Its name inside the file, such as "group/data".
+    name : str
+        What the data is called in error messages.
+    runs : sequence of int, optional
+        Run lengths in rows. Default: one run.
+    run_names : sequence of str, optional
+        One name per run.
+
     Raises
     ------
     FileNotFoundError
         No such file.
     ValueError
         No such dataset (the message lists those that are there), not 2-D, runs that do not add up.
+
+    Examples
+    --------
+    >>> import h5py, numpy
+    >>> from voxridge.streams import h5_dataset
+    >>> with h5py.File("scan.h5", "w") as file:
+    ...     file["subject/bold"] = numpy.ones((6, 4))
+    >>> h5_dataset("scan.h5", "subject/bold", name="responses", runs=(2, 4))
+    <responses: 6 x 4, 2 runs, float64, on disk>
     """
     segment = FileSegment(path, dataset)
     _check_matrix(segment.shape, f"{name} ({path}: {dataset!r})")
@@ -100,10 +132,25 @@ def h5_dataset(
 def tutorial_train(path: str | os.PathLike[str]) -> RunSource:
     """``X_train`` or ``Y_train`` of a tutorial file, in the runs that ``run_onsets`` says.
 
+    Parameters
+    ----------
+    path : path
+        An HDF5 file.
+
     Raises
     ------
     ValueError
         Neither dataset, or no valid ``run_onsets``.
+
+    Examples
+    --------
+    >>> import h5py, numpy
+    >>> from voxridge.streams import tutorial_train
+    >>> with h5py.File("tutorial.h5", "w") as file:
+    ...     file["Y_train"] = numpy.ones((6, 3))
+    ...     file["run_onsets"] = [0, 4]
+    >>> tutorial_train("tutorial.h5").runs
+    (4, 2)
     """
     path = Path(path)
     with open_h5(path) as file:
@@ -118,10 +165,24 @@ def tutorial_test(path: str | os.PathLike[str]) -> RunSource:
 
     The mean is taken while reading, block by block, in float64.
 
+    Parameters
+    ----------
+    path : path
+        An HDF5 file.
+
     Raises
     ------
     ValueError
         Neither dataset, or one of the wrong shape.
+
+    Examples
+    --------
+    >>> import h5py, numpy
+    >>> from voxridge.streams import tutorial_test
+    >>> with h5py.File("tutorial.h5", "w") as file:
+    ...     file["Y_test"] = numpy.ones((2, 5, 3))
+    >>> tutorial_test("tutorial.h5").shape
+    (5, 3)
     """
     path = Path(path)
     with open_h5(path) as file:
@@ -138,10 +199,24 @@ def repeats(path: str | os.PathLike[str]) -> list[RunSource]:
 
     Reads ``Y_test`` or ``individual_repeats`` (n_repeats, n_TR, n_voxels).
 
+    Parameters
+    ----------
+    path : path
+        An HDF5 file.
+
     Raises
     ------
     ValueError
         Neither dataset, or not three-dimensional.
+
+    Examples
+    --------
+    >>> import h5py, numpy
+    >>> from voxridge.streams import repeats
+    >>> with h5py.File("tutorial.h5", "w") as file:
+    ...     file["Y_test"] = numpy.ones((2, 5, 3))
+    >>> [one.shape for one in repeats("tutorial.h5")]
+    [(5, 3), (5, 3)]
     """
     path = Path(path)
     with open_h5(path) as file:

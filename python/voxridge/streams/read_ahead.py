@@ -56,7 +56,21 @@ def read_ahead(jobs: Iterable[Callable[[], T]], depth: int = 1) -> ReadAhead[T]:
 
 
 class ReadAhead(Generic[T]):
-    """What `read_ahead` returns. A job's exception is raised, as it was, where its item would have come."""
+    """What `read_ahead` returns. A job's exception is raised, as it was, where its item would have come.
+
+    Parameters
+    ----------
+    jobs : iterator of functions without arguments
+    depth : int
+        How many items to make ahead; 0 makes each when it is asked for.
+
+    Examples
+    --------
+    >>> from voxridge.streams import read_ahead
+    >>> with read_ahead((lambda n=n: n * n) for n in range(4)) as items:
+    ...     list(items)
+    [0, 1, 4, 9]
+    """
 
     def __init__(self, jobs: Iterator[Callable[[], T]], depth: int) -> None:
         self._jobs = jobs

@@ -52,7 +52,13 @@ class Sink(Protocol):
         ...
 
     def read(self, begin: int, end: int) -> Array:
-        """A tile as it was written, in the shape of ``write``; not to be written to."""
+        """A tile as it was written, in the shape of ``write``; not to be written to.
+
+        Parameters
+        ----------
+        begin, end : int
+            The targets (axis 1) or rows (axis 0) of the tile.
+        """
         ...
 
     def flush(self) -> None:

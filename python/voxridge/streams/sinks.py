@@ -17,7 +17,24 @@ from voxridge.streams.sink_base import Sink, check_tile
 
 
 class ArraySink:
-    """An array in memory, or the caller's own array or memory map (``result``); see `Sink`."""
+    """An array in memory, or the caller's own array or memory map (``result``); see `Sink`.
+
+    Parameters
+    ----------
+    array : ndarray (size, n_targets)
+        Also a memory map. Written to in place.
+    axis : int, default 1
+        What a tile is a range of: 1 for targets, 0 for rows.
+
+    Examples
+    --------
+    >>> import numpy
+    >>> from voxridge.streams import ArraySink
+    >>> sink = ArraySink(numpy.zeros((2, 3)))
+    >>> sink.write(1, 3, numpy.ones((2, 2)))
+    >>> sink.result.tolist()
+    [[0.0, 1.0, 1.0], [0.0, 1.0, 1.0]]
+    """
 
     def __init__(self, array: Array, *, axis: int = 1) -> None:
         self.result = array
@@ -27,12 +44,25 @@ class ArraySink:
         self.resumed = self.finished = False
 
     def write(self, begin: int, end: int, block: Array) -> None:
-        """Copy a tile to its place."""
+        """Copy a tile to its place.
+
+        Parameters
+        ----------
+        begin, end : int
+            The targets (axis 1) or rows (axis 0) of the tile.
+        block : ndarray (size, end - begin), or (end - begin, n_targets) with axis 0
+        """
         begin, end = check_tile(self, begin, end, block)
         copy_mapped(self._tile(begin, end), block)
 
     def read(self, begin: int, end: int) -> Array:
-        """A read-only view of a tile."""
+        """A read-only view of a tile.
+
+        Parameters
+        ----------
+        begin, end : int
+            The targets (axis 1) or rows (axis 0) of the tile.
+        """
         begin, end = check_tile(self, begin, end, None)
         view = self._tile(begin, end).view()
         view.flags.writeable = False
@@ -44,7 +74,13 @@ class ArraySink:
             self.result.flush()
 
     def finish(self, attributes: Mapping[str, Any] | None = None) -> None:
-        """Note that every tile is there; an array has no place for attributes."""
+        """Note that every tile is there; an array has no place for attributes.
+
+        Parameters
+        ----------
+        attributes : mapping, optional
+            Not written.
+        """
         self.flush()
         self.finished = True
 
@@ -59,6 +95,23 @@ class DatasetSink:
     """The caller's own HDF5 dataset (``result``), open for writing; see `Sink`.
 
     HDF5 makes no promise about a file whose writer dies. A path, which becomes a `FileSink`, survives that.
+
+    Parameters
+    ----------
+    dataset : h5py.Dataset (size, n_targets)
+        Open for writing.
+    axis : int, default 1
+        What a tile is a range of: 1 for targets, 0 for rows.
+
+    Examples
+    --------
+    >>> import h5py, numpy
+    >>> from voxridge.streams import DatasetSink
+    >>> with h5py.File("out.h5", "w") as file:
+    ...     sink = DatasetSink(file.create_dataset("data", (2, 3), "f4"))
+    ...     sink.write(0, 3, numpy.ones((2, 3), numpy.float32))
+    ...     float(file["data"][()].sum())
+    6.0
     """
 
     def __init__(self, dataset: Any, *, axis: int = 1) -> None:
@@ -69,13 +122,26 @@ class DatasetSink:
         self.resumed = self.finished = False
 
     def write(self, begin: int, end: int, block: Array) -> None:
-        """Write a tile to its place."""
+        """Write a tile to its place.
+
+        Parameters
+        ----------
+        begin, end : int
+            The targets (axis 1) or rows (axis 0) of the tile.
+        block : ndarray (size, end - begin), or (end - begin, n_targets) with axis 0
+        """
         begin, end = check_tile(self, begin, end, block)
         if begin < end:
             self._open()[self._selection(begin, end)] = block
 
     def read(self, begin: int, end: int) -> Array:
-        """A tile, in new memory."""
+        """A tile, in new memory.
+
+        Parameters
+        ----------
+        begin, end : int
+            The targets (axis 1) or rows (axis 0) of the tile.
+        """
         begin, end = check_tile(self, begin, end, None)
         found: Array = self._open()[self._selection(begin, end)]
         return found
@@ -85,7 +151,13 @@ class DatasetSink:
         self._open().file.flush()
 
     def finish(self, attributes: Mapping[str, Any] | None = None) -> None:
-        """Note that every tile is there; what else the file says is the caller's business."""
+        """Note that every tile is there; what else the file says is the caller's business.
+
+        Parameters
+        ----------
+        attributes : mapping, optional
+            Not written.
+        """
         self.flush()
         self.finished = True
 
@@ -129,6 +201,8 @@ def as_sink(
         What the output is called in error messages.
     dataset, token, resume
         For a path; see `FileSink`.
+    size, n_targets : int
+        Shape of the matrix.
 
     Raises
     ------

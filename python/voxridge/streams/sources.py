@@ -54,12 +54,38 @@ class Source(Protocol):
         ...
 
     def read(self, rows: slice = slice(None), columns: slice = slice(None)) -> Array:
-        """A C-contiguous 2-D array of ``dtype``; see `RunSource.read`."""
+        """A C-contiguous 2-D array of ``dtype``; see `RunSource.read`.
+
+        Parameters
+        ----------
+        rows, columns : slice
+            Of step 1.
+        """
         ...
 
 
 class RunSource:
-    """The source that `as_source` makes: blocks of rows, one after the other."""
+    """The source that `as_source` makes: blocks of rows, one after the other.
+
+    Parameters
+    ----------
+    segments : sequence of blocks of rows
+        As `as_source` makes them.
+    name : str
+        What the data is called in error messages.
+    runs : sequence of int, optional
+        Run lengths in rows. Default: each block is a run.
+    run_names : sequence of str, optional
+        One name per run.
+
+    Examples
+    --------
+    >>> import numpy
+    >>> from voxridge.streams import as_source
+    >>> source = as_source([numpy.ones((3, 2)), numpy.zeros((4, 2))], name="features")
+    >>> source.shape, source.runs, source.read(slice(2, 4)).tolist()
+    ((7, 2), (3, 4), [[1.0, 1.0], [0.0, 0.0]])
+    """
 
     def __init__(
         self,
@@ -130,11 +156,30 @@ class RunSource:
         return array.dtype == self.dtype and array.flags.c_contiguous and array.flags.aligned
 
     def identities(self, *, contents: bool = True) -> list[Identity]:
-        """What tells each block of rows from others; see `voxridge.streams.fingerprint`."""
+        """What tells each block of rows from others; see `voxridge.streams.fingerprint`.
+
+        Parameters
+        ----------
+        contents : bool, default True
+            Whether arrays in memory are digested.
+        """
         return [segment.identity(contents=contents) for segment in self._segments]
 
     def with_runs(self, runs: Sequence[int] | None, run_names: Sequence[str] | None) -> RunSource:
-        """The same numbers, a single run split as ``runs`` says, or under other names."""
+        """The same numbers, a single run split as ``runs`` says, or under other names.
+
+        Parameters
+        ----------
+        runs : sequence of int or None
+            Run lengths in rows; None keeps them.
+        run_names : sequence of str or None
+            One name per run.
+
+        Raises
+        ------
+        ValueError
+            The data have other runs already, or lengths do not add up.
+        """
         if runs is None or tuple(runs) == self.runs:
             split: Sequence[int] = self.runs
             names: Sequence[str] | None = self.run_names if run_names is None else run_names
@@ -221,10 +266,24 @@ def match_runs(features: Source, responses: Source) -> None:
     The run lengths must be equal. The names must be equal where the two sides share any: the same stories in
     another order are an error even if the lengths agree. Names with nothing in common are two conventions.
 
+    Parameters
+    ----------
+    features, responses : Source
+        Their ``runs`` and ``run_names`` are compared; nothing is read.
+
     Raises
     ------
     ValueError
         The runs differ; the message holds the lengths and names of both.
+
+    Examples
+    --------
+    >>> import numpy
+    >>> from voxridge.streams import as_source, match_runs
+    >>> x, y = as_source(numpy.ones((6, 2)), name="features"), as_source(numpy.ones((5, 3)), name="responses")
+    >>> match_runs(x, y)                                          # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: features and responses differ in their runs, first at run 0: ...
     """
     f_names, r_names = features.run_names, responses.run_names
     if features.runs != responses.runs:

@@ -24,6 +24,11 @@ class FeatureStore(RunStore):
     intact, and ``complete(run)`` False, so that the work resumes there. Uncompressed: activations shrink by
     less than a quarter, at 4 to 100 times the cost of reading.
 
+    Parameters
+    ----------
+    path : path
+        The store's HDF5 file; :meth:`create` makes one.
+
     Examples
     --------
     >>> import numpy, pathlib, tempfile
@@ -60,11 +65,23 @@ class FeatureStore(RunStore):
         return self._read(run, layer)
 
     def times(self, run: str) -> Array | None:
-        """Times of the rows (n_rows,) in seconds, float64, or None if none were written."""
+        """Times of the rows (n_rows,) in seconds, float64, or None if none were written.
+
+        Parameters
+        ----------
+        run : str
+            Its name.
+        """
         return self._read(run, "times") if self._has(run, "times") else None
 
     def words(self, run: str) -> list[str] | None:
-        """The word of each row, or None if none were written."""
+        """The word of each row, or None if none were written.
+
+        Parameters
+        ----------
+        run : str
+            Its name.
+        """
         if not self._has(run, "words"):
             return None
         return [word.decode("utf-8") for word in self._read(run, "words")]
@@ -80,7 +97,13 @@ class FeatureStore(RunStore):
         return self._source(layer, runs)
 
     def default_source(self) -> RunSource:
-        """What `voxridge.streams.as_source` takes when it is given the store itself: the only layer."""
+        """What `voxridge.streams.as_source` takes when it is given the store itself: the only layer.
+
+        Raises
+        ------
+        ValueError
+            There are several layers, or none.
+        """
         layers = self.layers
         if len(layers) != 1:
             raise ValueError(f"{self.path} has {len(layers)} layers {layers}; choose one with .source(layer)")
@@ -159,6 +182,20 @@ class ResponseStore(RunStore):
 
     NaN is allowed: voxels without data are masked when a model is fitted. See `FeatureStore` for what happens
     when a process is killed while it writes.
+
+    Parameters
+    ----------
+    path : path
+        The store's HDF5 file; :meth:`create` makes one.
+
+    Examples
+    --------
+    >>> import numpy
+    >>> from voxridge.streams import ResponseStore
+    >>> with ResponseStore.create("responses.h5") as store:
+    ...     store.write_run("alice", numpy.ones((4, 3), "float32"), tr=2.0)
+    ...     store.tr("alice"), store.source().shape
+    (2.0, (4, 3))
     """
 
     _group = "responses"
@@ -174,12 +211,24 @@ class ResponseStore(RunStore):
         return self._read(run, "data")
 
     def tr(self, run: str) -> float | None:
-        """Time between two rows in seconds, or None if it was not given."""
+        """Time between two rows in seconds, or None if it was not given.
+
+        Parameters
+        ----------
+        run : str
+            Its name.
+        """
         value = self._attribute(run, "tr")
         return None if value is None else float(value)
 
     def units(self, run: str) -> str:
-        """Units of the numbers, "" if they were not given."""
+        """Units of the numbers, "" if they were not given.
+
+        Parameters
+        ----------
+        run : str
+            Its name.
+        """
         return str(self._attribute(run, "units") or "")
 
     def source(self, runs: Sequence[str] | None = None) -> RunSource:
@@ -198,6 +247,15 @@ class ResponseStore(RunStore):
 
     def write_run(self, run: str, data: Any, *, tr: float | None = None, units: str = "") -> None:
         """Add a run (n_TR, n_targets), as a whole or not at all; float types are kept.
+
+        Parameters
+        ----------
+        run : str
+            Its name.
+        data : (n_TR, n_targets) array, memory map or HDF5 dataset
+        tr : float, optional
+            Seconds between two rows.
+        units : str
 
         Raises
         ------

@@ -97,7 +97,16 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """A whole study file: ``title``, ``[model]``, ``[responses]``, ``[fit]`` and one ``[[runs]]`` per run."""
+    """A whole study file: ``title``, ``[model]``, ``[responses]``, ``[fit]`` and one ``[[runs]]`` per run.
+
+    Attributes
+    ----------
+    title : str
+    responses : table ``[responses]``
+    runs : tuple of tables ``[[runs]]``
+    model : table ``[model]``
+    fit : table ``[fit]``
+    """
 
     title: str
     responses: ResponsesConfig
@@ -109,6 +118,15 @@ class StudyConfig:
 def load_config(path: str | Path) -> StudyConfig:
     """Read and check a study file.
 
+    Parameters
+    ----------
+    path : path
+        A TOML file; paths inside it are relative to its folder.
+
+    Returns
+    -------
+    StudyConfig
+
     Raises
     ------
     FileNotFoundError
@@ -116,6 +134,15 @@ def load_config(path: str | Path) -> StudyConfig:
     ValueError
         For text that is not TOML, an unknown or missing key, a value of the wrong type or out of range;
         the message names the key, what was given and what is allowed.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from voxridge.study import load_config
+    >>> _ = Path("study.toml").write_text("title = 'Two stories'")
+    >>> load_config("study.toml")
+    Traceback (most recent call last):
+    ValueError: responses is missing; it must be given
     """
     path = Path(path)
     if not path.is_file():

@@ -42,18 +42,31 @@ class Part:
 
 @dataclass(frozen=True)
 class FoldPlan:
-    """The parts left out one at a time; ``gap`` rows next to a left-out chunk of the same run are not
-    trained on."""
+    """The parts that are left out one at a time.
+
+    Attributes
+    ----------
+    parts : tuple of Part
+        Rows of a run each.
+    gap : int
+        Rows next to a left-out chunk of the same run that are not trained on.
+    """
 
     parts: tuple[Part, ...]
     gap: int
 
     @property
     def inside_runs(self) -> bool:
+        """Whether a run is cut into several parts."""
         return len({part.run for part in self.parts}) < len(self.parts)
 
     def kept(self, part: Part, left_out: Part) -> slice:
-        """Rows of ``part`` that may be trained on while ``left_out`` is held out."""
+        """Rows of ``part`` that may be trained on while ``left_out`` is held out.
+
+        Parameters
+        ----------
+        part, left_out : Part
+        """
         if part.run != left_out.run:
             return part.rows
         start, stop = part.start, part.stop
@@ -79,10 +92,20 @@ def plan_folds(
         Rows on each side of a left-out chunk that are not trained on; the longest delay is the least safe
         value.
 
+    Returns
+    -------
+    FoldPlan
+
     Raises
     ------
     ValueError
         For too few runs, several runs with chunks, or chunks too short for their gaps.
+
+    Examples
+    --------
+    >>> from voxridge.study import plan_folds
+    >>> [part.rows for part in plan_folds(["story"], [60], chunks=3, gap=4).parts]
+    [slice(0, 20, None), slice(20, 40, None), slice(40, 60, None)]
     """
     lengths = [int(length) for length in run_lengths]
     if chunks is None:
@@ -114,10 +137,15 @@ def plan_folds(
 
 @dataclass(frozen=True)
 class Block:
-    """Base features of one kind: one array (n_rows, n_features) per run.
+    """Base features of one kind.
 
-    ``components``: None standardises each column with training statistics; a number keeps so many principal
-    components of the training rows.
+    Attributes
+    ----------
+    runs : tuple of ndarray (n_rows, n_features)
+        One array per run.
+    components : int or None
+        None standardises each column with training statistics; a number keeps so many principal components of
+        the training rows.
     """
 
     runs: tuple[Array, ...]
@@ -126,7 +154,15 @@ class Block:
 
 @dataclass(frozen=True)
 class Model:
-    """A named set of blocks set side by side."""
+    """A named set of blocks set side by side.
+
+    Attributes
+    ----------
+    name : str
+    blocks : tuple of Block
+    layer : int or None
+        Of a language model, for figures.
+    """
 
     name: str
     blocks: tuple[Block, ...]
@@ -137,8 +173,18 @@ class Model:
 class FitSettings:
     """Settings of every fit.
 
-    ``selection``: targets (bool mask) whose inner scores decide between layers, all when None;
-    ``estimator`` makes an object with EncodingRidge's interface, EncodingRidge itself when None.
+    Attributes
+    ----------
+    alphas : ndarray (n_alphas,) float64
+    delays : tuple of int, in TRs
+    tr : float, seconds
+    high_pass : float
+        Cutoff of the high-pass filter of responses in seconds; 0 for none.
+    scoring : str
+    selection : ndarray of bool (n_targets,), or None
+        Targets whose inner scores decide between layers; None: all.
+    estimator : callable, or None
+        Makes an object with EncodingRidge's interface; None: EncodingRidge itself.
     """
 
     alphas: Float64
@@ -150,6 +196,13 @@ class FitSettings:
     estimator: Callable[..., Any] | None = None
 
     def make(self, **arguments: Any) -> Any:
+        """An estimator, not fitted, with these arguments.
+
+        Parameters
+        ----------
+        **arguments
+            Of :class:`voxridge.EncodingRidge`.
+        """
         if self.estimator is not None:
             return self.estimator(**arguments)
         from voxridge.encoding import EncodingRidge
@@ -159,13 +212,25 @@ class FitSettings:
 
 @dataclass
 class ModelScores:
-    """What one model reached in each outer fold: arrays (n_folds, n_targets), and ``inner_mean`` (n_folds,).
+    """What one model reached in each outer fold.
 
-    ``scores``: held-out correlation; ``inner``: best inner cross-validation score; ``alphas``: chosen
-    penalty.
-    ``inner_mean``: the inner score averaged over targets before the best penalty is taken, the measure by
-    which layers are compared; the average of each target's best would reward layers for flexibility on
-    pure noise.
+    Attributes
+    ----------
+    name : str
+    layer : int or None
+    scores : ndarray (n_folds, n_targets) float64
+        Held-out correlation.
+    inner : ndarray (n_folds, n_targets) float64
+        Best inner cross-validation score.
+    alphas : ndarray (n_folds, n_targets) float64
+        Chosen penalty.
+    inner_mean : ndarray (n_folds,) float64
+        The inner score averaged over targets before the best penalty is taken, the measure by which layers
+        are compared; the average of each target's best would reward layers for flexibility on pure noise.
+    seconds : float
+        Time of all fits.
+    warnings : list of str
+        What the fits warned of.
     """
 
     name: str
@@ -228,6 +293,20 @@ def score_model(
     Returns
     -------
     ModelScores
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from voxridge.study import Block, FitSettings, Model, plan_folds, score_model
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.standard_normal((240, 4))
+    >>> y = x @ rng.standard_normal((4, 3)) + rng.standard_normal((240, 3))
+    >>> plan = plan_folds(["story"], [240], chunks=3, gap=0)
+    >>> settings = FitSettings(np.logspace(-2, 4, 7), delays=(0,), tr=2.0, scoring="r2")
+    >>> responses = [y[part.rows] for part in plan.parts]
+    >>> found = score_model(Model("words", (Block((x,)),)), responses, plan, settings)
+    >>> found.scores.shape, bool(found.scores.min() > 0.5)
+    ((3, 3), True)
     """
     start = time.perf_counter()
     fits = []
