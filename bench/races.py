@@ -51,7 +51,7 @@ def report(log: Log, shapes: Sequence[str], out: Path, settings: Row, with_truth
     write_csv(out / "races" / "rounds.csv", [row for row in log.rows if row["shape"] in shapes])
     write_json(out / "races" / "machine.json", describe(**settings, shapes=sizes, solvers=solvers))
     print("\n" + show(rows, _COLUMNS) + "\n")
-    print("\n".join(targets(rows)))
+    print("\n".join(targets(rows)) + "\n\n" + markdown(rows))
     if len(solvers) > 1:
         print(f"NOTE: voxridge was measured in several versions ({', '.join(solvers)}); --fresh starts again")
     plot(rows, out / "races.png")
@@ -95,6 +95,31 @@ def _add_truth(log: Log, shape: str, rows: list[Row], outcomes: dict[str, Any]) 
         if found is not None:
             grid = fitted[REFERENCE]["alphas"]
             row |= judge(kept["scores"], kept["targets"], grid, found["alpha"], found["cv_score"])
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The fastest peers as a table for a README."""
+    head = (
+        "problem",
+        "samples x columns x targets",
+        "penalties, folds",
+        "voxridge",
+        "fastest peer",
+        "its time",
+    )
+    head += ("times as long (least to most)", "times the peak memory", "same penalty", "scores differ by")
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    ours = {row["shape"]: row for row in rows if row["competitor"] == REFERENCE}
+    for row in rows:
+        if not row.get("fastest"):
+            continue
+        shape, own = SHAPES[row["shape"]], ours[row["shape"]]
+        cells = [row["shape"], f"{shape.n_samples} x {shape.n_columns} x {shape.n_targets:,}"]
+        cells += [f"{shape.n_alphas}, {shape.n_folds or 'one left out'}", f"{own['seconds']:.3g} s"]
+        cells += [row["competitor"], f"{row['seconds']:.3g} s", _band(row), f"{row['peak_ratio']:.2f}"]
+        cells += [f"{row['same_alpha']:.2%}", f"{row['max_score_difference']:.0e}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def targets(rows: Sequence[Row]) -> list[str]:

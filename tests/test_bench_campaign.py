@@ -161,6 +161,8 @@ def test_a_report_of_tiny_races(tmp_path: Path, capsys: pytest.CaptureFixture[st
         assert float(theirs["time_ratio"]) > 0
     printed = capsys.readouterr().out
     assert "tiny-loo: " in printed
+    assert "| tiny-delays | 160 x 36 x 40 | 9, 3 |" in printed
+    assert "| tiny-loo | 60 x 80 x 30 | 9, one left out |" in printed
     assert "target 5" in printed
     assert "several versions (v0, v1)" in printed
     assert (tmp_path / "races.png").stat().st_size > 0
