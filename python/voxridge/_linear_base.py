@@ -25,18 +25,25 @@ class LinearRidgeModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type
     def predict(self, X: ArrayLike) -> FloatArray:
         """``X @ coef_.T + intercept_``.
 
-        Args:
-            X: (n_samples, n_features), dense. float32 X with a model fitted on float32 gives float32. A
-                tensor in host memory (of torch, or whatever speaks DLPack) is read where it is.
+        Parameters
+        ----------
+        X : array_like (n_samples, n_features)
+            Dense. float32 X with a model fitted on float32 gives float32. A tensor in host memory (of torch,
+            or whatever speaks DLPack) is read where it is.
 
-        Returns:
-            (n_samples,) for one target, else (n_samples, n_targets): a NumPy array, whatever kind X is of
-            (``torch.from_numpy`` takes it over without a copy).
+        Returns
+        -------
+        ndarray (n_samples,) for one target, else (n_samples, n_targets)
+            A NumPy array, whatever kind X is of (``torch.from_numpy`` takes it over without a copy).
 
-        Raises:
-            sklearn.exceptions.NotFittedError: called before ``fit``.
-            ValueError: the number or names of features differ from ``fit``; values that are not finite.
-            TypeError: X is sparse, or a tensor that NumPy cannot read.
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Called before ``fit``.
+        ValueError
+            The number or names of features differ from ``fit``; values that are not finite.
+        TypeError
+            X is sparse, or a tensor that NumPy cannot read.
         """
         if "coef_" not in vars(self):
             check_is_fitted(self)
@@ -51,18 +58,26 @@ class LinearRidgeModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type
     def score_per_target(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> Float64Array:
-        """R^2 of each target, (n_targets,) float64; ``score`` is their mean.
+        """R^2 of each target; ``score`` is their mean.
 
         A constant target scores 1 where it is predicted exactly and 0 otherwise, as in
         ``sklearn.metrics.r2_score``.
 
-        Args:
-            X: (n_samples, n_features).
-            y: (n_samples,) or (n_samples, n_targets), the true responses.
-            sample_weight: (n_samples,) or None.
+        Parameters
+        ----------
+        X : array_like (n_samples, n_features)
+        y : array_like (n_samples,) or (n_samples, n_targets)
+            The true responses.
+        sample_weight : array_like (n_samples,), optional
 
-        Raises:
-            ValueError: y's shape does not fit the predictions (both are named).
+        Returns
+        -------
+        ndarray (n_targets,) float64
+
+        Raises
+        ------
+        ValueError
+            y's shape does not fit the predictions (both are named).
         """
         predicted = self.predict(X)
         predicted = predicted.reshape(predicted.shape[0], -1)

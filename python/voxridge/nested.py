@@ -29,8 +29,8 @@ Floating = NDArray[Any]
 
 @dataclass(frozen=True)
 class NestedResult:
-    """What :func:`nested_scores` returns. Where a target was masked in an outer fold, its numbers are NaN and
-    its choice is -1.
+    """What :func:`voxridge.nested_scores` returns. Where a target was masked in an outer fold, its numbers
+    are NaN and its choice is -1.
 
     Attributes
     ----------

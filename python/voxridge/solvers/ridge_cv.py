@@ -88,7 +88,8 @@ def solve_ridge_cv(
     Raises
     ------
     ValueError, MemoryError
-        See :func:`check_alphas` and :func:`make_plan`; a checkpoint of another fit.
+        As :func:`voxridge.solvers.plan.make_plan`; bad penalties, scoring or weights; a checkpoint of another
+        fit.
     numpy.linalg.LinAlgError
         If no route can be trusted: the penalty is too small for what the samples determine.
 

@@ -284,7 +284,7 @@ def score_model(
     ----------
     model : Model
     responses : list of numpy.ndarray, one (n_rows, n_targets) per part
-        From :func:`prepare_responses`.
+        High-passed and z-scored inside the part, as ``prepare_responses`` does it.
     plan : FoldPlan
     settings : FitSettings
     after_fold : callable, optional
