@@ -90,10 +90,12 @@ def _solvers(log: Log, shape: Shape, centre: Shape) -> list[str]:
     names = [
         name for name in HIMALAYA if get_adapter(name).available() and not get_adapter(name).refusal(shape)
     ]
-    times = {name: log.seconds(_label(centre), name) for name in names}
-    if shape != centre and all(times.values()):
-        fastest = min(names, key=lambda name: times[name] or 0.0)
-        names = [name for name in names if name.rpartition("-")[2] == fastest.rpartition("-")[2]]
+    if shape == centre:
+        return names
+    times = {name: seconds for name in names if (seconds := log.seconds(_label(centre), name))}
+    if times:
+        backend = min(times, key=lambda name: times[name]).rpartition("-")[2]
+        names = [name for name in names if name.rpartition("-")[2] == backend]
     flops = {name: _himalaya(name).expected_flops(shape) for name in names}
     return [name for name in names if flops[name] <= _PRUNE * min(flops.values())]
 
