@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from sphinx.ext.autosummary import import_by_name
+
 import voxridge
 import voxridge.solvers
 from voxridge.solvers.solve_ridge import solve_ridge
@@ -32,6 +34,8 @@ exclude_patterns = ["_build", "gallery/*.ipynb", "gallery/*.json", "gallery/*.py
 html_theme = "furo"
 html_title = f"voxridge {release}"
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 html_theme_options = {"navigation_with_keys": True}
 
 # --- Markdown: every heading can be linked to, and links to headings are checked
@@ -46,10 +50,6 @@ numpydoc_show_class_members = False  # autodoc shows them, with their docstrings
 numpydoc_validation_checks: set[str] = set()  # tests/docs/test_docstrings.py checks, and says where
 
 nitpicky = True
-nitpick_ignore_regex = [
-    # Docstrings point at private homes of code, which have no page here; the source has them.
-    (r"py:(mod|meth|func|class|attr|data|obj)", r"voxridge\.(solvers|streams|features)\.[a-z_]+(\..+)?"),
-]
 
 # --- the gallery: scripts that run while the pages are built; one that fails is an error
 sphinx_gallery_conf = {
@@ -79,5 +79,18 @@ def _draw_figures(app: Any) -> None:
     draw(HERE / "_figures")
 
 
+def _resolve_private(app: Any, env: Any, node: Any, contnode: Any) -> Any:
+    """Docstrings may point at code that has no page here, by its full name; it must be there all the same."""
+    target = str(node.get("reftarget", ""))
+    if node.get("refdomain") != "py" or not target.startswith("voxridge."):
+        return None
+    try:
+        import_by_name(target)
+    except ImportError:
+        return None  # which is a warning, and so an error
+    return contnode
+
+
 def setup(app: Any) -> None:
     app.connect("builder-inited", _draw_figures)
+    app.connect("missing-reference", _resolve_private)
