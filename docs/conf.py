@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import pkgutil
 import sys
 from pathlib import Path
 from typing import Any
-
-from sphinx.ext.autosummary import import_by_name
 
 import voxridge
 import voxridge.solvers
@@ -85,8 +84,8 @@ def _resolve_private(app: Any, env: Any, node: Any, contnode: Any) -> Any:
     if node.get("refdomain") != "py" or not target.startswith("voxridge."):
         return None
     try:
-        import_by_name(target)
-    except ImportError:
+        pkgutil.resolve_name(target)
+    except (ImportError, AttributeError):
         return None  # which is a warning, and so an error
     return contnode
 
