@@ -133,7 +133,7 @@ def targets(rows: Sequence[Row]) -> list[str]:
         value = races[least]["peak_ratio"]
         words = f"peak memory of the peer at least {value:.2f} times that of voxridge ({least})"
         lines.append(_line(value >= MEMORY, words, f"{MEMORY:g}"))
-        lines += _agreement(races)
+        lines += _agreement(races) + _truth(rows, races)
         missing = [shape for shape in RACES if shape not in races]
         if missing:
             lines.append(f"NOT MEASURED: {', '.join(missing)}")
@@ -174,6 +174,22 @@ def _agreement(races: dict[str, Row]) -> list[str]:
     words = f"scores differ by {difference:.1e} at most ({far})"
     lines.append(_line(difference <= SCORE, words, f"{SCORE:.0e}"))
     return lines
+
+
+def _truth(rows: Sequence[Row], races: dict[str, Row]) -> list[str]:
+    """Whose scores are off, by the scores in float64."""
+    ours = {row["shape"]: row for row in rows if row["competitor"] == REFERENCE and "score_error" in row}
+    judged = [shape for shape in races if shape in ours and "score_error" in races[shape]]
+    if not judged:
+        return []
+    own = max(judged, key=lambda shape: ours[shape]["score_error"])
+    far = max(judged, key=lambda shape: races[shape]["score_error"])
+    words = f"voxridge's scores are within {ours[own]['score_error']:.1e} of those in float64 ({own}), "
+    words += f"the peers' within {races[far]['score_error']:.1e} ({far})"
+    lost = max(float(ours[shape]["score_lost"]) for shape in judged)
+    theirs = max(float(races[shape]["score_lost"]) for shape in judged)
+    words += f"; its penalties lose at most {lost:.1e}, theirs {theirs:.1e}"
+    return [_line(ours[own]["score_error"] <= SCORE, words, f"{SCORE:.0e}")]
 
 
 def _band(row: Row) -> str:

@@ -206,6 +206,19 @@ def test_targets_are_met_or_missed(tmp_path: Path) -> None:
     missed = races.targets(_rows(2.5, 2.9, 0.99, 5e-4)[:5])
     assert [line.split()[0] for line in missed] == ["MISSED"] * 5 + ["NOT"]
     assert missed[-1] == "NOT MEASURED: fine"
+    judged = _rows(12.5, 3.1, 0.9995, 5e-4)
+    judged = [row | {"score_error": 6e-4, "score_lost": 2e-6} for row in judged]
+    judged += [
+        {"shape": shape, "competitor": "voxridge", "score_error": 3e-7, "score_lost": 0.0} for shape in RACES
+    ]
+    lines = races.targets(judged)
+    assert lines[-2].startswith("MISSED  scores differ by 5.0e-04")
+    assert lines[-1].startswith(
+        "MET     voxridge's scores are within 3.0e-07 of those in float64 (himalaya), the peers'"
+    )
+    assert lines[-1].endswith(
+        "within 6.0e-04 (himalaya); its penalties lose at most 0.0e+00, theirs 2.0e-06; target 1e-04"
+    )
     uneven = _rows(30, 4, 1, 0)
     uneven[2] |= {"time_ratio": 2.9, "time_ratio_min": 2.8, "time_ratio_max": 3.1}
     assert races.targets(uneven)[1].startswith("MISSED  slowest 2.9 (2.8 to 3.1) times (square")
