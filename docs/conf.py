@@ -60,6 +60,7 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "show_signature": False,
     "show_memory": False,
+    "capture_repr": (),
     "min_reported_time": 3600,
     "abort_on_example_error": True,
     "matplotlib_animations": False,

@@ -17,13 +17,20 @@ EDGE_LIMIT = 0.01
 
 @dataclass(frozen=True)
 class EdgeShare:
-    """Share of choices at the smallest and at the largest penalty of the grid."""
+    """Share of choices at the smallest and at the largest penalty of the grid.
+
+    Attributes
+    ----------
+    smallest, largest : float
+        Between 0 and 1.
+    """
 
     smallest: float
     largest: float
 
     @property
     def total(self) -> float:
+        """Share at either edge."""
         return self.smallest + self.largest
 
     @property
@@ -32,14 +39,38 @@ class EdgeShare:
         return self.total > EDGE_LIMIT
 
     def sentence(self, group: str) -> str:
-        """The finding in words."""
+        """The finding in words.
+
+        Parameters
+        ----------
+        group : str
+            What the choices are of.
+        """
         text = f"{self.total:.1%} of the choices for {group} lie at an edge of the grid "
         text += f"({self.smallest:.1%} at the smallest, {self.largest:.1%} at the largest penalty)"
         return text + ("; a wider grid could change them." if self.alarming else ".")
 
 
 def edge_share(chosen: Float64, grid: Float64) -> EdgeShare:
-    """Share of the finite ``chosen`` penalties that are the first or the last of the sorted ``grid``."""
+    """Share of the finite ``chosen`` penalties that are the first or the last of the sorted ``grid``.
+
+    Parameters
+    ----------
+    chosen : ndarray of any shape
+        Penalties; NaN are left out.
+    grid : ndarray (n_alphas,)
+
+    Returns
+    -------
+    EdgeShare
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from voxridge.report.alpha import edge_share
+    >>> edge_share(np.array([1.0, 10.0, 10.0, 100.0]), np.array([1.0, 10.0, 100.0])).total
+    0.5
+    """
     values = chosen[np.isfinite(chosen)]
     if values.size == 0 or len(grid) < 2:
         return EdgeShare(0.0, 0.0)
@@ -49,7 +80,24 @@ def edge_share(chosen: Float64, grid: Float64) -> EdgeShare:
 
 def alpha_figure(grid: Float64, groups: Mapping[str, Float64]) -> Any:
     """Histogram of chosen penalties, one bar series per group of targets; the edges of the grid are
-    shaded."""
+    shaded.
+
+    Parameters
+    ----------
+    grid : ndarray (n_alphas,)
+    groups : mapping of name to ndarray of any shape
+        Chosen penalties; NaN are left out.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from voxridge.report.alpha import alpha_figure
+    >>> alpha_figure(np.logspace(0, 2, 3), {"all": np.array([1.0, 10.0, 10.0])}).savefig("alphas.png")
+    """
     grid = np.sort(grid)
     step = float(np.diff(np.log10(grid)).min()) if len(grid) > 1 else 1.0
     with look():

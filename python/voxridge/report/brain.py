@@ -26,7 +26,14 @@ COLOURS = "inferno"
 
 @dataclass(frozen=True)
 class SurfaceMap:
-    """A row of the figure: values (n_vertices,) over the whole cortex, left hemisphere first."""
+    """A row of a figure of maps.
+
+    Attributes
+    ----------
+    title : str
+    values : ndarray (n_vertices,)
+        Over the whole cortex, left hemisphere first.
+    """
 
     title: str
     values: NDArray[Any]
@@ -56,6 +63,17 @@ def surface_figure(
     Returns
     -------
     matplotlib.figure.Figure
+
+    Examples
+    --------
+    Two maps on fsaverage5, whose surface comes with nilearn:
+
+    >>> import numpy as np
+    >>> from voxridge.demo.cortex import load_cortex
+    >>> from voxridge.report.brain import SurfaceMap, surface_figure
+    >>> values = np.linspace(0, 0.5, 2 * 10_242)
+    >>> maps = [SurfaceMap("truth", values), SurfaceMap("recovered", 0.8 * values)]
+    >>> surface_figure(load_cortex(), maps, threshold=0.05).savefig("maps.png")
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize

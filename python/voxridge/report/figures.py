@@ -33,6 +33,18 @@ def bars_figure(
     repeats : what a dot is, "listener" for example
     marks : name -> (n_groups,), drawn as a diamond over the series of the same name
     marks_label : what the diamonds are
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from voxridge.report.figures import bars_figure
+    >>> series = {"word rate": np.full((5, 2), 0.1), "model": np.array([[0.2, 0.3]] * 5)}
+    >>> figure = bars_figure(["auditory", "language"], series, title="Areas", repeats="listener")
+    >>> figure.savefig("bars.png")
     """
     rng = np.random.default_rng(0)
     with look():
@@ -72,7 +84,25 @@ def bars_figure(
 
 def truth_figure(known: Float64, recovered: Float64, groups: Mapping[str, NDArray[np.bool_]]) -> Any:
     """Recovered against best reachable correlation, one point per target, and the line that cannot be
-    passed."""
+    passed.
+
+    Parameters
+    ----------
+    known, recovered : ndarray (n_targets,)
+        The best reachable correlation, and the one found.
+    groups : mapping of name to ndarray of bool (n_targets,)
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from voxridge.report.figures import truth_figure
+    >>> known = np.linspace(0, 0.8, 50)
+    >>> truth_figure(known, 0.8 * known, {"all": np.ones(50, dtype=bool)}).savefig("truth.png")
+    """
     with look():
         figure = new_figure(6.2, 4.8)
         axes = figure.add_subplot()
@@ -101,7 +131,24 @@ def truth_figure(known: Float64, recovered: Float64, groups: Mapping[str, NDArra
 
 
 def sides_figure(names: Sequence[str], truth: Float64, recovered: Float64) -> Any:
-    """Left and right mean of each area, truth as outline and recovery as bar; arrays (n_areas, 2)."""
+    """Left and right mean of each area, truth as outline and recovery as bar; arrays (n_areas, 2).
+
+    Parameters
+    ----------
+    names : sequence of str (n_areas,)
+    truth, recovered : ndarray (n_areas, 2)
+        Left and right.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from voxridge.report.figures import sides_figure
+    >>> sides_figure(["a", "b"], np.full((2, 2), 0.5), np.full((2, 2), 0.4)).savefig("sides.png")
+    """
     with look():
         figure = new_figure(7.4, 3.9)
         axes = figure.add_subplot()
@@ -127,7 +174,25 @@ def sides_figure(names: Sequence[str], truth: Float64, recovered: Float64) -> An
 
 
 def folds_figure(folds: Sequence[str], series: Mapping[str, Float64], *, title: str) -> Any:
-    """A line per model over the outer folds; values (n_folds,)."""
+    """A line per model over the outer folds; values (n_folds,).
+
+    Parameters
+    ----------
+    folds : sequence of str (n_folds,)
+        Names along the axis.
+    series : mapping of name to ndarray (n_folds,)
+    title : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from voxridge.report.figures import folds_figure
+    >>> folds_figure(["1", "2"], {"model": np.array([0.1, 0.2])}, title="Folds").savefig("folds.png")
+    """
     with look():
         figure = new_figure(7.4, 3.4)
         axes = figure.add_subplot()
@@ -144,7 +209,26 @@ def folds_figure(folds: Sequence[str], series: Mapping[str, Float64], *, title: 
 def alignment_figure(
     seconds: Sequence[float], curves: Mapping[str, Float64], control: Mapping[str, float]
 ) -> Any:
-    """Scores against a shift in seconds; ``control``: level of the dashed line of the same name."""
+    """Scores against a shift in seconds; ``control``: level of the dashed line of the same name.
+
+    Parameters
+    ----------
+    seconds : sequence of float (n_shifts,)
+        Along the axis.
+    curves : mapping of name to ndarray (n_shifts,)
+    control : mapping of name to float
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from voxridge.report.figures import alignment_figure
+    >>> curves = {"model": np.array([0.1, 0.3, 0.1])}
+    >>> alignment_figure([-2.0, 0.0, 2.0], curves, {"model": 0.12}).savefig("alignment.png")
+    """
     with look():
         figure = new_figure(7.4, 3.6)
         axes = figure.add_subplot()

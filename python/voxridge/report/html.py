@@ -15,26 +15,70 @@ from voxridge.streams.atomic import atomic_path
 
 @dataclass
 class Report:
-    """Collects the parts of the page in order; every text given is escaped."""
+    """Collects the parts of the page in order; every text given is escaped.
+
+    Parameters
+    ----------
+    title : str
+        The page's.
+    kicker : str
+        A line above it.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from voxridge.report.html import Report
+    >>> page = Report("Two stories", "voxridge")
+    >>> page.text("Scores of the held-out story.")
+    >>> page.table(["area", "r"], [["auditory", 0.44]])
+    >>> page.write(Path("report.html"), footer="made here").name
+    'report.html'
+    """
 
     title: str
     kicker: str
     _parts: list[str] = field(default_factory=list)
 
     def heading(self, text: str) -> None:
+        """A heading.
+
+        Parameters
+        ----------
+        text : str
+        """
         self._parts.append(f"<h2>{html.escape(text)}</h2>")
 
     def text(self, text: str, *, lead: bool = False) -> None:
+        """A paragraph.
+
+        Parameters
+        ----------
+        text : str
+        lead : bool
+            In larger letters.
+        """
         kind = ' class="lead"' if lead else ""
         self._parts.append(f"<p{kind}>{html.escape(text)}</p>")
 
     def note(self, text: str, *, warning: bool = False) -> None:
-        """A paragraph set apart."""
+        """A paragraph set apart.
+
+        Parameters
+        ----------
+        text : str
+        warning : bool
+            In the colour of warnings.
+        """
         kind = "note warn" if warning else "note"
         self._parts.append(f'<p class="{kind}">{html.escape(text)}</p>')
 
     def cards(self, cards: Sequence[tuple[str, str, str]]) -> None:
-        """Key numbers: (value, what it is, remark)."""
+        """Key numbers: (value, what it is, remark).
+
+        Parameters
+        ----------
+        cards : sequence of (value, name, remark)
+        """
         inner = "".join(
             f'<div class="card"><b>{html.escape(value)}</b><span>{html.escape(name)}</span>'
             f"<small>{html.escape(remark)}</small></div>"
@@ -45,7 +89,16 @@ class Report:
         self._parts.append(f'<div class="cards" style="--columns:{columns}">{inner}</div>')
 
     def figure(self, path: Path, caption: str, *, alt: str, narrow: bool = False) -> None:
-        """Embed a PNG file."""
+        """Embed a PNG file.
+
+        Parameters
+        ----------
+        path : Path
+        caption : str
+        alt : str
+            For readers who cannot see it.
+        narrow : bool
+        """
         data = base64.b64encode(path.read_bytes()).decode("ascii")
         kind = ' class="narrow"' if narrow else ""
         self._parts.append(
@@ -54,7 +107,14 @@ class Report:
         )
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[Any]], *, tall: bool = False) -> None:
-        """Numbers with three decimals; a tall table scrolls."""
+        """Numbers with three decimals; a tall table scrolls.
+
+        Parameters
+        ----------
+        header : sequence of str
+        rows : sequence of sequences
+        tall : bool
+        """
         head = "".join(f"<th>{html.escape(str(name))}</th>" for name in header)
         body = "".join(
             f"<tr>{''.join(f'<td>{html.escape(_cell(x))}</td>' for x in row)}</tr>" for row in rows
@@ -66,7 +126,14 @@ class Report:
 
     def settings(self, values: Mapping[str, Any], *, summary: str | None = None) -> None:
         """A two-column table of names and values; nested mappings become ``name.key``; folded when
-        summarised."""
+        summarised.
+
+        Parameters
+        ----------
+        values : mapping
+        summary : str, optional
+            Folds the table below this line.
+        """
         rows = "".join(
             f"<tr><td>{html.escape(name)}</td><td>{html.escape(_plain(value))}</td></tr>"
             for name, value in flatten(values)
@@ -77,10 +144,21 @@ class Report:
         self._parts.append(table)
 
     def items(self, items: Sequence[str]) -> None:
+        """A list.
+
+        Parameters
+        ----------
+        items : sequence of str
+        """
         self._parts.append("<ul>" + "".join(f"<li>{html.escape(item)}</li>" for item in items) + "</ul>")
 
     def render(self, footer: str) -> str:
-        """The whole page."""
+        """The whole page.
+
+        Parameters
+        ----------
+        footer : str
+        """
         return (
             '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -90,7 +168,13 @@ class Report:
         )
 
     def write(self, path: Path, footer: str) -> Path:
-        """Write the page under a temporary name and rename it."""
+        """Write the page under a temporary name and rename it.
+
+        Parameters
+        ----------
+        path : Path
+        footer : str
+        """
         with atomic_path(path) as temporary:
             temporary.write_text(self.render(footer), encoding="utf-8")
         return path
@@ -98,6 +182,12 @@ class Report:
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     """Nested mappings as (dotted name, value) pairs, in order.
+
+    Parameters
+    ----------
+    values : mapping
+    prefix : str
+        In front of every name.
 
     Examples
     --------

@@ -17,8 +17,16 @@ Float64 = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Curve:
-    """One group of targets: layer scores (n_layers, n_repeats), and the control's (n_repeats,) to be drawn
-    beside."""
+    """One group of targets, a line of the layer curve.
+
+    Attributes
+    ----------
+    name : str
+    layers : ndarray (n_layers, n_repeats)
+        Scores.
+    control : ndarray (n_repeats,), or None
+        Scores of a control model, drawn beside.
+    """
 
     name: str
     layers: Float64
@@ -44,6 +52,18 @@ def layer_figure(
     repeats : what the band runs over, "outer folds" or "listeners"
     true_layer : marked when the truth is known
     chosen : layers chosen in the folds, marked along the bottom
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from voxridge.report.layers import Curve, layer_figure
+    >>> curve = Curve("language", np.array([[0.1, 0.2], [0.3, 0.2], [0.2, 0.1]]), np.array([0.05, 0.1]))
+    >>> figure = layer_figure([0, 1, 2], [curve], control="word rate", repeats="outer folds")
+    >>> figure.savefig("layers.png")
     """
     with look():
         figure = new_figure(7.4, 4.3)
