@@ -39,7 +39,7 @@ from bench.tables import Row, show, write_json
 TARGET = 0.75
 _PASSES = ("filters", "moments", "memory", "file", "pages", "calls")  # kinds of steps that are no algebra
 _INTERVAL = 0.005  # seconds between samples of the stack
-_HELPERS = ("linalg", "guarded", "gram", "_threads", "matrix")  # modules whose caller is the phase
+_TOOLS = ("linalg", "guarded", "gram", "_threads", "matrix")  # modules whose caller is the phase
 
 
 def machine_rates(order: int) -> dict[str, float]:
@@ -124,10 +124,10 @@ class Sampler:
 
 
 def phase(frame: FrameType | None) -> str:
-    """``module.function`` of the innermost frame inside voxridge that is no mere helper."""
+    """``module.function`` of the innermost frame inside voxridge that is no mere tool."""
     while frame is not None:
         package, _, module = frame.f_globals.get("__name__", "").rpartition(".")
-        if package.split(".")[0] == "voxridge" and module not in _HELPERS:
+        if package.split(".")[0] == "voxridge" and module not in _TOOLS:
             return f"{module}.{frame.f_code.co_name}"
         frame = frame.f_back
     return "outside voxridge"
