@@ -22,6 +22,12 @@ void register_precision(py::module_& m) {
         py::gil_scoped_release nogil;  // as above
         product_moments<T>(vy, vq, w, vm, n_threads);
     }, py::arg("y").noconvert(), py::arg("q").noconvert(), py::arg("weights"), py::arg("moments").noconvert(), py::arg("n_threads"));
+    m.def("mix_rows", [](const Array<T>& coefficients, const Array<T>& shared, Array<T>& mixed, int n_threads) {
+        const auto vc = in(coefficients, "coefficients"), vs = in(shared, "shared");
+        const auto vo = out(mixed, "out");
+        py::gil_scoped_release nogil;  // as above
+        mix_rows<T>(vc, vs, vo, n_threads);
+    }, py::arg("coefficients").noconvert(), py::arg("shared").noconvert(), py::arg("out").noconvert(), py::arg("n_threads"));
 }
 
 }  // namespace

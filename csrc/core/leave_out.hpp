@@ -19,4 +19,8 @@ void symmetric_rows(Matrix<const double> a, index_t begin, double scale, double 
 template <class T>
 void product_moments(Matrix<const T> y, Matrix<const T> q, const double* weights, Matrix<double> moments, int n_threads);
 
+// out (m, size) <- coefficients (m, r) * shared (r, size), for few and long rows; every element is summed in the order of r.
+template <class T>
+void mix_rows(Matrix<const T> coefficients, Matrix<const T> shared, Matrix<T> out, int n_threads);
+
 }  // namespace voxridge

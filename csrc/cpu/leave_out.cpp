@@ -1,5 +1,8 @@
 #include "core/leave_out.hpp"
 
+#include <memory>
+
+#include "cpu/lanes.hpp"
 #include "cpu/multiversion.hpp"
 #include "cpu/parallel.hpp"
 
@@ -22,6 +25,34 @@ VOXRIDGE_MULTIVERSION void add_row(const float* y, const float* q, double w, ind
 VOXRIDGE_MULTIVERSION void add_row(const double* y, const double* q, double w, index_t n, double* q1, double* q2, double* qy) {
     add_row_as(y, q, w, n, q1, q2, qy);
 }
+
+constexpr index_t kMixed = 4;     // rows of the mixture formed at once
+constexpr index_t kMixWidth = 128;  // columns a thread mixes at once
+
+template <class T>
+struct alignas(64) MixRow {
+    T value[kMixWidth] = {};
+};
+
+// kMixed rows of the mixture, all sums in registers; `coefficients` (kMixed, r), one row after the other.
+#define VOXRIDGE_MIX(T)                                                                                          \
+    VOXRIDGE_MULTIVERSION void mix_block(const MixRow<T>* shared, index_t r, const T* coefficients, MixRow<T>* mixed) { \
+        using Vector = LanesOf<T>::type;                                                                         \
+        constexpr index_t lanes = static_cast<index_t>(sizeof(Vector) / sizeof(T));                              \
+        for (index_t v = 0; v < kMixWidth; v += 2 * lanes) {                                                     \
+            Vector sum[kMixed][2] = {};                                                                          \
+            for (index_t s = 0; s < r; ++s) {                                                                    \
+                const Vector* row = reinterpret_cast<const Vector*>(&shared[s].value[v]);                        \
+                for (index_t a = 0; a < kMixed; ++a)                                                             \
+                    for (index_t h = 0; h < 2; ++h) sum[a][h] += coefficients[a * r + s] * row[h];               \
+            }                                                                                                    \
+            for (index_t a = 0; a < kMixed; ++a)                                                                 \
+                for (index_t h = 0; h < 2; ++h) *reinterpret_cast<Vector*>(&mixed[a].value[v + h * lanes]) = sum[a][h]; \
+        }                                                                                                        \
+    }
+VOXRIDGE_MIX(float)
+VOXRIDGE_MIX(double)
+#undef VOXRIDGE_MIX
 
 }  // namespace
 
@@ -65,9 +96,30 @@ void product_moments(Matrix<const T> y, Matrix<const T> q, const double* weights
     });
 }
 
+template <class T>
+void mix_rows(Matrix<const T> coefficients, Matrix<const T> shared, Matrix<T> out, int n_threads) {
+    require(coefficients.rows == out.rows && coefficients.cols == shared.rows && shared.cols == out.cols, "mix_rows: coefficients ",
+            shape{coefficients.rows, coefficients.cols}, " and shared ", shape{shared.rows, shared.cols}, " do not give out ",
+            shape{out.rows, out.cols});
+    const index_t r = shared.rows, padded = (out.rows + kMixed - 1) / kMixed * kMixed;
+    std::vector<T> dense(static_cast<std::size_t>(padded * r));
+    for (index_t a = 0; a < out.rows; ++a) std::copy_n(coefficients.row(a), r, dense.data() + a * r);
+    parallel_for((out.cols + kMixWidth - 1) / kMixWidth, n_threads, [&](index_t block) {
+        const index_t first = block * kMixWidth, width = std::min(kMixWidth, out.cols - first);
+        const auto rows = std::make_unique<MixRow<T>[]>(static_cast<std::size_t>(r));
+        for (index_t s = 0; s < r; ++s) std::copy_n(shared.row(s) + first, width, rows[static_cast<std::size_t>(s)].value);
+        MixRow<T> mixed[kMixed];
+        for (index_t a = 0; a < padded; a += kMixed) {
+            mix_block(rows.get(), r, dense.data() + a * r, mixed);
+            for (index_t i = a; i < std::min(a + kMixed, out.rows); ++i) std::copy_n(mixed[i - a].value, width, out.row(i) + first);
+        }
+    });
+}
+
 #define VOXRIDGE_INSTANTIATE(T)                                                                     \
     template void symmetric_rows<T>(Matrix<const double>, index_t, double, double, Matrix<T>, int); \
-    template void product_moments<T>(Matrix<const T>, Matrix<const T>, const double*, Matrix<double>, int);
+    template void product_moments<T>(Matrix<const T>, Matrix<const T>, const double*, Matrix<double>, int); \
+    template void mix_rows<T>(Matrix<const T>, Matrix<const T>, Matrix<T>, int);
 VOXRIDGE_INSTANTIATE(float)
 VOXRIDGE_INSTANTIATE(double)
 #undef VOXRIDGE_INSTANTIATE

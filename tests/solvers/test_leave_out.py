@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from voxridge._warnings import FallbackWarning
 from voxridge.solvers import DelayedDesign, RidgeCVResult, Targets, make_folds, solve_ridge_cv
+from voxridge.solvers.bases import dual_basis, primal_basis
 from voxridge.solvers.folds import Fold
+from voxridge.solvers.leave_out import held_out_sets, leverage
 from voxridge.solvers.weights import coefficients
 from voxridge.testing import (
     DESIGNS,
@@ -302,3 +304,54 @@ def test_float32_predictions_of_ill_conditioned_wide_designs(solver: str, decade
     for begin, end, block in result.weights.prediction_tiles(DelayedDesign(x)):
         fitted[:, begin:end] = block + result.intercept[begin:end]
     assert relative_error(fitted, x @ coef + intercept) < 2e-6
+
+
+# --- many penalties: their filters share products
+
+
+MANY = np.logspace(-3, 6, 19)
+
+
+@pytest.mark.parametrize("held_out", ["runs", "purged", "bootstraps", "singles"])
+@pytest.mark.parametrize(("route", "p"), [("primal-leave-out", 220), ("dual-leave-out", 500), ("svd", 500)])
+def test_shared_filters_give_the_scores_of_each_penalty_alone(route: str, p: int, held_out: str) -> None:
+    n = 260
+    x = make_design("generic", n, p).astype(np.float32)
+    y = make_responses(x, 6).astype(np.float32)
+    sets = {
+        "runs": make_folds("leave-one-run-out", [90, 60, 110]),
+        "purged": make_folds(4, [n], gap=3),
+        "bootstraps": make_folds(bootstraps(n, 9), [n], gap=0),
+        "singles": make_folds("leave-one-out", [n], gap=0),
+    }
+    folds = sets[held_out]
+    evaluation = "pooled" if held_out == "singles" else "folds"
+    alphas = MANY * float(np.linalg.norm(x, 2) ** 2) / 1e4
+    together = solve(x, y, alphas, folds, solver=route, evaluation=evaluation)
+    doubles = x.astype(np.float64), y.astype(np.float64)
+    exact = solve(*doubles, alphas, folds, solver=route, evaluation=evaluation)
+    np.testing.assert_allclose(together.cv_scores, exact.cv_scores, rtol=0, atol=3e-6)
+    for a in range(0, alphas.size, 6):
+        alone = solve(x, y, alphas[[a]], folds, solver=route, evaluation=evaluation)
+        np.testing.assert_allclose(together.cv_scores[[a]], alone.cv_scores, rtol=0, atol=3e-6)
+
+
+def test_penalties_far_below_the_spectrum_keep_to_float32() -> None:
+    """Where the features are many, next to nothing is left of the targets, and that is what is computed."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((200, 3000)).astype(np.float32)
+    basis = dual_basis(DelayedDesign(x), fit_intercept=True)
+    sets = held_out_sets(make_folds(4, [200], gap=0), 200)
+    small, large = (leverage(basis.smoother, alpha, sets) for alpha in (1e-2, 1e4))
+    assert small.residual
+    assert small.dtype == np.float32
+    assert not large.residual
+    tall = primal_basis(DelayedDesign(x[:, :50]), fit_intercept=True)
+    assert not leverage(tall.smoother, 1e-2, sets).residual
+    y = make_responses(x, 6).astype(np.float32)
+    alphas, folds = [1e-4, 1e-2, 1.0], make_folds(4, [200], gap=0)
+    result = solve(x, y, alphas, folds, solver="dual-leave-out")
+    expected = textbook_scores(
+        x.astype(np.float64), y.astype(np.float64), alphas, pairs(folds), "correlation"
+    )
+    np.testing.assert_allclose(result.cv_scores, expected, rtol=0, atol=5e-6)

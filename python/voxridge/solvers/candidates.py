@@ -102,9 +102,7 @@ def eigh_order(problem: Problem, route: str) -> int:
     return problem.p if route.startswith("primal") else problem.n
 
 
-def tilings(
-    problem: Problem, route: str, asked_tile: int | None = None, cores: int = 1
-) -> Iterator[Tiling]:
+def tilings(problem: Problem, route: str, asked_tile: int | None = None, cores: int = 1) -> Iterator[Tiling]:
     """Every combination worth a look: amounts double."""
     v = max(problem.n_targets, 1)
     tiles = [min(-(-asked_tile // PANEL) * PANEL, v)] if asked_tile else _doubling(PANEL, v)

@@ -88,17 +88,17 @@ class KernelSmoother:
     def set_penalty(self, alpha: float) -> None:
         self.inverse.factorise(alpha, invert=True)
 
-    def block(self, rows: Rows) -> tuple[Floating, Floating]:
-        alpha = self.inverse.alpha
+    def rest(self, rows: Rows) -> Floating:
         lower = self.inverse.matrix[np.ix_(rows, rows)]  # rows ascend, so its lower triangle is one of P
-        rest, h = np.empty_like(lower), np.empty_like(lower)
-        _cpu.symmetric_rows(lower, 0, alpha, 0.0, rest, n_threads())
-        _cpu.symmetric_rows(lower, 0, -alpha, 1.0, h, n_threads())
+        rest = np.empty_like(lower)
+        _cpu.symmetric_rows(lower, 0, self.inverse.alpha, 0.0, rest, n_threads())
         if self.r is not None:
-            part = self._share * np.outer(self.r[rows], self.r[rows])
-            h -= part
-            rest += part
-        return h, rest
+            rest += self._share * np.outer(self.r[rows], self.r[rows])
+        return rest
+
+    def residual_level(self) -> None:
+        """Residuals come by subtraction here."""
+        return
 
     def diagonal(self) -> tuple[Floating, Floating]:
         rest = self.inverse.alpha * self.inverse.matrix.diagonal()
@@ -151,7 +151,7 @@ class GramSmoother:
     def set_penalty(self, alpha: float) -> None:
         self.inverse.factorise(alpha, invert=False)
 
-    def block(self, rows: Rows) -> tuple[Floating, Floating]:
+    def rest(self, rows: Rows) -> Floating:
         h = np.zeros((rows.size, rows.size))
         if rows.size <= PANEL_ROWS:
             z = self._solved(rows)
@@ -165,7 +165,11 @@ class GramSmoother:
             h = np.tril(h) + np.tril(h, -1).T
         rest = -h
         rest[np.diag_indices_from(rest)] += 1.0
-        return h, rest
+        return rest
+
+    def residual_level(self) -> None:
+        """Residuals come by subtraction here."""
+        return
 
     def diagonal(self) -> tuple[Floating, Floating]:
         h = np.empty(self.n_samples)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +20,7 @@ from voxridge.solvers.bases import (
 from voxridge.solvers.cholesky import GramSmoother, KernelSmoother
 from voxridge.solvers.dual_weights import remove_constant, weights_dtype
 from voxridge.solvers.leave_out import Leverage, leverage
-from voxridge.solvers.leave_out_method import LeaveOutMethod
+from voxridge.solvers.leave_out_method import LeaveOutMethod, Part
 
 Floating = NDArray[Any]
 
@@ -34,6 +36,15 @@ class CholeskyLeaveOut(LeaveOutMethod):
 
     def begin_refit(self, alpha: float) -> None:
         self.smoother.set_penalty(alpha)
+
+    def smoothed(self) -> Iterator[tuple[Sequence[int], Part, Floating]]:
+        everyone = Part(slice(0, self.design.n_samples), range(len(self.sets)), is_set=False)
+        for place, leveraged in enumerate(self._leverages):
+            yield (place,), everyone, self.smooth(leveraged)[None]
+
+    @abstractmethod
+    def smooth(self, leveraged: Leverage) -> Floating:
+        """``H y`` of the scaled tile, in the precision that the penalty needs."""
 
 
 class DualCholesky(CholeskyLeaveOut):

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from voxridge.solvers.filters import FEWEST, SMALLEST
 from voxridge.solvers.problem import Problem
 from voxridge.solvers.rates import Step
 
+SINGLES = 512  # samples that are smoothed together where each of them is a set
+OVERLAP = 1.5  # rows of all held-out sets over samples, past which all samples are smoothed at once
 PANEL = 512  # targets in a product, whatever the tile: csrc/core/blas.hpp
 _FRAGMENT = 4096  # bytes that could be read in the time it takes to find the next row of a tile
 
@@ -39,15 +42,27 @@ def n_passes(problem: Problem, route: str, tiling: Tiling) -> int:
 def exact_share(problem: Problem, route: str) -> float:
     """Share of the penalties whose wide products float32 is expected to spoil, so that they run in float64.
 
-    Leave-out: those of a grid over many decades that are far below the smallest eigenvalue of the kernel,
-    where there is one because the columns are many; held-out solves magnify rounding there. Cholesky: those
-    below 1e-4 of the largest. Primal spectral: all or none, by the condition of the Gram; even odds.
+    Leave-out: none, as a rule. Cholesky: those below 1e-4 of the largest eigenvalue. Primal spectral: all or
+    none, by the condition of the Gram; even odds.
     """
     if problem.itemsize == 8 or route == "dual-spectral":
         return 0.0
-    if route == "primal-spectral" or route.endswith("cholesky"):
-        return 0.5
-    return 0.25 if problem.p >= 2 * problem.longest_train else 0.0
+    return 0.5 if route == "primal-spectral" or route.endswith("cholesky") else 0.0
+
+
+class Shared(NamedTuple):
+    """What the filters of some penalties are compressed to (solvers/filters.py): products with all
+    components, and shared filters."""
+
+    products: float
+    filters: int
+
+
+def shared_filters(problem: Problem, n_alphas: int) -> Shared:
+    """As spectra over five decades have it; narrower ones need less."""
+    if n_alphas < FEWEST or rank(problem) < SMALLEST or problem.itemsize == 8:
+        return Shared(float(n_alphas), n_alphas)
+    return Shared(6.0, 65)
 
 
 def split_route(route: str) -> tuple[str, str]:

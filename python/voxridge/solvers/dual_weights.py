@@ -41,14 +41,24 @@ def expand(
 ) -> None:
     """``out`` (n, v) <- V z for ``vectors(dtype)`` = V' (k, n); z (k, v) is divided by l + alpha already.
 
-    Panels of targets whose penalties all allow it run in the dtype of z, so a target's bits do not depend on
-    the tile that it comes in.
+    Targets go by panels, and those of a panel whose penalties allow it run in the dtype of z; so a target's
+    bits do not depend on the tile that it comes in.
     """
     for begin in range(0, z.shape[1], PANEL):
         part = slice(begin, min(begin + PANEL, z.shape[1]))
-        exact = largest > MAX_FLOAT32_CONDITION * float(alphas[part].min())
-        block = z[:, part].astype(np.float64 if exact else z.dtype, copy=False)
-        if block.dtype == out.dtype:
-            matmul(vectors(block.dtype), block, trans_a=True, out=out[:, part])
-        else:
-            out[:, part] = matmul(vectors(block.dtype), block, trans_a=True)
+        exact = (largest > MAX_FLOAT32_CONDITION * alphas[part]) | (z.dtype == np.float64)
+        for needed in (False, True):
+            columns = np.flatnonzero(exact == needed)
+            if columns.size:
+                _expand_columns(vectors, z[:, part], columns, np.float64 if needed else z.dtype, out[:, part])
+
+
+def _expand_columns(
+    vectors: Callable[[Any], Floating], z: Floating, columns: NDArray[np.intp], dtype: Any, out: Floating
+) -> None:
+    everyone = columns.size == z.shape[1]
+    block = (z if everyone else z[:, columns]).astype(dtype, copy=False)
+    if everyone and out.dtype == block.dtype:
+        matmul(vectors(block.dtype), block, trans_a=True, out=out)
+    else:
+        out[:, columns] = matmul(vectors(block.dtype), np.ascontiguousarray(block), trans_a=True)

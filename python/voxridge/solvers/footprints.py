@@ -9,11 +9,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from voxridge.solvers.costs import (
+    OVERLAP,
+    SINGLES,
     Tiling,
     components,
     exact_share,
     n_passes,
     rank,
+    shared_filters,
     split_route,
     weights_itemsize,
     weights_size,
@@ -151,13 +154,24 @@ def _leave_out(problem: Problem, route: str, tiling: Tiling, share: float) -> _M
     factors = _fold_factors(problem, tiling, share)
     blocks = 8 * longest * (2 * k + 4 * longest) if longest > 1 else 16 * k * n
     wide = 8 if share else s
-    per_target: float = s * (2 * k + n)
+    shared = shared_filters(problem, tiling.alphas)
+    rows = _smoothed_rows(problem)
+    smoothing = shared.products * rank(problem) + (shared.filters + tiling.alphas) * rows + longest
+    per_target: float = s * (k + smoothing)
     if wide > s:  # once more in float64, the targets too
-        per_target += 8 * (2 * k + 2 * n)
+        per_target += 8 * (k + 2 * smoothing + n)
     if problem.sample_weight:
         per_target += 8 * n
     making = max(making, held + factors + blocks)
     return _Moments(making, held + factors, per_target, 3 * wide * longest, s * k)
+
+
+def _smoothed_rows(problem: Problem) -> int:
+    """Rows that are smoothed together: those of a set, of all where sets overlap, some single ones."""
+    if problem.leaves_one_out:
+        return min(SINGLES, problem.n)
+    held_out = sum(f.held_out * f.n_folds for f in problem.fold_sizes)
+    return problem.n if held_out > OVERLAP * problem.n else max(f.held_out for f in problem.fold_sizes)
 
 
 def _fold_factors(problem: Problem, tiling: Tiling, share: float) -> float:
@@ -166,7 +180,7 @@ def _fold_factors(problem: Problem, tiling: Tiling, share: float) -> float:
     if all(f.held_out == 1 for f in problem.fold_sizes):
         return 16.0 * problem.n * tiling.alphas
     size = (1 - share) * problem.itemsize + share * 8
-    return 2.0 * squares * (size * tiling.alphas + 8)
+    return squares * (size * tiling.alphas + 8)
 
 
 def _dual_cholesky(problem: Problem, tiling: Tiling, share: float) -> _Moments:

@@ -7,8 +7,12 @@ predicts ``m + q`` there, m the training mean of y and
 
     (I - r_f r_f' - H_ff) q = (H y)_f - H_ff (y_f - m)
 
-(solver.md writes the same for the residuals; here q is small where H is, so nothing cancels under large
-penalties). One H per penalty serves every set: leave-one-run-out, chunks with purged gaps, bootstraps and
+Here q is small where H is, so nothing cancels under large penalties. Small ones leave next to nothing of y,
+and there the residual comes first:
+
+    e = (I - S_ff)^-1 ((I - S) y)_f,    q = y_f - m - e
+
+One H per penalty serves every set: leave-one-run-out, chunks with purged gaps, bootstraps and
 leave-one-out are the same code. Sample weights s scale the rows by sqrt(s), and ``r = sqrt(s) / |sqrt(s)|``.
 
 H comes from an eigendecomposition (primal, dual), from an SVD of the design, or from one Cholesky inverse per
@@ -19,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -43,14 +48,19 @@ class HeldOut:
     rows: Rows
     scored: Rows | slice
 
-    @property
+    @cached_property
     def ranges(self) -> Ranges:
         return ranges_of(self.rows)
 
+    @cached_property
+    def index(self) -> slice | Rows:
+        """The set's rows as an index, which gives a view where they lie together."""
+        ranges = self.ranges
+        return slice(*ranges[0]) if len(ranges) == 1 else self.rows
+
     def take(self, a: Floating) -> Floating:
         """The set's rows of ``a``; a view where they lie together."""
-        ranges = self.ranges
-        return a[ranges[0][0] : ranges[0][1]] if len(ranges) == 1 else a[self.rows]
+        return a[self.index]
 
 
 def held_out_sets(folds: Sequence[Fold], n_samples: int) -> list[HeldOut]:
@@ -65,21 +75,23 @@ def held_out_sets(folds: Sequence[Fold], n_samples: int) -> list[HeldOut]:
 
 @dataclass(frozen=True)
 class SetFactor:
-    """``H_ff`` and ``(I - S_ff)^-1`` of one set under one penalty, in the precision of the wide products."""
+    """Of one set under one penalty, in the precision of the wide products: ``(I - S_ff)^-1 H_ff`` and
+    ``(I - S_ff)^-1 r_f`` (None without an intercept), or ``(I - S_ff)^-1`` where residuals come first."""
 
-    h: Floating
-    inverse: Floating
+    matrix: Floating
+    constant: Floating | None = None
 
 
 @dataclass(frozen=True)
 class Leverage:
-    """One penalty: its factors for every set. ``sets`` is empty where every set is a single sample;
-    then ``diagonal`` holds h_ii and 1 - s_ii (2, n)."""
+    """One penalty: its factors for every set. ``sets`` is empty where every set is a single sample; then
+    ``diagonal`` holds h_ii and 1 - s_ii (2, n). ``residual``: they are for ``(I - S) y``, not for ``H y``."""
 
     alpha: float
     dtype: np.dtype[Any]
     sets: list[SetFactor]
     diagonal: Floating | None = None
+    residual: bool = False
 
 
 class Smoother(Protocol):
@@ -100,12 +112,17 @@ class Smoother(Protocol):
         """Make ``alpha`` the penalty of what follows."""
         ...
 
-    def block(self, rows: Rows) -> tuple[Floating, Floating]:
-        """``H_ff`` and ``I - H_ff`` of some rows, float64; each accurate where it is small."""
+    def rest(self, rows: Rows) -> Floating:
+        """``I - H_ff`` of some rows, float64, accurate where it is small."""
         ...
 
     def diagonal(self) -> tuple[Floating, Floating]:
         """``h_ii`` and ``1 - h_ii`` of every row, float64."""
+        ...
+
+    def residual_level(self) -> float | None:
+        """The share of white noise that ``I - S`` leaves under the penalty (root mean square of directions),
+        where residuals can be had without the cancellation of ``y - S y``; None where they cannot."""
         ...
 
 
@@ -125,17 +142,35 @@ def leverage(smoother: Smoother, alpha: float, sets: Sequence[HeldOut]) -> Lever
         least = float(rest.min(initial=1.0))
         _require_positive(least, alpha)
         return Leverage(alpha, _precision(smoother, 1.0 / least), [], np.stack([h, rest]))
-    factors, worst = [], 1.0
+    inverses, worst = [], 1.0
     for held in sets:
-        h, rest = smoother.block(held.rows)
+        rest = smoother.rest(held.rows)
         if smoother.r is not None:
             part = smoother.r[held.rows]
             rest -= np.outer(part, part)
         inverse = _inverse(rest, alpha)
         worst = max(worst, float(np.sqrt((inverse**2).sum(axis=1).max(initial=0.0))))
-        factors.append(SetFactor(h, inverse))
-    dtype = _precision(smoother, worst)
-    return Leverage(alpha, dtype, [SetFactor(f.h.astype(dtype), f.inverse.astype(dtype)) for f in factors])
+        inverses.append(inverse)
+    level = smoother.residual_level()
+    residual = worst > _FLOAT32_LEVERAGE and level is not None and worst * level <= _FLOAT32_LEVERAGE
+    dtype = smoother.dtype if residual else _precision(smoother, worst)
+    factors = []
+    for inverse, held in zip(inverses, sets, strict=True):
+        r = None if smoother.r is None else smoother.r[held.rows]
+        factors.append(
+            SetFactor(inverse.astype(dtype)) if residual else _prediction_factor(inverse, r, dtype)
+        )
+    return Leverage(alpha, dtype, factors, residual=residual)
+
+
+def _prediction_factor(inverse: Floating, r: Floating | None, dtype: np.dtype[Any]) -> SetFactor:
+    """``(I - S_ff)^-1 H_ff = (I - S_ff)^-1 - I - (I - S_ff)^-1 r_f r_f'``; ``inverse`` is overwritten."""
+    constant = None
+    if r is not None:
+        constant = matmul(inverse, r[:, None])[:, 0]
+        matmul(constant[:, None], -r[None], out=inverse, beta=1.0)
+    inverse[np.diag_indices_from(inverse)] -= 1.0
+    return SetFactor(inverse.astype(dtype, copy=False), None if constant is None else constant.astype(dtype))
 
 
 def _precision(smoother: Smoother, worst: float) -> np.dtype[Any]:
@@ -167,14 +202,28 @@ def _require_positive(share: float, alpha: float) -> None:
 
 
 def held_out_predictions(
-    factor: SetFactor, hy: Floating, y: Floating, mean: Floating, root: Floating | None
+    leveraged: Leverage, number: int, smoothed: Floating, moved: Floating, r: Floating | None, out: Floating
 ) -> Floating:
-    """q (T_f, v) of one set: predictions are the training mean + q, in the scaled coordinates of the sample
-    weights. ``hy`` and ``y`` hold the set's rows; ``mean`` (v,) is the training mean."""
-    moved = y - (mean.astype(y.dtype) if root is None else np.outer(root, mean).astype(y.dtype))
-    inside = np.array(hy)
-    _cpu.gemm(factor.h, moved, inside, alpha=-1.0, beta=1.0)
-    return matmul(factor.inverse, inside)
+    """q (T_f, v) of set ``number`` into ``out``: predictions are the training mean + q, in the scaled
+    coordinates of the sample weights.
+
+    ``smoothed`` holds the set's rows of ``H y``, or of ``(I - S) y`` where the factors are for residuals;
+    ``moved`` those of y less the training mean; ``r`` the rows of the constant direction, if there is one.
+    From ``(I - S_ff)^-1 = I + (I - S_ff)^-1 S_ff``:
+
+        q = H y - (I - S_ff)^-1 (H_ff (y - m - H y) - r_f (r_f' H y))
+    """
+    factor = leveraged.sets[number]
+    if leveraged.residual:
+        np.copyto(out, moved)
+        _cpu.gemm(factor.matrix, smoothed, out, alpha=-1.0, beta=1.0)
+        return out
+    np.copyto(out, smoothed)
+    _cpu.gemm(factor.matrix, moved - smoothed, out, alpha=-1.0, beta=1.0)
+    if factor.constant is not None and r is not None:
+        along = matmul(r.astype(smoothed.dtype)[None], smoothed)
+        matmul(factor.constant[:, None], along, out=out, beta=1.0)
+    return out
 
 
 class EigenSmoother:
@@ -223,28 +272,41 @@ class EigenSmoother:
     def set_penalty(self, alpha: float) -> None:
         self.shrunk, self.kept = self.shrink(alpha), self.keep(alpha)
 
-    def block(self, rows: Rows) -> tuple[Floating, Floating]:
+    def rest(self, rows: Rows) -> Floating:
         part = np.ascontiguousarray(self.v_t[:, rows])
-        h = gram(part * np.sqrt(self.shrunk)[:, None])
         if self.complete and self.kept.min(initial=1.0) < _SUBTRACTED:
-            return h, gram(part * np.sqrt(self.kept)[:, None])
-        rest = -h
+            return gram(part * np.sqrt(self.kept)[:, None])
+        rest = -gram(part * np.sqrt(self.shrunk)[:, None])
         rest[np.diag_indices_from(rest)] += 1.0
-        return h, rest
+        return rest
 
     def diagonal(self) -> tuple[Floating, Floating]:
         square = self.v_t**2
         h = self.shrunk @ square
         return h, (self.kept @ square if self.complete else 1.0 - h)
 
+    def residual_level(self) -> float | None:
+        """V must span everything but the constant direction, whose part of y the intercept takes."""
+        outside = int((self.values <= 0).sum()) - int(self.r is not None)
+        if not self.complete or outside > 0 or self.rank == 0:
+            return None
+        return float(np.sqrt(np.mean(self.kept[self.used] ** 2)))
+
+    def filters(self, leverages: Sequence[Leverage]) -> Floating:
+        """What ``smoothed`` of :func:`held_out_predictions` keeps of the components that carry signal,
+        (n_leverages, rank)."""
+        rows = [self.keep(one.alpha) if one.residual else self.shrink(one.alpha) for one in leverages]
+        return np.stack(rows)[:, self.used]
+
+    @cached_property
+    def used(self) -> slice:
+        """The components that carry signal; they lie together."""
+        places = np.flatnonzero(self.values > 0)
+        return slice(int(places[0]), int(places[-1]) + 1) if places.size else slice(0, 0)
+
     def project(self, y: Floating, out: Floating | None = None) -> Floating:
         """``z = V'y`` (k, v) in the dtype of ``y``."""
         return matmul(self.wide(y.dtype), y, out=out)
-
-    def smooth(self, z: Floating, alpha: float, out: Floating, scaled: Floating) -> Floating:
-        """``H y`` (n, v) from z into ``out``; ``scaled`` is room for another z."""
-        np.multiply(z, self.shrink(alpha).astype(z.dtype)[:, None], out=scaled)
-        return matmul(self.wide(z.dtype), scaled, trans_a=True, out=out)
 
 
 _SUBTRACTED = 1e-3  # the least alpha / (l + alpha) that 1 - l / (l + alpha) gives to 13 digits

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,18 +12,41 @@ from numpy.typing import NDArray
 
 from voxridge import _cpu
 from voxridge._threads import n_threads
-from voxridge.solvers.bases import Basis, products_with_mean
+from voxridge.solvers.bases import Basis, constant_direction, products_with_mean
+from voxridge.solvers.costs import OVERLAP, SINGLES
 from voxridge.solvers.design import Design
 from voxridge.solvers.dual_weights import weights_dtype
+from voxridge.solvers.filters import FilterBank, filter_bank
 from voxridge.solvers.folds import Fold
 from voxridge.solvers.heldout import Scoring, TargetMoments, r2
-from voxridge.solvers.leave_out import HeldOut, Leverage, held_out_predictions, held_out_sets, leverage
+from voxridge.solvers.leave_out import (
+    HeldOut,
+    Leverage,
+    Rows,
+    held_out_predictions,
+    held_out_sets,
+    leverage,
+)
 from voxridge.solvers.linalg import matmul
 from voxridge.solvers.method import Buffers, Report
 from voxridge.solvers.plan import Plan
 from voxridge.solvers.trust import full_rank
 
 Floating = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows that are smoothed together, and the numbers of the sets among them; ``is_set``: they are that
+    set."""
+
+    rows: slice | Rows
+    sets: Sequence[int]
+    is_set: bool
+
+    @property
+    def scattered(self) -> bool:
+        return not isinstance(self.rows, slice)
 
 
 class LeaveOutMethod(ABC):
@@ -57,6 +81,7 @@ class LeaveOutMethod(ABC):
         self.n_passes = -(-alphas.size // self._step)
         self._leverages: list[Leverage] = []
         self._x_mean = np.empty(0)
+        self._r = constant_direction(design, root, fit_intercept)
 
     @property
     def weights_size(self) -> int:
@@ -98,10 +123,6 @@ class LeaveOutMethod(ABC):
     def factorise(self, index: int) -> Leverage:
         """The factors of one penalty."""
 
-    @abstractmethod
-    def smooth(self, leveraged: Leverage) -> Floating:
-        """``H y`` of the scaled tile, in the precision that the penalty needs."""
-
     def mean_prediction(self, weights: Floating) -> Floating:
         """Weighted mean over the samples of ``X w``, less what ``load`` took off the targets."""
         fitted = matmul(self._x_mean.astype(weights.dtype)[None], weights)[0]
@@ -118,9 +139,30 @@ class LeaveOutMethod(ABC):
         self._chosen = chosen
 
     def score(self) -> tuple[NDArray[np.intp], Floating]:
-        moments = self._target_moments()
-        scores = np.stack([self._score(leveraged, moments) for leveraged in self._leverages])
-        return self._chosen, scores
+        targets = self._target_moments()
+        width, single = self._y.shape[1], self._single()
+        totals = np.zeros((len(self._leverages), width))
+        pools = np.zeros((len(self._leverages), 3, width))
+        for chosen, part, block in self.smoothed():
+            if single:
+                for place, smoothed in zip(chosen, block, strict=True):
+                    pools[place] += self._single_moments(place, smoothed, part, targets[0])
+                continue
+            for number in part.sets:
+                for place, sums in self._set_moments(chosen, part, block, number, targets[number]):
+                    if self.pooled:
+                        pools[place] += sums
+                    else:
+                        totals[place] += targets[number].scores(sums, self.scoring) / len(self.sets)
+        if single or self.pooled:
+            everyone = _pooled(targets)
+            totals = np.stack([everyone.scores(pool, self.scoring) for pool in pools])
+        return self._chosen, totals
+
+    @abstractmethod
+    def smoothed(self) -> Iterator[tuple[Sequence[int], Part, Floating]]:
+        """Places of penalties of the pass, a part of the samples, and what their factors want of the scaled
+        tile there, (n_penalties, rows of the part, v)."""
 
     def _target_moments(self) -> list[TargetMoments]:
         """Of every set, over its scored rows; of leave-one-out, one for all samples."""
@@ -148,21 +190,21 @@ class LeaveOutMethod(ABC):
     def _single(self) -> bool:
         return all(held.rows.size == 1 for held in self.sets)
 
-    def _score(self, leveraged: Leverage, targets: list[TargetMoments]) -> Floating:
-        hy, y = self.smooth(leveraged), self.scaled(leveraged.dtype)
-        if leveraged.diagonal is not None:
-            return self._score_singles(leveraged, hy, targets[0])
-        total = np.zeros(y.shape[1])
-        pool = np.zeros((3, y.shape[1]))
-        for held, factor, moments in zip(self.sets, leveraged.sets, targets, strict=True):
-            root = None if self.root is None else self.root[held.rows]
-            q = held_out_predictions(factor, held.take(hy), held.take(y), moments.train_mean, root)
-            sums = self._moments(q, held, moments if self.pooled else None)
-            if self.pooled:
-                pool += sums
-            else:
-                total += moments.scores(sums, self.scoring) / len(self.sets)
-        return _pooled(targets).scores(pool, self.scoring) if self.pooled else total
+    def _set_moments(
+        self, chosen: Sequence[int], part: Part, block: Floating, number: int, targets: TargetMoments
+    ) -> Iterator[tuple[int, Floating]]:
+        """Sums over the scored rows of a set of the held-out predictions under some penalties."""
+        held, dtype = self.sets[number], block.dtype
+        rows, width = held.rows.size, block.shape[2]
+        y, root = held.take(self.scaled(dtype)), None if self.root is None else self.root[held.rows]
+        mean = targets.train_mean
+        moved = y - (mean if root is None else np.outer(root, mean)).astype(dtype)
+        r = None if self._r is None else self._r[held.rows]
+        q = self.buffers.take("held out", rows, width, dtype)
+        for place, smoothed in zip(chosen, block, strict=True):
+            mine = smoothed if part.is_set else held.take(smoothed)
+            held_out_predictions(self._leverages[place], number, mine, moved, r, q)
+            yield place, self._moments(q, held, targets if self.pooled else None)
 
     def _moments(self, q: Floating, held: HeldOut, shift: TargetMoments | None) -> Floating:
         """Sums of q, q^2 and q y over the scored rows of a set; ``shift`` adds its training mean to q."""
@@ -175,22 +217,24 @@ class LeaveOutMethod(ABC):
         w = None if weights is None else np.ascontiguousarray(weights[held.scored])
         return _product_moments(y, q[held.scored], w)
 
-    def _score_singles(self, leveraged: Leverage, hy: Floating, targets: TargetMoments) -> Floating:
-        """Leave-one-out: no solves."""
+    def _single_moments(self, place: int, smoothed: Floating, part: Part, targets: TargetMoments) -> Floating:
+        """Leave-one-out, some rows of it: no solves."""
+        rows, leveraged = part.rows, self._leverages[place]
         assert leveraged.diagonal is not None
-        h, rest = (row.astype(hy.dtype)[:, None] for row in leveraged.diagonal)
-        weights = np.ones(hy.shape[0]) if self.weights is None else self.weights
-        y = self._y.astype(hy.dtype, copy=False)
+        dtype = smoothed.dtype
+        h, rest = (row[rows].astype(dtype)[:, None] for row in leveraged.diagonal)
+        every = np.ones(self.design.n_samples) if self.weights is None else self.weights
+        weights, y = every[rows], self._y[rows].astype(dtype, copy=False)
         mean = np.zeros_like(y)
         if self.fit_intercept:
-            mean -= y * weights.astype(y.dtype)[:, None]
-            mean += targets.sums.astype(y.dtype)
-            mean /= (weights.sum() - weights).astype(y.dtype)[:, None]
-        root = np.ones(weights.size) if self.root is None else self.root
-        prediction = (hy - h * (self.scaled(hy.dtype) - root.astype(hy.dtype)[:, None] * mean)) / rest
-        prediction *= _reciprocal(root).astype(hy.dtype)[:, None]
+            mean -= y * weights.astype(dtype)[:, None]
+            mean += targets.sums.astype(dtype)
+            mean /= (every.sum() - weights).astype(dtype)[:, None]
+        root = np.ones(weights.size) if self.root is None else self.root[rows]
+        prediction = (smoothed - h * (self.scaled(dtype)[rows] - root.astype(dtype)[:, None] * mean)) / rest
+        prediction *= _reciprocal(root).astype(dtype)[:, None]
         prediction += mean
-        return targets.scores(_product_moments(self._y, prediction, self.weights), self.scoring)
+        return _product_moments(self._y[rows], prediction, None if self.weights is None else weights)
 
 
 class EigenLeaveOut(LeaveOutMethod):
@@ -202,6 +246,7 @@ class EigenLeaveOut(LeaveOutMethod):
         super().__init__(*args, **options)
         self._make_basis, self.dual = make_basis, dual
         self._basis: Basis | None = None
+        self._parts = _parts(self.sets, self.design.n_samples)
         self._z: dict[np.dtype[Any], Floating] = {}
 
     @property
@@ -233,11 +278,40 @@ class EigenLeaveOut(LeaveOutMethod):
             self._z[dtype] = smoother.project(self.scaled(dtype), out)
         return self._z[dtype]
 
-    def smooth(self, leveraged: Leverage) -> Floating:
-        out = self._take("hy", self._y.shape[0], leveraged.dtype)
-        z = self.project(leveraged.dtype)
-        scaled = self._take("scaled z", z.shape[0], leveraged.dtype)
-        return self.basis.smoother.smooth(z, leveraged.alpha, out, scaled)
+    def begin(self, number: int, report: Report) -> None:
+        super().begin(number, report)
+        self._banks = self._compressed()
+
+    def _compressed(self) -> list[tuple[list[int], np.dtype[Any], FilterBank]]:
+        """The filters of the pass's penalties, those of one precision together."""
+        smoother, banks = self.basis.smoother, []
+        for dtype in sorted({one.dtype for one in self._leverages}, key=str):
+            places = [i for i, one in enumerate(self._leverages) if one.dtype == dtype]
+            filters = smoother.filters([self._leverages[i] for i in places])
+            banks.append((places, dtype, filter_bank(filters, smoother.values[smoother.used], dtype)))
+        return banks
+
+    def smoothed(self) -> Iterator[tuple[Sequence[int], Part, Floating]]:
+        smoother, width = self.basis.smoother, self._y.shape[1]
+        for places, dtype, bank in self._banks:
+            z, left = self.project(dtype)[smoother.used], smoother.wide(dtype)[smoother.used]
+            shared = self._take("shared", bank.share_rows, dtype).reshape(-1)
+            bank.share(z, shared)
+            for part in self._parts:
+                mine = np.ascontiguousarray(left[:, part.rows]) if part.scattered else left[:, part.rows]
+                rows = mine.shape[1]
+                products = self._take("products", bank.n_shared * rows, dtype)
+                bank.products(mine, shared, products.reshape(bank.n_shared, rows, width))
+                yield places, part, self._mixed(bank, products, rows)
+
+    def _mixed(self, bank: FilterBank, products: Floating, rows: int) -> Floating:
+        if bank.plain:
+            return products.reshape(-1, rows, products.shape[1])
+        mixed = self._take("smoothed", bank.n_filters * rows, products.dtype)
+        coefficients = bank.coefficients.astype(products.dtype)
+        flat = products.reshape(bank.n_shared, -1), mixed.reshape(bank.n_filters, -1)
+        _cpu.mix_rows(coefficients, *flat, n_threads())
+        return mixed.reshape(bank.n_filters, rows, -1)
 
     @property
     def weights_dtype(self) -> np.dtype[Any]:
@@ -263,6 +337,9 @@ class GeneralisedCV(EigenLeaveOut):
     def factorise(self, index: int) -> Leverage:
         return Leverage(float(self.alphas[index]), self.design.dtype, [])
 
+    def _compressed(self) -> list[tuple[list[int], np.dtype[Any], FilterBank]]:
+        return []  # nothing is held out
+
     def score(self) -> tuple[NDArray[np.intp], Floating]:
         smoother, n = self.basis.smoother, self.design.n_samples
         alphas = [leveraged.alpha for leveraged in self._leverages]
@@ -274,6 +351,16 @@ class GeneralisedCV(EigenLeaveOut):
         freedom = n - int(self.fit_intercept) - np.array([smoother.shrink(alpha).sum() for alpha in alphas])
         error = n * n * (rest + matmul(kept**2, power)) / freedom[:, None] ** 2
         return self._chosen, r2(error, np.broadcast_to(total, error.shape))
+
+
+def _parts(sets: Sequence[HeldOut], n_samples: int) -> list[Part]:
+    """Each set for itself, or all samples where sets overlap; single samples by blocks."""
+    if all(held.rows.size == 1 for held in sets):
+        rows = [slice(i, min(i + SINGLES, n_samples)) for i in range(0, n_samples, SINGLES)]
+        return [Part(block, (), is_set=False) for block in rows]
+    if sum(held.rows.size for held in sets) > OVERLAP * n_samples:
+        return [Part(slice(0, n_samples), range(len(sets)), is_set=False)]
+    return [Part(held.index, (number,), is_set=True) for number, held in enumerate(sets)]
 
 
 def _sums(y: Floating, weights: Floating | None) -> tuple[Floating, Floating]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from voxridge.solvers.costs import (
+    OVERLAP,
     Tiling,
     chunks_steps,
     components,
@@ -16,6 +17,7 @@ from voxridge.solvers.costs import (
     n_passes,
     present,
     rank,
+    shared_filters,
     split_route,
     targets_steps,
     weights_itemsize,
@@ -49,8 +51,10 @@ def _refit(problem: Problem, route: str) -> list[Step]:
     v, size, k = float(problem.n_targets), float(weights_size(problem, route)), components(problem, route)
     width = weights_itemsize(problem, route)
     kept = size * v * width
+    exact = 0.5 if width > problem.itemsize else 1.0  # share of the targets: by their penalties, even odds
     steps = [
-        Step("refit", 2 * size * k * v, 0, f"gemm{width}", k),
+        Step("refit", exact * 2 * size * k * v, 0, f"gemm{width}", k),
+        Step("refit", (1 - exact) * 2 * size * k * v, 0, f"gemm{problem.itemsize}", k),
         Step("refit", 0, 0, bytes=4 * kept),
         Step("writing weights", 0, 0, "file", bytes=kept if problem.weights == "file" else 0),
     ]
@@ -86,6 +90,7 @@ def passes(problem: Problem, route: str, tiling: Tiling) -> list[Step]:
     elif method != "spectral":
         k = components(problem, route)
         steps += wide_steps(problem, route, "projections", 2 * n * k * v * count, k)
+        steps += _smoothing(problem, tiling)
     return present(steps, problem.n_models) + targets_steps(problem, count, tiling)
 
 
@@ -142,8 +147,8 @@ def _spectral_fold(problem: Problem, side: str, train: int, scored: int, count: 
 
 
 def _leave_out(problem: Problem, route: str) -> list[Step]:
-    n, p, v, a = float(problem.n), float(problem.p), float(problem.n_targets), problem.n_alphas
-    side, k, s = split_route(route)[0], components(problem, route), problem.itemsize
+    n, p = float(problem.n), float(problem.p)
+    side, k = split_route(route)[0], components(problem, route)
     if side == "primal":
         steps = [*gram_steps(problem, n), features_file(problem, 3)]
         steps.append(Step("eigendecompositions", EIGH_FLOPS * p**3, 0, "eigh", p))
@@ -152,10 +157,26 @@ def _leave_out(problem: Problem, route: str) -> list[Step]:
         steps = [*kernel_steps(problem), Step("eigendecompositions", EIGH_FLOPS * n**3, 0, "eigh", n)]
     else:
         steps = _svd(problem)
-    steps += _fold_factors(problem, side, k)
-    steps += wide_steps(problem, route, "predictions", 2 * n * k * v * a, k)
-    steps.append(Step("predictions", 0, 0, bytes=2 * k * v * a * s))
+    steps += _fold_factors(problem, k)
     return steps + _residuals(problem, route)
+
+
+def _smoothing(problem: Problem, tiling: Tiling) -> list[Step]:
+    """Held-out rows of ``H y`` of every penalty, from the shared filters of a pass's penalties."""
+    n, v, s, k = float(problem.n), float(problem.n_targets), problem.itemsize, rank(problem)
+    overlap = sum(f.held_out * f.n_folds for f in problem.fold_sizes) / n
+    rows = n * (overlap if overlap <= OVERLAP else 1)
+    steps = []
+    for first in range(0, problem.n_alphas, tiling.alphas):
+        a = min(tiling.alphas, problem.n_alphas - first)
+        shared = shared_filters(problem, a)
+        flops = shared.products * 2 * rows * k * v
+        steps.append(Step("predictions", flops, 0, f"gemm{s}", k, bytes=2 * shared.products * k * v * s))
+        mixed = a * shared.filters * rows * v if shared.filters > a else 0.0
+        steps.append(
+            Step("predictions", 2 * mixed, 0, f"gemm{s}", bytes=2 * (a + shared.filters) * rows * v * s)
+        )
+    return steps
 
 
 def _svd(problem: Problem) -> list[Step]:
@@ -169,18 +190,15 @@ def _svd(problem: Problem) -> list[Step]:
     ]
 
 
-def _fold_factors(problem: Problem, side: str, k: float) -> list[Step]:
+def _fold_factors(problem: Problem, k: float) -> list[Step]:
     """``I - H_ff`` of every penalty and fold from the rows of V, and its inverse."""
     steps = []
-    updates = 2 if side == "dual" else 1  # small penalties: I - H from its own sum, without cancellation
     for f in problem.fold_sizes:
         t, each = float(f.held_out), float(f.n_folds * problem.n_alphas)
         if f.held_out == 1:
             steps.append(Step("fold factors", 0, 0, bytes=16 * k * each))
             continue
-        rows = Step(
-            "fold factors", updates * t * t * k * each, 0, "syrk8", min(t, k), bytes=40 * t * k * each
-        )
+        rows = Step("fold factors", t * t * k * each, 0, "syrk8", min(t, k), bytes=40 * t * k * each)
         steps += [rows, *_inverses(t, each)]
     return steps
 
@@ -193,13 +211,13 @@ def _inverses(t: float, each: float) -> list[Step]:
 
 
 def _residuals(problem: Problem, route: str) -> list[Step]:
-    """Held-out predictions of every penalty and fold, two products of T^2 v, and their sums."""
+    """Held-out predictions of every penalty and fold, a product of T^2 v, and their sums."""
     v, s = float(problem.n_targets), problem.itemsize
     steps = []
     for f in problem.fold_sizes:
         t, each = float(f.held_out), v * f.n_folds * problem.n_alphas
         if f.held_out > 1:
-            steps += wide_steps(problem, route, "held-out predictions", 4 * t * t * each, t)
+            steps += wide_steps(problem, route, "held-out predictions", 2 * t * t * each, t)
         steps.append(Step("held-out predictions", 0, 0, bytes=8 * t * s * each))
         steps.append(Step("sums over targets", 0, 0, "moments", bytes=2.0 * f.scored * s * each))
     return steps
