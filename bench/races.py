@@ -51,10 +51,12 @@ def report(log: Log, shapes: Sequence[str], out: Path, settings: Row, with_truth
     write_csv(out / "races" / "rounds.csv", [row for row in log.rows if row["shape"] in shapes])
     write_json(out / "races" / "machine.json", describe(**settings, shapes=sizes, solvers=solvers))
     print("\n" + show(rows, _COLUMNS) + "\n")
-    print("\n".join(targets(rows)) + "\n\n" + markdown(rows))
+    raced = any(row.get("fastest") for row in rows)
+    print("\n".join(targets(rows)) + "\n\n" + markdown(rows) if raced else "no peer has come to an end yet")
     if len(solvers) > 1:
         print(f"NOTE: voxridge was measured in several versions ({', '.join(solvers)}); --fresh starts again")
-    plot(rows, out / "races.png")
+    if raced:
+        plot(rows, out / "races.png")
     return 0
 
 

@@ -187,6 +187,15 @@ def test_other_peers_are_asked_once_and_are_no_rivals(tmp_path: Path) -> None:
     )
 
 
+def test_a_report_without_peers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row, found = _invented(_SECONDS, [])("voxridge", "fine", 1, 9)
+    Log(tmp_path).add({"shape": "fine", "round": 0, "competitor": "voxridge", **row}, found)
+    options = ["--shapes", "fine", "--report", "--no-truth", "--log", str(tmp_path), "--out", str(tmp_path)]
+    assert campaign.main(options) == 0
+    assert "no peer has come to an end yet" in capsys.readouterr().out
+    assert len(tables.read_csv(tmp_path / "races.csv")) == 1
+
+
 def test_nothing_to_report(tmp_path: Path) -> None:
     assert campaign.main(["--report", "--log", str(tmp_path), "--out", str(tmp_path)]) == 1
     with pytest.raises(SystemExit):
