@@ -8,11 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import voxridge
-import voxridge.solvers
-from voxridge.solvers.solve_ridge import solve_ridge
-
-# The module of that name, once imported, would be documented in place of the function.
-voxridge.solvers.solve_ridge = solve_ridge
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
+import pkgutil
 import subprocess
 import sys
 from typing import Any
@@ -51,3 +54,12 @@ def test_public_names_are_there_and_no_others() -> None:
         assert getattr(voxridge, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'Lasso'"):
         _ = voxridge.Lasso
+
+
+@pytest.mark.parametrize("package", ["", ".solvers", ".features", ".science", ".study"])
+def test_no_public_name_is_that_of_a_module_beside_it(package: str) -> None:
+    """Names are looked up when first asked for: a module imported before would be in their place."""
+    found = importlib.import_module(f"voxridge{package}")
+    modules = {module.name for module in pkgutil.iter_modules(found.__path__)}
+    functions = {name for name in found.__all__ if not inspect.ismodule(getattr(found, name))}
+    assert not modules & functions

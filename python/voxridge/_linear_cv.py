@@ -20,7 +20,7 @@ from voxridge.solvers.dense import Float64Array, FloatArray, blocks, centre
 from voxridge.solvers.eigenbasis import EigenBasis, decompose
 from voxridge.solvers.linalg import matmul
 from voxridge.solvers.loo import LeaveOneOut
-from voxridge.solvers.solve_ridge import solve_in_basis, tile_width
+from voxridge.solvers.ridge import solve_in_basis, tile_width
 
 Metric = Callable[[FloatArray, FloatArray, Float64Array | None], Float64Array]
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]

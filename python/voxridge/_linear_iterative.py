@@ -26,7 +26,7 @@ def solve_iteratively(
     tol: float,
     random_state: Any,
 ) -> tuple[FloatArray, FloatArray, NDArray[np.int32] | None]:
-    """The problem of :func:`voxridge.solvers.solve_ridge.solve_ridge` by scikit-learn's ``ridge_regression``.
+    """The problem of :func:`voxridge.solvers.solve_ridge` by scikit-learn's ``ridge_regression``.
 
     The same centring as for the direct solvers, then scikit-learn's iterations: the same steps, and the same
     early stop, as its ``Ridge``. It needs a centred copy of x and y.

@@ -11,14 +11,14 @@ from voxridge import _linear_checks as checks
 from voxridge._linear_base import LinearRidgeModel
 from voxridge._linear_iterative import ITERATIVE, solve_iteratively
 from voxridge.solvers.dense import Float64Array, FloatArray
-from voxridge.solvers.solve_ridge import Solver, solve_ridge
+from voxridge.solvers.ridge import Solver, solve_ridge
 
 
 class Ridge(LinearRidgeModel):
     """Linear least squares with an l2 penalty; a drop-in for ``sklearn.linear_model.Ridge`` on dense data.
 
     Minimises, for every target v, ``sum_i s_i (y_iv - b_v - x_i'w_v)^2 + alpha_v |w_v|^2``; the intercept b
-    is not penalised. Solved directly (see :func:`voxridge.solvers.solve_ridge.solve_ridge`); many different
+    is not penalised. Solved directly (see :func:`voxridge.solvers.solve_ridge`); many different
     alphas, one per target, cost one eigendecomposition in total.
 
     Parameters

@@ -30,7 +30,7 @@ from voxridge._linear_ridge import Ridge
 from voxridge._linear_spectral import spectral_fit
 from voxridge.solvers.dense import Float64Array, FloatArray
 from voxridge.solvers.loo import leave_one_out
-from voxridge.solvers.solve_ridge import RidgeSolution, solve_ridge
+from voxridge.solvers.ridge import RidgeSolution, solve_ridge
 
 
 class RidgeCV(LinearRidgeModel):

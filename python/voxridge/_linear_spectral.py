@@ -13,8 +13,8 @@ from voxridge.solvers.design import DelayedDesign
 from voxridge.solvers.fits import RidgeCVResult
 from voxridge.solvers.folds import Fold
 from voxridge.solvers.linalg import matmul
+from voxridge.solvers.ridge import RidgeSolution, solve_ridge
 from voxridge.solvers.ridge_cv import solve_ridge_cv
-from voxridge.solvers.solve_ridge import RidgeSolution, solve_ridge
 from voxridge.solvers.tiles import Targets
 from voxridge.solvers.weights import coefficients
 

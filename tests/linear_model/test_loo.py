@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voxridge.solvers.loo import leave_one_out
-from voxridge.solvers.solve_ridge import solve_ridge
+from voxridge.solvers.ridge import solve_ridge
 
 SHAPES = [(20, 5), (5, 20), (12, 12), (13, 12), (12, 13), (2, 1), (2, 6), (3, 1)]
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from voxridge.solvers.folds import Fold, make_folds
     from voxridge.solvers.gram import delayed_gram, delayed_kernel
     from voxridge.solvers.loo import leave_one_out
+    from voxridge.solvers.ridge import solve_ridge
     from voxridge.solvers.ridge_cv import solve_ridge_cv
-    from voxridge.solvers.solve_ridge import solve_ridge
     from voxridge.solvers.stream_design import StreamedDesign
     from voxridge.solvers.svd import ChunkedSVD, chunked_svd
     from voxridge.solvers.tiles import Targets
@@ -41,7 +41,7 @@ _HOME = {
     "make_folds": "folds",
     "reference_eigenvalue": "alphas",
     "relative_alphas": "alphas",
-    "solve_ridge": "solve_ridge",
+    "solve_ridge": "ridge",
     "solve_ridge_cv": "ridge_cv",
     "squared_alphas": "alphas",
     "unsquared_alphas": "alphas",

@@ -16,7 +16,7 @@ from voxridge.solvers.dense import Centred
 from voxridge.solvers.eigenbasis import EigenBasis, decompose
 from voxridge.solvers.heldout import correlation, variation
 from voxridge.solvers.linalg import matmul
-from voxridge.solvers.solve_ridge import solve_in_basis
+from voxridge.solvers.ridge import solve_in_basis
 from voxridge.solvers.trust import MAX_FLOAT32_CONDITION
 
 Floating = NDArray[Any]

@@ -31,7 +31,7 @@ from voxridge.solvers.dense import (
 )
 from voxridge.solvers.eigenbasis import EigenBasis, decompose
 from voxridge.solvers.linalg import matmul
-from voxridge.solvers.solve_ridge import RidgeSolution, solve_in_basis, tile_width
+from voxridge.solvers.ridge import RidgeSolution, solve_in_basis, tile_width
 
 
 def leave_one_out(

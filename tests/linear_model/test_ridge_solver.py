@@ -10,7 +10,7 @@ from sklearn.linear_model import Ridge as SkRidge
 
 import voxridge.solvers.dense as dense
 from voxridge._warnings import SingularDesignWarning
-from voxridge.solvers.solve_ridge import solve_ridge
+from voxridge.solvers.ridge import solve_ridge
 
 SHAPES = [(40, 7), (7, 40), (20, 20), (21, 20), (20, 21), (2, 1), (2, 9), (1, 1), (1, 4)]
 
