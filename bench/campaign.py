@@ -199,10 +199,15 @@ def main(arguments: list[str] | None = None) -> int:
     if options.fresh:
         log.drop(lambda row: row["round"] != SCOUTING)
     if not options.report:
+        others = {row["threads"] for row in log.rows if "threads" in row} - {options.threads}
+        if others:
+            print(f"--threads {options.threads}: this log was begun with {others}; give another --log")
+            return 2
 
         def fit(name: str, shape: str, scale: float, limit: float) -> tuple[Row, dict[str, object]]:
             sizes = shape if scale == 1 else SHAPES[shape].scaled(scale)
-            return fit_in_fresh_process(name, sizes, threads=options.threads, limit_seconds=limit)
+            row, found = fit_in_fresh_process(name, sizes, threads=options.threads, limit_seconds=limit)
+            return {"threads": options.threads, **row}, found
 
         limits = 60 * options.minutes, options.most_seconds, options.scout_scale
         campaign = Campaign(log, fit, *limits, also=options.also)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
+from threadpoolctl import threadpool_limits
 
 from bench.shapes import SHAPES, Shape, Split
 
@@ -91,6 +92,11 @@ def make_problem(which: str | Shape, scoring: Scoring = "correlation") -> Proble
     if isinstance(which, str) and which not in SHAPES:
         raise ValueError(f"problem {which!r} is not one of {', '.join(SHAPES)}")
     name, shape = (which, SHAPES[which]) if isinstance(which, str) else ("own", which)
+    with threadpool_limits(1, user_api="blas"):  # sums of products depend on the number of threads
+        return _make(name, shape, scoring)
+
+
+def _make(name: str, shape: Shape, scoring: Scoring) -> Problem:
     rng = np.random.default_rng(shape.seed)
     n, p = shape.n_samples + N_NEW, shape.n_features
     latent = _smooth(rng, n, p)

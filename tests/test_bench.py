@@ -282,6 +282,12 @@ def test_a_fit_past_its_limit_is_stopped() -> None:
     assert (row["status"], found) == ("stopped after 0 s", {})
 
 
+def test_data_does_not_depend_on_threads() -> None:
+    shape = SHAPES["tiny"].with_sizes(n_samples=900, n_features=300, n_targets=600)
+    rows = [fit_in_fresh_process("null", shape, threads=threads)[0] for threads in (1, 2)]
+    assert rows[0]["checksum"] == rows[1]["checksum"]
+
+
 def test_a_shape_of_one_s_own_in_a_fresh_process() -> None:
     shape = SHAPES["tiny-delays"].with_sizes(n_targets=7)
     row, found = fit_in_fresh_process("voxridge", shape, threads=1)

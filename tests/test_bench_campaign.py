@@ -187,6 +187,14 @@ def test_other_peers_are_asked_once_and_are_no_rivals(tmp_path: Path) -> None:
     )
 
 
+def test_threads_are_not_mixed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"shape": "tiny", "round": 0, "competitor": "null", "status": "ok", "threads": 2}
+    Log(tmp_path).add(row, {})
+    options = ["--shapes", "tiny", "--threads", "1", "--log", str(tmp_path), "--out", str(tmp_path)]
+    assert campaign.main(options) == 2
+    assert "this log was begun with {2}" in capsys.readouterr().out
+
+
 def test_a_report_without_peers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     row, found = _invented(_SECONDS, [])("voxridge", "fine", 1, 9)
     Log(tmp_path).add({"shape": "fine", "round": 0, "competitor": "voxridge", **row}, found)
