@@ -35,20 +35,20 @@ struct alignas(64) MixRow {
 };
 
 // kMixed rows of the mixture, all sums in registers; `coefficients` (kMixed, r), one row after the other.
-#define VOXRIDGE_MIX(T)                                                                                          \
+#define VOXRIDGE_MIX(T)                                                                                                 \
     VOXRIDGE_MULTIVERSION void mix_block(const MixRow<T>* shared, index_t r, const T* coefficients, MixRow<T>* mixed) { \
-        using Vector = LanesOf<T>::type;                                                                         \
-        constexpr index_t lanes = static_cast<index_t>(sizeof(Vector) / sizeof(T));                              \
-        for (index_t v = 0; v < kMixWidth; v += 2 * lanes) {                                                     \
-            Vector sum[kMixed][2] = {};                                                                          \
-            for (index_t s = 0; s < r; ++s) {                                                                    \
-                const Vector* row = reinterpret_cast<const Vector*>(&shared[s].value[v]);                        \
-                for (index_t a = 0; a < kMixed; ++a)                                                             \
-                    for (index_t h = 0; h < 2; ++h) sum[a][h] += coefficients[a * r + s] * row[h];               \
-            }                                                                                                    \
-            for (index_t a = 0; a < kMixed; ++a)                                                                 \
+        using Vector = LanesOf<T>::type;                                                                                \
+        constexpr index_t lanes = static_cast<index_t>(sizeof(Vector) / sizeof(T));                                     \
+        for (index_t v = 0; v < kMixWidth; v += 2 * lanes) {                                                            \
+            Vector sum[kMixed][2] = {};                                                                                 \
+            for (index_t s = 0; s < r; ++s) {                                                                           \
+                const Vector* row = reinterpret_cast<const Vector*>(&shared[s].value[v]);                               \
+                for (index_t a = 0; a < kMixed; ++a)                                                                    \
+                    for (index_t h = 0; h < 2; ++h) sum[a][h] += coefficients[a * r + s] * row[h];                      \
+            }                                                                                                           \
+            for (index_t a = 0; a < kMixed; ++a)                                                                        \
                 for (index_t h = 0; h < 2; ++h) *reinterpret_cast<Vector*>(&mixed[a].value[v + h * lanes]) = sum[a][h]; \
-        }                                                                                                        \
+        }                                                                                                               \
     }
 VOXRIDGE_MIX(float)
 VOXRIDGE_MIX(double)
@@ -116,8 +116,8 @@ void mix_rows(Matrix<const T> coefficients, Matrix<const T> shared, Matrix<T> ou
     });
 }
 
-#define VOXRIDGE_INSTANTIATE(T)                                                                     \
-    template void symmetric_rows<T>(Matrix<const double>, index_t, double, double, Matrix<T>, int); \
+#define VOXRIDGE_INSTANTIATE(T)                                                                             \
+    template void symmetric_rows<T>(Matrix<const double>, index_t, double, double, Matrix<T>, int);         \
     template void product_moments<T>(Matrix<const T>, Matrix<const T>, const double*, Matrix<double>, int); \
     template void mix_rows<T>(Matrix<const T>, Matrix<const T>, Matrix<T>, int);
 VOXRIDGE_INSTANTIATE(float)
