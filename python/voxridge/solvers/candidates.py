@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from voxridge.solvers.costs import PANEL, Tiling
+from voxridge.solvers.costs import PANEL, Tiling, smoothed_parts
 from voxridge.solvers.footprints import Footprint, footprint
 from voxridge.solvers.problem import Problem
 from voxridge.solvers.rates import Rates, Step
@@ -112,14 +112,25 @@ def tilings(problem: Problem, route: str, asked_tile: int | None = None, cores: 
         alphas = _doubling(1, problem.n_alphas)
     elif route.endswith("cholesky"):
         alphas = [1]
-    # Folds are decomposed side by side from what is in memory: a kernel is, features may be.
-    shareable = route.endswith("spectral") and (route.startswith("dual") or problem.features_in_memory)
+    at_onces = _at_once(problem, route, cores)
     for rows, columns in _chunks(problem):
         for tile in tiles:
             for fold in folds:
-                for at_once in {1, min(fold, cores) if shareable else 1}:
+                for at_once in at_onces(tile, fold):
                     for alpha in alphas:
                         yield Tiling(tile, fold, alpha, rows, columns, at_once)
+
+
+def _at_once(problem: Problem, route: str, cores: int) -> Callable[[int, int], set[int]]:
+    """Of a tile and the folds in a pass, how many folds may be worked on side by side: decomposed, from what
+    is in memory (a kernel is, features may be); or left out, panel by panel, where there are enough."""
+    if route.endswith("spectral"):
+        possible = route.startswith("dual") or problem.features_in_memory
+        return lambda tile, folds: {1, min(folds, cores) if possible else 1}
+    if route.endswith("cholesky"):
+        return lambda tile, folds: {1}
+    parts = smoothed_parts(problem)
+    return lambda tile, folds: {cores if parts * -(-tile // PANEL) >= cores else 1}
 
 
 def _chunks(problem: Problem) -> list[tuple[int, int]]:

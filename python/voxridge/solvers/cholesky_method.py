@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -19,8 +19,9 @@ from voxridge.solvers.bases import (
 )
 from voxridge.solvers.cholesky import GramSmoother, KernelSmoother
 from voxridge.solvers.dual_weights import remove_constant, weights_dtype
+from voxridge.solvers.heldout import TargetMoments
 from voxridge.solvers.leave_out import Leverage, leverage
-from voxridge.solvers.leave_out_method import LeaveOutMethod, Part
+from voxridge.solvers.leave_out_method import LeaveOutMethod, Part, Sums
 
 Floating = NDArray[Any]
 
@@ -37,10 +38,12 @@ class CholeskyLeaveOut(LeaveOutMethod):
     def begin_refit(self, alpha: float) -> None:
         self.smoother.set_penalty(alpha)
 
-    def smoothed(self) -> Iterator[tuple[Sequence[int], Part, Floating]]:
+    def sums(self, targets: list[TargetMoments]) -> Iterator[Sums]:
         everyone = Part(slice(0, self.design.n_samples), range(len(self.sets)), is_set=False)
+        columns = slice(0, self._y.shape[1])
         for place, leveraged in enumerate(self._leverages):
-            yield (place,), everyone, self.smooth(leveraged)[None]
+            block = self.smooth(leveraged)[None]
+            yield from self._part_sums((place,), everyone, columns, block, targets, self.buffers)
 
     @abstractmethod
     def smooth(self, leveraged: Leverage) -> Floating:

@@ -12,6 +12,7 @@ from voxridge.solvers.filters import FEWEST, SMALLEST
 from voxridge.solvers.problem import Problem
 from voxridge.solvers.rates import Step
 
+BLOCK_ROWS = 256  # samples whose products with shared filters are made before they are summed up
 SINGLES = 512  # samples that are smoothed together where each of them is a set
 OVERLAP = 1.5  # rows of all held-out sets over samples, past which all samples are smoothed at once
 PANEL = 512  # targets in a product, whatever the tile: csrc/core/blas.hpp
@@ -20,7 +21,8 @@ _FRAGMENT = 4096  # bytes that could be read in the time it takes to find the ne
 
 class Tiling(NamedTuple):
     """Targets in a tile, folds (spectral) and penalties (leave-out) whose factors are held together, rows and
-    columns of features that are read at once, folds that are decomposed at once, each by one core."""
+    columns of features that are read at once, folds that are decomposed or left out at once, each by one
+    core."""
 
     targets: int
     folds: int
@@ -63,6 +65,25 @@ def shared_filters(problem: Problem, n_alphas: int) -> Shared:
     if n_alphas < FEWEST or rank(problem) < SMALLEST or problem.itemsize == 8:
         return Shared(float(n_alphas), n_alphas)
     return Shared(6.0, 65)
+
+
+def smoothed_parts(problem: Problem) -> int:
+    """Parts of the samples whose held-out predictions are made at a time: the sets; all samples where sets
+    overlap; some of them where each is a set."""
+    if problem.leaves_one_out:
+        return -(-problem.n // SINGLES)
+    return 1 if _overlap(problem) > OVERLAP else len(problem.folds)
+
+
+def smoothed_rows(problem: Problem) -> int:
+    """Samples in the largest part."""
+    if problem.leaves_one_out:
+        return min(SINGLES, problem.n)
+    return problem.n if _overlap(problem) > OVERLAP else max(f.held_out for f in problem.fold_sizes)
+
+
+def _overlap(problem: Problem) -> float:
+    return sum(f.held_out * f.n_folds for f in problem.fold_sizes) / problem.n
 
 
 def split_route(route: str) -> tuple[str, str]:

@@ -73,10 +73,13 @@ class FilterBank:
             weights = cluster.shared[row].astype(z.dtype)
             np.multiply(z[cluster.begin : cluster.end], weights[:, None], out=block)
 
-    def products(self, left: Floating, shared: Floating, out: Floating) -> None:
-        """``out`` (n_shared, rows, v) <- left' times what :meth:`share` made; ``left`` (k, rows)."""
-        for number, (block, cluster, _) in enumerate(self._blocks(shared, out.shape[2])):
-            matmul(left[cluster.begin : cluster.end], block, trans_a=True, out=out[number])
+    def products(self, left: Floating, shared: Floating, width: int, columns: slice, out: Floating) -> None:
+        """``out`` (n_shared, rows times columns) <- left' times some columns of what :meth:`share` made of a
+        z that was ``width`` wide; ``left`` (k, rows)."""
+        shape = left.shape[1], columns.stop - columns.start
+        for row, (block, cluster, _) in zip(out, self._blocks(shared, width), strict=True):
+            part = left[cluster.begin : cluster.end]
+            matmul(part, block[:, columns], trans_a=True, out=row.reshape(shape))
 
     def _blocks(self, flat: Floating, width: int) -> list[tuple[Floating, Cluster, int]]:
         blocks, first = [], 0

@@ -9,14 +9,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from voxridge.solvers.costs import (
-    OVERLAP,
-    SINGLES,
+    BLOCK_ROWS,
+    PANEL,
     Tiling,
     components,
     exact_share,
     n_passes,
     rank,
     shared_filters,
+    smoothed_rows,
     split_route,
     weights_itemsize,
     weights_size,
@@ -155,8 +156,12 @@ def _leave_out(problem: Problem, route: str, tiling: Tiling, share: float) -> _M
     blocks = 8 * longest * (2 * k + 4 * longest) if longest > 1 else 16 * k * n
     wide = 8 if share else s
     shared = shared_filters(problem, tiling.alphas)
-    rows = _smoothed_rows(problem)
-    smoothing = shared.products * rank(problem) + (shared.filters + tiling.alphas) * rows + longest
+    rows = smoothed_rows(problem)
+    products = shared.filters * min(rows, BLOCK_ROWS) if shared.filters > tiling.alphas else 0
+    mixing: float = products + tiling.alphas * rows + 2 * longest
+    if tiling.at_once > 1:  # of a panel at a time, whatever the tile is
+        mixing *= tiling.at_once * min(1.0, PANEL / tiling.targets)
+    smoothing = shared.products * rank(problem) + mixing
     per_target: float = s * (k + smoothing)
     if wide > s:  # once more in float64, the targets too
         per_target += 8 * (k + 2 * smoothing + n)
@@ -164,14 +169,6 @@ def _leave_out(problem: Problem, route: str, tiling: Tiling, share: float) -> _M
         per_target += 8 * n
     making = max(making, held + factors + blocks)
     return _Moments(making, held + factors, per_target, 3 * wide * longest, s * k)
-
-
-def _smoothed_rows(problem: Problem) -> int:
-    """Rows that are smoothed together: those of a set, of all where sets overlap, some single ones."""
-    if problem.leaves_one_out:
-        return min(SINGLES, problem.n)
-    held_out = sum(f.held_out * f.n_folds for f in problem.fold_sizes)
-    return problem.n if held_out > OVERLAP * problem.n else max(f.held_out for f in problem.fold_sizes)
 
 
 def _fold_factors(problem: Problem, tiling: Tiling, share: float) -> float:

@@ -46,6 +46,11 @@ class TargetMoments:
     squares: Floating
     train_mean: Floating
 
+    def of(self, columns: slice) -> TargetMoments:
+        """Those of some of the targets."""
+        parts = (self.sums[columns], self.squares[columns], self.train_mean[columns])
+        return TargetMoments(self.count, *parts)
+
     def scores(self, moments: Floating, scoring: Scoring) -> Floating:
         """Scores (v,) of predictions ``train_mean + q`` from ``moments`` (3, v): sums of q, q^2 and q y."""
         q, qq, qy = moments

@@ -5,15 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voxridge import _cpu
-from voxridge._threads import n_threads
+from voxridge._threads import n_threads, side_by_side
 from voxridge.solvers.bases import Basis, constant_direction, products_with_mean
-from voxridge.solvers.costs import OVERLAP, SINGLES
+from voxridge.solvers.costs import BLOCK_ROWS, OVERLAP, PANEL, SINGLES
 from voxridge.solvers.design import Design
 from voxridge.solvers.dual_weights import weights_dtype
 from voxridge.solvers.filters import FilterBank, filter_bank
@@ -44,9 +45,10 @@ class Part:
     sets: Sequence[int]
     is_set: bool
 
-    @property
-    def scattered(self) -> bool:
-        return not isinstance(self.rows, slice)
+
+Sums = tuple[int, int, slice, Floating]
+"""Place of a penalty in its pass, number of a set, columns of the tile, and over the set's scored rows the
+sums of q, q^2 and q y, (3, columns)."""
 
 
 class LeaveOutMethod(ABC):
@@ -77,7 +79,7 @@ class LeaveOutMethod(ABC):
         self.sets = held_out_sets(folds, design.n_samples)
         self.order = np.argsort(-alphas, kind="stable")
         self.buffers = Buffers()
-        self._step = plan.alphas_per_pass
+        self._step, self._at_once = plan.alphas_per_pass, plan.folds_at_once
         self.n_passes = -(-alphas.size // self._step)
         self._leverages: list[Leverage] = []
         self._x_mean = np.empty(0)
@@ -143,26 +145,45 @@ class LeaveOutMethod(ABC):
         width, single = self._y.shape[1], self._single()
         totals = np.zeros((len(self._leverages), width))
         pools = np.zeros((len(self._leverages), 3, width))
-        for chosen, part, block in self.smoothed():
-            if single:
-                for place, smoothed in zip(chosen, block, strict=True):
-                    pools[place] += self._single_moments(place, smoothed, part, targets[0])
-                continue
-            for number in part.sets:
-                for place, sums in self._set_moments(chosen, part, block, number, targets[number]):
-                    if self.pooled:
-                        pools[place] += sums
-                    else:
-                        totals[place] += targets[number].scores(sums, self.scoring) / len(self.sets)
+        for place, number, columns, sums in self.sums(targets):
+            if single or self.pooled:
+                pools[place][:, columns] += sums
+            else:
+                found = targets[number].of(columns).scores(sums, self.scoring)
+                totals[place, columns] += found / len(self.sets)
         if single or self.pooled:
             everyone = _pooled(targets)
             totals = np.stack([everyone.scores(pool, self.scoring) for pool in pools])
         return self._chosen, totals
 
     @abstractmethod
-    def smoothed(self) -> Iterator[tuple[Sequence[int], Part, Floating]]:
-        """Places of penalties of the pass, a part of the samples, and what their factors want of the scaled
-        tile there, (n_penalties, rows of the part, v)."""
+    def sums(self, targets: list[TargetMoments]) -> Iterator[Sums]:
+        """Of the held-out predictions of the tile, under every penalty of the pass."""
+
+    def _part_sums(
+        self,
+        places: Sequence[int],
+        part: Part,
+        columns: slice,
+        block: Floating,
+        targets: list[TargetMoments],
+        buffers: Buffers,
+    ) -> Iterator[Sums]:
+        """Of some penalties, samples and targets; ``block`` (n_penalties, rows of the part, columns) is what
+        the factors want of the scaled tile there."""
+        if self._single():
+            for place, smoothed in zip(places, block, strict=True):
+                yield place, 0, columns, self._single_moments(place, smoothed, part, columns, targets[0])
+            return
+        for number in part.sets:
+            held, moments = self.sets[number], targets[number].of(columns)
+            moved = self._moved(held, columns, moments.train_mean, block.dtype)
+            q = buffers.take("held out", held.rows.size, block.shape[2], block.dtype)
+            r = None if self._r is None else self._r[held.rows]
+            for place, smoothed in zip(places, block, strict=True):
+                mine = smoothed if part.is_set else held.take(smoothed)
+                held_out_predictions(self._leverages[place], number, mine, moved, r, q)
+                yield place, number, columns, self._moments(q, held, columns, moments)
 
     def _target_moments(self) -> list[TargetMoments]:
         """Of every set, over its scored rows; of leave-one-out, one for all samples."""
@@ -190,51 +211,44 @@ class LeaveOutMethod(ABC):
     def _single(self) -> bool:
         return all(held.rows.size == 1 for held in self.sets)
 
-    def _set_moments(
-        self, chosen: Sequence[int], part: Part, block: Floating, number: int, targets: TargetMoments
-    ) -> Iterator[tuple[int, Floating]]:
-        """Sums over the scored rows of a set of the held-out predictions under some penalties."""
-        held, dtype = self.sets[number], block.dtype
-        rows, width = held.rows.size, block.shape[2]
-        y, root = held.take(self.scaled(dtype)), None if self.root is None else self.root[held.rows]
-        mean = targets.train_mean
-        moved = y - (mean if root is None else np.outer(root, mean)).astype(dtype)
-        r = None if self._r is None else self._r[held.rows]
-        q = self.buffers.take("held out", rows, width, dtype)
-        for place, smoothed in zip(chosen, block, strict=True):
-            mine = smoothed if part.is_set else held.take(smoothed)
-            held_out_predictions(self._leverages[place], number, mine, moved, r, q)
-            yield place, self._moments(q, held, targets if self.pooled else None)
+    def _moved(self, held: HeldOut, columns: slice, mean: Floating, dtype: Any) -> Floating:
+        """The set's targets less their training means, in the coordinates of the sample weights."""
+        y = held.take(self.scaled(dtype))[:, columns]
+        shift = mean if self.root is None else np.outer(self.root[held.rows], mean)
+        return np.asarray(y - shift.astype(dtype))
 
-    def _moments(self, q: Floating, held: HeldOut, shift: TargetMoments | None) -> Floating:
-        """Sums of q, q^2 and q y over the scored rows of a set; ``shift`` adds its training mean to q."""
+    def _moments(self, q: Floating, held: HeldOut, columns: slice, targets: TargetMoments) -> Floating:
+        """Sums of q, q^2 and q y over the scored rows of a set; pooled ones of q and the training mean."""
         weights = None if self.weights is None else self.weights[held.rows]
         if self.root is not None:
             q *= _reciprocal(self.root[held.rows]).astype(q.dtype)[:, None]
-        if shift is not None:
-            q += shift.train_mean.astype(q.dtype)
-        y = held.take(self._y)[held.scored]
+        if self.pooled:
+            q += targets.train_mean.astype(q.dtype)
+        y = held.take(self._y)[held.scored][:, columns]
         w = None if weights is None else np.ascontiguousarray(weights[held.scored])
         return _product_moments(y, q[held.scored], w)
 
-    def _single_moments(self, place: int, smoothed: Floating, part: Part, targets: TargetMoments) -> Floating:
+    def _single_moments(
+        self, place: int, smoothed: Floating, part: Part, columns: slice, targets: TargetMoments
+    ) -> Floating:
         """Leave-one-out, some rows of it: no solves."""
         rows, leveraged = part.rows, self._leverages[place]
         assert leveraged.diagonal is not None
         dtype = smoothed.dtype
         h, rest = (row[rows].astype(dtype)[:, None] for row in leveraged.diagonal)
         every = np.ones(self.design.n_samples) if self.weights is None else self.weights
-        weights, y = every[rows], self._y[rows].astype(dtype, copy=False)
+        weights, y = every[rows], self._y[rows, columns].astype(dtype, copy=False)
         mean = np.zeros_like(y)
         if self.fit_intercept:
             mean -= y * weights.astype(dtype)[:, None]
-            mean += targets.sums.astype(dtype)
+            mean += targets.sums[columns].astype(dtype)
             mean /= (every.sum() - weights).astype(dtype)[:, None]
         root = np.ones(weights.size) if self.root is None else self.root[rows]
-        prediction = (smoothed - h * (self.scaled(dtype)[rows] - root.astype(dtype)[:, None] * mean)) / rest
+        moved = self.scaled(dtype)[rows, columns] - root.astype(dtype)[:, None] * mean
+        prediction = (smoothed - h * moved) / rest
         prediction *= _reciprocal(root).astype(dtype)[:, None]
         prediction += mean
-        return _product_moments(self._y[rows], prediction, None if self.weights is None else weights)
+        return _product_moments(y, prediction, None if self.weights is None else weights)
 
 
 class EigenLeaveOut(LeaveOutMethod):
@@ -247,6 +261,7 @@ class EigenLeaveOut(LeaveOutMethod):
         self._make_basis, self.dual = make_basis, dual
         self._basis: Basis | None = None
         self._parts = _parts(self.sets, self.design.n_samples)
+        self._spare: list[Buffers] = []  # of jobs that have ended
         self._z: dict[np.dtype[Any], Floating] = {}
 
     @property
@@ -291,27 +306,61 @@ class EigenLeaveOut(LeaveOutMethod):
             banks.append((places, dtype, filter_bank(filters, smoother.values[smoother.used], dtype)))
         return banks
 
-    def smoothed(self) -> Iterator[tuple[Sequence[int], Part, Floating]]:
-        smoother, width = self.basis.smoother, self._y.shape[1]
+    def sums(self, targets: list[TargetMoments]) -> Iterator[Sums]:
+        width = self._y.shape[1]
+        step = PANEL if self._at_once > 1 else width
+        columns = [slice(begin, min(begin + step, width)) for begin in range(0, width, step)]
         for places, dtype, bank in self._banks:
-            z, left = self.project(dtype)[smoother.used], smoother.wide(dtype)[smoother.used]
             shared = self._take("shared", bank.share_rows, dtype).reshape(-1)
-            bank.share(z, shared)
-            for part in self._parts:
-                mine = np.ascontiguousarray(left[:, part.rows]) if part.scattered else left[:, part.rows]
-                rows = mine.shape[1]
-                products = self._take("products", bank.n_shared * rows, dtype)
-                bank.products(mine, shared, products.reshape(bank.n_shared, rows, width))
-                yield places, part, self._mixed(bank, products, rows)
+            bank.share(self.project(dtype)[self.basis.smoother.used], shared)
+            self.scaled(dtype)  # made before several want it at once
+            jobs = [
+                partial(self._job, places, bank, shared, part, some, targets)
+                for part in self._parts
+                for some in columns
+            ]
+            for found in side_by_side(jobs, self._at_once if len(jobs) > 1 else 1):
+                yield from found
 
-    def _mixed(self, bank: FilterBank, products: Floating, rows: int) -> Floating:
-        if bank.plain:
-            return products.reshape(-1, rows, products.shape[1])
-        mixed = self._take("smoothed", bank.n_filters * rows, products.dtype)
-        coefficients = bank.coefficients.astype(products.dtype)
-        flat = products.reshape(bank.n_shared, -1), mixed.reshape(bank.n_filters, -1)
-        _cpu.mix_rows(coefficients, *flat, n_threads())
-        return mixed.reshape(bank.n_filters, rows, -1)
+    def _job(
+        self,
+        places: Sequence[int],
+        bank: FilterBank,
+        shared: Floating,
+        part: Part,
+        columns: slice,
+        targets: list[TargetMoments],
+    ) -> list[Sums]:
+        """Sums of one part of the samples and some of the targets, in buffers of its own."""
+        try:
+            buffers = self._spare.pop()
+        except IndexError:
+            buffers = Buffers()
+        block = self._smoothed(bank, shared, part, columns, buffers)
+        found = list(self._part_sums(places, part, columns, block, targets, buffers))
+        self._spare.append(buffers)
+        return found
+
+    def _smoothed(
+        self, bank: FilterBank, shared: Floating, part: Part, columns: slice, buffers: Buffers
+    ) -> Floating:
+        smoother, dtype = self.basis.smoother, shared.dtype
+        left = smoother.wide(dtype)[smoother.used, part.rows]
+        if not isinstance(part.rows, slice):
+            left = np.ascontiguousarray(left)
+        rows, width = left.shape[1], columns.stop - columns.start
+        out = buffers.take("smoothed", bank.n_filters, rows * width, dtype)
+        coefficients = bank.coefficients.astype(dtype)
+        for begin in range(0, rows, BLOCK_ROWS):
+            end = min(begin + BLOCK_ROWS, rows)
+            mine, place = left[:, begin:end], out[:, begin * width : end * width]
+            if bank.plain:
+                bank.products(mine, shared, self._y.shape[1], columns, place)
+            else:
+                products = buffers.take("products", bank.n_shared, (end - begin) * width, dtype)
+                bank.products(mine, shared, self._y.shape[1], columns, products)
+                _cpu.mix_rows(coefficients, products, place, n_threads())
+        return out.reshape(bank.n_filters, rows, width)
 
     @property
     def weights_dtype(self) -> np.dtype[Any]:

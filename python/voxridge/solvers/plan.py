@@ -120,7 +120,7 @@ class Plan:
             ("route", f"{self.route} ({self.reason})"),
             ("targets in a tile", f"{self.n_targets_batch:,}"),
             ("folds in a pass", f"{self.folds_per_pass:,}"),
-            ("  decomposed at once", f"{self.folds_at_once:,}"),
+            ("  at once, a core each", f"{self.folds_at_once:,}"),
             ("penalties in a pass", f"{self.alphas_per_pass:,}"),
             ("rows in a chunk", f"{self.rows_per_chunk:,}"),
             ("columns in a chunk", f"{self.columns_per_chunk:,}"),
