@@ -171,7 +171,7 @@ def _smoothing(problem: Problem, tiling: Tiling) -> list[Step]:
         a = min(tiling.alphas, problem.n_alphas - first)
         shared = shared_filters(problem, a)
         flops = shared.products * 2 * rows * k * v
-        size = k / 20 if tiling.at_once == 1 else k  # all cores in a product of one cluster of components
+        size = 25 if tiling.at_once == 1 else 50  # clusters are small, and smaller still for many cores
         steps.append(Step("predictions", flops, 0, f"gemm{s}", size, bytes=2 * shared.products * k * v * s))
         mixed = a * shared.filters * rows * v if shared.filters > a else 0.0
         steps.append(
