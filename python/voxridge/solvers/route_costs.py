@@ -171,7 +171,7 @@ def _smoothing(problem: Problem, tiling: Tiling) -> list[Step]:
         a = min(tiling.alphas, problem.n_alphas - first)
         shared = shared_filters(problem, a)
         flops = shared.products * 2 * rows * k * v
-        size = 25 if tiling.at_once == 1 else 50  # clusters are small, and smaller still for many cores
+        size = 15 if tiling.at_once == 1 else 30  # clusters are small, and smaller still for many cores
         steps.append(Step("predictions", flops, 0, f"gemm{s}", size, bytes=2 * shared.products * k * v * s))
         mixed = a * shared.filters * rows * v if shared.filters > a else 0.0
         steps.append(
@@ -199,14 +199,14 @@ def _fold_factors(problem: Problem, k: float) -> list[Step]:
         if f.held_out == 1:
             steps.append(Step("fold factors", 0, 0, bytes=16 * k * each))
             continue
-        rows = Step("fold factors", t * t * k * each, 0, "syrk8", min(t, k), bytes=40 * t * k * each)
+        rows = Step("fold factors", t * t * k * each, 0, "syrk8", min(t, k), bytes=80 * t * k * each)
         steps += [rows, *_inverses(t, each)]
     return steps
 
 
 def _inverses(t: float, each: float) -> list[Step]:
     return [
-        Step("fold factors", t**3 / 3 * each, 0, "potrf", t, bytes=80 * t * t * each),
+        Step("fold factors", t**3 / 3 * each, 0, "potrf", t, bytes=160 * t * t * each),
         Step("fold factors", 2 * t**3 / 3 * each, 0, "potri", t),
     ]
 
