@@ -2,6 +2,7 @@
 
 #include "bind/views.hpp"
 #include "core/leave_out.hpp"
+#include "cpu/parallel.hpp"
 
 namespace voxridge::bind {
 namespace {
@@ -33,6 +34,10 @@ void register_precision(py::module_& m) {
 }  // namespace
 
 void register_leave_out(py::module_& m) {
+    m.def("trim_memory", [] {
+        py::gil_scoped_release nogil;
+        trim_memory();
+    });
     m.def("restore_lower", [](Array<double>& a, int n_threads) {
         const auto va = out(a, "a");
         py::gil_scoped_release nogil;  // as above

@@ -7,6 +7,10 @@
 #include <thread>
 #include <vector>
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include "core/matrix.hpp"
 
 namespace voxridge {
@@ -34,6 +38,13 @@ void parallel_for(index_t n, int n_threads, const Body& body) {
     work();
     for (std::thread& worker : workers) worker.join();
     if (error) std::rethrow_exception(error);
+}
+
+// Give what was freed back to the system. glibc keeps it, and what each thread freed for that thread alone; other C libraries do not.
+inline void trim_memory() {
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }
 
 template <class T>

@@ -20,7 +20,7 @@ from voxridge._threads import n_threads
 from voxridge.solvers.design import Design
 from voxridge.solvers.dual_weights import expand, remove_constant
 from voxridge.solvers.leave_out import EigenSmoother
-from voxridge.solvers.linalg import EighWorkspace, eigh_inplace, matmul
+from voxridge.solvers.linalg import eigh_inplace, matmul
 from voxridge.solvers.svd import svd_of_design
 from voxridge.solvers.trust import full_rank, gram_noise, require_trust
 
@@ -69,7 +69,7 @@ def primal_basis(
         If the Gram with ``alpha_min`` on its diagonal is singular to working precision.
     """
     g, x_mean = centred_gram(design, fit_intercept=fit_intercept, root=root)
-    values = eigh_inplace(g, EighWorkspace())
+    values = eigh_inplace(g)
     require_trust(values, full_rank(design.n_columns, design.n_samples, fit_intercept), alpha_min)
     first = _first_above_rounding(values)
     values, q_t = np.ascontiguousarray(values[first:]), g[first:]
@@ -96,7 +96,7 @@ def dual_basis(
 ) -> Basis:
     """From the kernel of the samples, n x n; errors as in :func:`primal_basis`."""
     kernel = centred_kernel(design, fit_intercept=fit_intercept, root=root)
-    values = eigh_inplace(kernel, EighWorkspace())
+    values = eigh_inplace(kernel)
     require_trust(values, full_rank(design.n_columns, design.n_samples, fit_intercept), alpha_min)
     values[: _first_above_rounding(values)] = 0.0
     smoother = EigenSmoother(

@@ -113,24 +113,24 @@ def _spectral(problem: Problem, route: str, tiling: Tiling, share: float) -> _Mo
         factor = q + s * k * (k + scored)
         in_place = 8 * p * p * (share if s < 8 else 1)  # in float64, q stays where it was decomposed
         narrowed = 8 * k * k + factor - in_place
-        one = 8 * p * p + 8 * k * scored + max(8 * p * k, narrowed) - factor
+        one = 24 * p * p + 8 * k * scored + max(8 * p * k, narrowed)
         one += (8 * p * p - q) * (tiling.at_once > 1)  # narrowed when it is its turn
         full, streamed = 8 * p * p, 0 if problem.features_in_memory else 8 * p * p
-        making = full + streamed + tiling.at_once * (16 * p * p + one) + folds * factor
-        held = folds * factor + (q + s * p * k if last else full + 16 * p * p)
+        making = full + streamed + tiling.at_once * one + (folds - 1) * factor
+        held = folds * factor + (q + s * p * k if last else full)
         per_target = wide * ((folds + 2) * p + k) + s * 4 * k + share * 8 * n
         return _Moments(making, held, per_target)
     train = problem.longest_train
     q = s * k * train if s < 8 else 8 * train * train
     factor = q + s * k * (k + scored)
-    one = 8 * train * (train + scored) + 8 * k * scored + 8 * k * k
+    one = 8 * train * (train + scored) + max(16 * train * train, 8 * k * (scored + k) + s * k * k)
     if tiling.at_once > 1:
         one += (8 - s) * k * train  # narrowed when it is its turn
-    folding = 8 * n * n + tiling.at_once * (16 * train * train + one) + folds * factor
+    folding = 8 * n * n + tiling.at_once * one + folds * factor
     refitting = refits * (24 * n * n + folds * factor + (s * n * n if s < 8 else 0))
     making = max(folding, refitting, 8 * n * n + min(_KERNEL_CHUNK, 8 * n * problem.n_features))
     vectors = (s + 8 if s < 8 else 8) * n * n  # in float64 too, for ill-conditioned targets
-    held = folds * factor + (vectors if last else 8 * n * n + 16 * train * train)
+    held = folds * factor + (vectors if last else 8 * n * n)
     return _Moments(making, held, s * 4 * k)
 
 

@@ -6,7 +6,6 @@ threads compete. Heavy products of this package go through here, and so through 
 
 from __future__ import annotations
 
-import threading
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -56,18 +55,17 @@ def blas_threads_for(order: int) -> AbstractContextManager[None]:
 
 
 class EighWorkspace:
-    """Memory that eigendecompositions share: LAPACK wants 2 n^2 elements, and fresh pages would cost a
-    quarter of the time. Each thread has its own, as long as it lives."""
+    """Memory that many small eigendecompositions share: LAPACK wants 2 n^2 elements, and fresh pages would
+    cost a quarter of the time. Large ones hardly notice, and others want the memory afterwards."""
 
     def __init__(self) -> None:
-        self._of = threading.local()
+        self._work: Floating = np.empty(0)
 
     def take(self, n: int) -> Floating:
         size = _cpu.eigh_work(n)
-        work: Floating = getattr(self._of, "work", np.empty(0))
-        if work.size < size:
-            work = self._of.work = np.empty(size)
-        return work
+        if self._work.size < size:
+            self._work = np.empty(size)
+        return self._work
 
 
 def eigh_inplace(a: Floating, workspace: EighWorkspace | None = None) -> Floating:

@@ -25,7 +25,7 @@ from voxridge._threads import n_threads
 from voxridge.solvers.design import Design
 from voxridge.solvers.folds import Fold
 from voxridge.solvers.heldout import Scoring, correlation, r2, variation
-from voxridge.solvers.linalg import EighWorkspace, eigh_inplace, gram, matmul
+from voxridge.solvers.linalg import eigh_inplace, gram, matmul
 from voxridge.solvers.rows import Ranges, n_rows, ranges_of
 from voxridge.solvers.trust import MAX_FLOAT32_CONDITION, full_rank, gram_noise, require_trust
 
@@ -68,7 +68,7 @@ class FoldFactor:
     purged: Ranges  # neither trained on nor scored
 
 
-def decompose(a: Floating, workspace: EighWorkspace, rank: int, alpha_min: float) -> Spectrum:
+def decompose(a: Floating, rank: int, alpha_min: float) -> Spectrum:
     """Spectrum of symmetric ``a`` (overwritten), float64; the eigenvectors lie in the memory of ``a``.
 
     Raises
@@ -76,7 +76,7 @@ def decompose(a: Floating, workspace: EighWorkspace, rank: int, alpha_min: float
     UntrustedFactor
         See :func:`~voxridge.solvers.trust.require_trust`, which is given ``rank`` and ``alpha_min``.
     """
-    values = eigh_inplace(a, workspace)
+    values = eigh_inplace(a)
     require_trust(values, rank, alpha_min)
     floor = gram_noise(float(values[-1]), values.size) if values.size else 0.0
     first = int(np.searchsorted(values, floor, side="right"))
@@ -91,7 +91,6 @@ class PrimalFolds:
     def __init__(self, design: Design, *, fit_intercept: bool, alpha_min: float) -> None:
         self.design, self.fit_intercept, self.alpha_min = design, fit_intercept, alpha_min
         self.product_dtype: Any = None  # of X'Y and Q'(X'Y); known once a spectrum is
-        self.workspace = EighWorkspace()
         self.total_gram = design.gram(design.everything())
         self.total_sums = design.sums(design.everything())
 
@@ -115,7 +114,7 @@ class PrimalFolds:
 
     def factor(self, fold: Fold, scoring: Scoring) -> FoldFactor:
         g, mean = self.centred_gram(fold)
-        spectrum = decompose(g, self.workspace, self._rank(fold.train.size), self.alpha_min)
+        spectrum = decompose(g, self._rank(fold.train.size), self.alpha_min)
         a = self.design.xw(np.ascontiguousarray(spectrum.q_t.T), fold.validation_ranges())
         shift = a.mean(axis=0) if scoring == "correlation" else spectrum.q_t @ mean
         return _finish(spectrum, fold, a, shift, mean, self.alpha_min, self.design)
@@ -124,8 +123,8 @@ class PrimalFolds:
         """Spectrum and feature means for the refit on all samples; overwrites the Gram, so it comes last."""
         g, mean = self._centre(self.total_gram, self.total_sums, self.design.n_samples)
         rank = self._rank(self.design.n_samples)
-        spectrum = self.narrowed(decompose(g, self.workspace, rank, self.alpha_min))
-        del self.total_gram, self.workspace
+        spectrum = self.narrowed(decompose(g, rank, self.alpha_min))
+        del self.total_gram
         return spectrum, mean
 
     def _rank(self, n_train: int) -> int:
@@ -152,7 +151,6 @@ class DualFolds:
     def __init__(self, design: Design, *, fit_intercept: bool, alpha_min: float) -> None:
         self.design, self.fit_intercept, self.alpha_min = design, fit_intercept, alpha_min
         self.product_dtype: Any = design.dtype  # Q'Y has no strong and weak directions
-        self.workspace = EighWorkspace()
         self.kernel = design.kernel()
         self.norm = _centred_norm(self.kernel, fit_intercept)
 
@@ -164,7 +162,7 @@ class DualFolds:
             cross -= column_mean
             cross -= cross.mean(axis=1, keepdims=True)
             _centre(train, column_mean)
-        spectrum = decompose(train, self.workspace, self._rank(fold.train.size), self.alpha_min)
+        spectrum = decompose(train, self._rank(fold.train.size), self.alpha_min)
         a = matmul(cross, spectrum.q_t, trans_b=True)
         shift = a.mean(axis=0) if scoring == "correlation" else np.zeros(a.shape[1])
         return _finish(spectrum, fold, a, shift, np.empty(0), self.alpha_min, self.design)
@@ -178,8 +176,8 @@ class DualFolds:
         if self.fit_intercept:
             _centre(self.kernel, self.kernel.mean(axis=0))
         rank = self._rank(self.design.n_samples)
-        spectrum = decompose(self.kernel, self.workspace, rank, self.alpha_min)
-        del self.kernel, self.workspace
+        spectrum = decompose(self.kernel, rank, self.alpha_min)
+        del self.kernel
         return spectrum, np.empty(0)
 
     def _rank(self, n_train: int) -> int:

@@ -80,6 +80,8 @@ class SpectralMethod:
             factor.spectrum = self.engine.narrowed(factor.spectrum)
             self.factors.append(factor)
             report("decomposing folds", i / len(self.folds))
+        if together > 1:
+            _cpu.trim_memory()  # what the threads have freed stays theirs otherwise
 
     def load(self, y: Floating) -> None:
         self.products = TileProducts(self, y, self.factors)
