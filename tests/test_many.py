@@ -186,7 +186,7 @@ from voxridge import EncodingRidge, fit_many, plan_many
 from voxridge.solvers.memory import peak_memory, resident_memory
 folder, solver = sys.argv[1:]
 models = {f"{i}": f"{folder}/x{i}.npy" for i in range(4)}
-limit = resident_memory() + 190 * 2**20
+limit = resident_memory() + 198 * 2**20
 model = EncodingRidge([1e2, 1e3, 1e4], (0, 1), memory_limit=limit, weights="none", solver=solver)
 given = models, f"{folder}/y.npy", [300] * 5
 groups = len(plan_many(*given, model=model.set_params(progress=False)).groups)

@@ -294,6 +294,9 @@ class EigenLeaveOut(LeaveOutMethod):
         return self._z[dtype]
 
     def begin(self, number: int, report: Report) -> None:
+        self._z.clear()
+        self._spare.clear()
+        self.buffers.clear()  # the next pass makes its factors first
         super().begin(number, report)
         self._banks = self._compressed()
 

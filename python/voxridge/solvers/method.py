@@ -71,3 +71,7 @@ class Buffers:
         if buffer is None or buffer.size < rows * cols:
             self._kept[key] = buffer = np.empty(rows * cols, dtype=dtype)
         return buffer[: rows * cols].reshape(rows, cols)
+
+    def clear(self) -> None:
+        """Give all of them back."""
+        self._kept.clear()

@@ -69,6 +69,8 @@ class SpectralMethod:
 
     def begin(self, number: int, report: Report) -> None:
         self.factors.clear()  # in place: the last tile's products look at the same list
+        self.products: TileProducts | None = None
+        self.buffers.clear()  # the next pass makes its factors first
         if number and self.engine.product_dtype is None:  # a resumed fit: the first spectrum decides it
             self.engine.narrowed(self.engine.factor(self.folds[0], self.scoring).spectrum)
         begin = number * self._step
@@ -87,6 +89,7 @@ class SpectralMethod:
         self.products = TileProducts(self, y, self.factors)
 
     def score(self) -> tuple[NDArray[np.intp], Floating]:
+        assert self.products is not None
         total = np.zeros((self.alphas.size, self.products.width))
         for factor in self.factors:
             total += self.products.scores(factor) / len(self.folds)
@@ -106,6 +109,7 @@ class SpectralMethod:
         self._full = narrow, x_mean, vectors
 
     def refit(self, alphas: Floating, out: Floating) -> Floating:
+        assert self.products is not None
         spectrum, x_mean, vectors = self._full
         z = self.take("z", spectrum.rank, out.shape[1])
         self.products.project_all(spectrum, z)
