@@ -110,13 +110,13 @@ def filter_bank(filters: Floating, values: Floating, dtype: Any) -> FilterBank:
         return FilterBank((Cluster(0, size, filters, np.eye(n_filters)),), n_filters, plain=True)
     tolerance = _ROUNDINGS * float(np.finfo(np.float32).eps)
     edges = _octave_edges(values)
-    ranks = _Ranks(filters, tolerance, edges)
     best, cut = [0.0], [0]
     for end in range(1, edges.size):
         choices = []
         for begin in range(max(0, end - _WIDEST), end):
-            size = float(edges[end] - edges[begin])
-            choices.append((best[begin] + ranks.of(begin, end) * (size + _OVERHEAD), begin))
+            part = filters[:, edges[begin] : edges[end]]
+            cost = best[begin] + _rank(part, tolerance) * (part.shape[1] + _OVERHEAD)
+            choices.append((cost, begin))
         cost, begin = min(choices)
         best.append(cost)
         cut.append(begin)
@@ -136,16 +136,11 @@ def _octave_edges(values: Floating) -> NDArray[np.intp]:
     return np.concatenate([[0], inner, [values.size]]).astype(np.intp)
 
 
-class _Ranks:
-    """Numbers of shared filters that runs of octaves need, estimated from some of their eigenvalues."""
-
-    def __init__(self, filters: Floating, tolerance: float, edges: NDArray[np.intp]) -> None:
-        self.filters, self.tolerance, self.edges = filters, tolerance, edges
-
-    def of(self, begin: int, end: int) -> int:
-        first, last = int(self.edges[begin]), int(self.edges[end])
-        some = np.unique(np.linspace(first, last - 1, min(_SAMPLED, last - first)).astype(np.intp))
-        return int(_factors(self.filters[:, some], self.tolerance)[0].shape[1])
+def _rank(filters: Floating, tolerance: float) -> int:
+    """Shared filters that all of ``filters`` need, estimated from some of their components."""
+    size = filters.shape[1]
+    some = np.unique(np.linspace(0, size - 1, min(_SAMPLED, size)).astype(np.intp))
+    return int(_factors(filters[:, some], tolerance)[0].shape[1])
 
 
 def _cluster(filters: Floating, begin: int, end: int, tolerance: float) -> Cluster:
