@@ -95,9 +95,13 @@ def test_peak_memory_stays_under_the_limit(name: str, tmp_path: Path) -> None:
     with np.load(tmp_path / "found.npz") as found:
         scores, alpha, intercept = (found[key] for key in found.files)
     # 560,000 random features: samples say little of each other, and float32 rounds their own share.
-    assert np.abs(scores - fit.cv_scores_).max() < max(exact, 2e-5 if name == "wide" else 0)
-    same = alpha == fit.alpha_  # ties to rounding go either way
-    assert same.mean() > (0.999 if name == "wide" else 0.99999)
+    rounding = max(exact, 2e-5 if name == "wide" else 0)
+    assert np.abs(scores - fit.cv_scores_).max() < rounding
+    same = alpha == fit.alpha_  # ties to rounding go either way: two of the penalties are next to nothing
+    assert same.mean() > (0.99 if name == "wide" else 0.99999)
+    chosen = np.argmax(alpha == np.array(options["alphas"])[:, None], axis=0)
+    lost = fit.cv_scores_.max(axis=0) - np.take_along_axis(fit.cv_scores_, chosen[None], axis=0)[0]
+    assert lost.max() < 2 * rounding
     assert np.abs(intercept - fit.intercept_)[same].max() < exact * np.abs(y).max()
     with h5py.File(out) as file:
         weights, kind = file["data"][()], file["data"].attrs["kind"]
