@@ -82,6 +82,12 @@ def smoothed_rows(problem: Problem) -> int:
     return problem.n if _overlap(problem) > OVERLAP else max(f.held_out for f in problem.fold_sizes)
 
 
+def smoothed_in_all(problem: Problem) -> float:
+    """Samples in all parts together."""
+    overlap = _overlap(problem)
+    return problem.n * (overlap if overlap <= OVERLAP else 1.0)
+
+
 def _overlap(problem: Problem) -> float:
     return sum(f.held_out * f.n_folds for f in problem.fold_sizes) / problem.n
 

@@ -15,6 +15,7 @@ of penalties, and sums of those, which cost little.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ class FilterBank:
     n_filters: int
     plain: bool  # the shared filters are the filters
 
-    @property
+    @cached_property
     def n_shared(self) -> int:
         return sum(cluster.shared.shape[0] for cluster in self.clusters)
 
@@ -61,7 +62,7 @@ class FilterBank:
         size = sum(cluster.end - cluster.begin for cluster in self.clusters)
         return sum(cluster.shared.size for cluster in self.clusters) / max(size, 1)
 
-    @property
+    @cached_property
     def coefficients(self) -> Floating:
         """(n_filters, n_shared), clusters side by side."""
         return np.concatenate([cluster.coefficients for cluster in self.clusters], axis=1)
@@ -91,7 +92,7 @@ class FilterBank:
                 first += size
         return blocks
 
-    @property
+    @cached_property
     def share_rows(self) -> int:
         """Rows, as wide as the targets, of what :meth:`share` makes."""
         return sum(cluster.shared.size for cluster in self.clusters)

@@ -73,6 +73,11 @@ def held_out_sets(folds: Sequence[Fold], n_samples: int) -> list[HeldOut]:
     return sets
 
 
+def are_single(sets: Sequence[HeldOut]) -> bool:
+    """Whether every set is a single sample."""
+    return all(held.rows.size == 1 for held in sets)
+
+
 @dataclass(frozen=True)
 class SetFactor:
     """Of one set under one penalty, in the precision of the wide products: ``(I - S_ff)^-1 H_ff`` and
@@ -135,7 +140,7 @@ def leverage(smoother: Smoother, alpha: float, sets: Sequence[HeldOut]) -> Lever
         If the samples that a set leaves do not determine the model (``alpha`` too small for their rank).
     """
     smoother.set_penalty(alpha)
-    if all(held.rows.size == 1 for held in sets):
+    if are_single(sets):
         h, rest = smoother.diagonal()
         if smoother.r is not None:
             rest = rest - smoother.r**2

@@ -24,6 +24,7 @@ from voxridge.solvers.leave_out import (
     HeldOut,
     Leverage,
     Rows,
+    are_single,
     held_out_predictions,
     held_out_sets,
     leverage,
@@ -77,6 +78,7 @@ class LeaveOutMethod(ABC):
         self.root, self.pooled = root, pooled
         self.weights = None if root is None else root**2
         self.sets = held_out_sets(folds, design.n_samples)
+        self._single = are_single(self.sets)
         self.order = np.argsort(-alphas, kind="stable")
         self.buffers = Buffers()
         self._step, self._at_once = plan.alphas_per_pass, plan.folds_at_once
@@ -142,7 +144,7 @@ class LeaveOutMethod(ABC):
 
     def score(self) -> tuple[NDArray[np.intp], Floating]:
         targets = self._target_moments()
-        width, single = self._y.shape[1], self._single()
+        width, single = self._y.shape[1], self._single
         totals = np.zeros((len(self._leverages), width))
         pools = np.zeros((len(self._leverages), 3, width))
         for place, number, columns, sums in self.sums(targets):
@@ -171,7 +173,7 @@ class LeaveOutMethod(ABC):
     ) -> Iterator[Sums]:
         """Of some penalties, samples and targets; ``block`` (n_penalties, rows of the part, columns) is what
         the factors want of the scaled tile there."""
-        if self._single():
+        if self._single:
             for place, smoothed in zip(places, block, strict=True):
                 yield place, 0, columns, self._single_moments(place, smoothed, part, columns, targets[0])
             return
@@ -192,7 +194,7 @@ class LeaveOutMethod(ABC):
         # Close to 0 where there is an intercept, and no closer than the targets' precision: small penalties
         # would magnify what is left, so it counts.
         all_sums, all_squares = _sums(y, weights)
-        if self._single():
+        if self._single:
             return [TargetMoments(total, all_sums, all_squares, np.zeros(y.shape[1]))]
         found = []
         for held in self.sets:
@@ -207,9 +209,6 @@ class LeaveOutMethod(ABC):
             mean = (all_sums - out_sums) / left if self.fit_intercept else np.zeros(y.shape[1])
             found.append(TargetMoments(count, sums, squares, mean))
         return found
-
-    def _single(self) -> bool:
-        return all(held.rows.size == 1 for held in self.sets)
 
     def _moved(self, held: HeldOut, columns: slice, mean: Floating, dtype: Any) -> Floating:
         """The set's targets less their training means, in the coordinates of the sample weights."""
@@ -407,7 +406,7 @@ class GeneralisedCV(EigenLeaveOut):
 
 def _parts(sets: Sequence[HeldOut], n_samples: int) -> list[Part]:
     """Each set for itself, or all samples where sets overlap; single samples by blocks."""
-    if all(held.rows.size == 1 for held in sets):
+    if are_single(sets):
         rows = [slice(i, min(i + SINGLES, n_samples)) for i in range(0, n_samples, SINGLES)]
         return [Part(block, (), is_set=False) for block in rows]
     if sum(held.rows.size for held in sets) > OVERLAP * n_samples:

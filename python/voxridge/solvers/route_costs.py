@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from voxridge.solvers.costs import (
-    OVERLAP,
     Tiling,
     chunks_steps,
     components,
@@ -18,6 +17,7 @@ from voxridge.solvers.costs import (
     present,
     rank,
     shared_filters,
+    smoothed_in_all,
     split_route,
     targets_steps,
     weights_itemsize,
@@ -163,10 +163,8 @@ def _leave_out(problem: Problem, route: str) -> list[Step]:
 
 def _smoothing(problem: Problem, tiling: Tiling) -> list[Step]:
     """Held-out rows of ``H y`` of every penalty, from the shared filters of a pass's penalties."""
-    n, v, s, k = float(problem.n), float(problem.n_targets), problem.itemsize, rank(problem)
-    overlap = sum(f.held_out * f.n_folds for f in problem.fold_sizes) / n
-    rows = n * (overlap if overlap <= OVERLAP else 1)
-    steps = []
+    v, s, k = float(problem.n_targets), problem.itemsize, rank(problem)
+    rows, steps = smoothed_in_all(problem), []
     for first in range(0, problem.n_alphas, tiling.alphas):
         a = min(tiling.alphas, problem.n_alphas - first)
         shared = shared_filters(problem, a)
