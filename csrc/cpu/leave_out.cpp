@@ -1,5 +1,6 @@
 #include "core/leave_out.hpp"
 
+#include <cstring>
 #include <memory>
 
 #include "cpu/lanes.hpp"
@@ -10,21 +11,34 @@ namespace voxridge {
 namespace {
 
 constexpr index_t kTile = 32;      // rows and columns of a transposed block: both sides stay in the first-level cache
-constexpr index_t kColumns = 256;  // targets whose sums a thread keeps at once
+constexpr index_t kSummed = 32;    // columns summed at once
 
-template <class T>
-inline void add_row_as(const T* y, const T* q, double w, index_t n, double* q1, double* q2, double* qy) {
-    for (index_t v = 0; v < n; ++v) {
-        const double value = static_cast<double>(q[v]), weighted = w * value;
-        q1[v] += weighted, q2[v] += weighted * value, qy[v] += weighted * static_cast<double>(y[v]);
+// Weighted sums of q, q^2 and q y of kSummed columns, all in registers. `weights` may be null.
+#define VOXRIDGE_SUM_PRODUCTS(T)                                                                                                  \
+    VOXRIDGE_MULTIVERSION void sum_products(const T* y, index_t y_stride, const T* q, index_t q_stride, const double* weights,   \
+                                            index_t rows, double* q1, double* q2, double* qy) {                                   \
+        using Vector = LanesOf<double>::type;                                                                                     \
+        constexpr index_t n = kSummed / 8;                                                                                        \
+        Vector sums[n], squares[n], products[n];                                                                                  \
+        for (index_t v = 0; v < n; ++v)                                                                                           \
+            load_eight(q1 + 8 * v, sums[v]), load_eight(q2 + 8 * v, squares[v]), load_eight(qy + 8 * v, products[v]);             \
+        for (index_t t = 0; t < rows; ++t, y += y_stride, q += q_stride)                                                          \
+            for (index_t v = 0; v < n; ++v) {                                                                                     \
+                Vector value, target;                                                                                             \
+                load_eight(q + 8 * v, value);                                                                                     \
+                load_eight(y + 8 * v, target);                                                                                    \
+                const Vector weighted = (weights ? weights[t] : 1.0) * value;                                                     \
+                sums[v] += weighted;                                                                                              \
+                squares[v] += weighted * value;                                                                                   \
+                products[v] += weighted * target;                                                                                 \
+            }                                                                                                                     \
+        std::memcpy(q1, sums, sizeof(sums));                                                                                      \
+        std::memcpy(q2, squares, sizeof(squares));                                                                                \
+        std::memcpy(qy, products, sizeof(products));                                                                              \
     }
-}
-VOXRIDGE_MULTIVERSION void add_row(const float* y, const float* q, double w, index_t n, double* q1, double* q2, double* qy) {
-    add_row_as(y, q, w, n, q1, q2, qy);
-}
-VOXRIDGE_MULTIVERSION void add_row(const double* y, const double* q, double w, index_t n, double* q1, double* q2, double* qy) {
-    add_row_as(y, q, w, n, q1, q2, qy);
-}
+VOXRIDGE_SUM_PRODUCTS(float)
+VOXRIDGE_SUM_PRODUCTS(double)
+#undef VOXRIDGE_SUM_PRODUCTS
 
 constexpr index_t kMixed = 4;     // rows of the mixture formed at once
 constexpr index_t kMixWidth = 128;  // columns a thread mixes at once
@@ -88,11 +102,20 @@ template <class T>
 void product_moments(Matrix<const T> y, Matrix<const T> q, const double* weights, Matrix<double> moments, int n_threads) {
     require(y.rows == q.rows && y.cols == q.cols && moments.rows == 3 && moments.cols == y.cols, "product_moments: y ",
             shape{y.rows, y.cols}, ", q ", shape{q.rows, q.cols}, ", moments ", shape{moments.rows, moments.cols});
-    parallel_for((y.cols + kColumns - 1) / kColumns, n_threads, [&](index_t block) {
-        const index_t first = block * kColumns, width = std::min(kColumns, y.cols - first);
+    parallel_for((y.cols + kSummed - 1) / kSummed, n_threads, [&](index_t block) {
+        const index_t first = block * kSummed;
+        double* sums[] = {moments.row(0) + first, moments.row(1) + first, moments.row(2) + first};
+        if (first + kSummed <= y.cols) {
+            sum_products(y.data + first, y.stride, q.data + first, q.stride, weights, y.rows, sums[0], sums[1], sums[2]);
+            return;
+        }
         for (index_t t = 0; t < y.rows; ++t)
-            add_row(y.row(t) + first, q.row(t) + first, weights ? weights[t] : 1.0, width, moments.row(0) + first,
-                    moments.row(1) + first, moments.row(2) + first);
+            for (index_t v = 0; v < y.cols - first; ++v) {
+                const auto value = static_cast<double>(q.row(t)[first + v]);
+                const double weighted = (weights ? weights[t] : 1.0) * value;
+                sums[0][v] += weighted, sums[1][v] += weighted * value;
+                sums[2][v] += weighted * static_cast<double>(y.row(t)[first + v]);
+            }
     });
 }
 

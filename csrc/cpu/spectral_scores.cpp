@@ -1,5 +1,6 @@
 #include "core/spectral_scores.hpp"
 
+#include <cstring>
 #include <memory>
 
 #include "core/blas.hpp"
@@ -13,6 +14,7 @@ namespace {
 constexpr index_t kPanelRows = 64;    // rows of N multiplied at once
 constexpr index_t kColumns = 64;      // targets a thread reduces at once
 constexpr index_t kAlphas = 4;        // penalties reduced at once
+constexpr index_t kSummed = 64;       // columns summed at once
 constexpr index_t kDepth = 32;        // eigenvectors summed in T before the sum is added in float64
 
 // e = c z, u = 2 z lz, w = z nz for kDepth x kColumns elements; rows past `depth` and columns past `width` are left as they are.
@@ -37,6 +39,18 @@ void load_terms(Matrix<const T> z, Matrix<const T> c, Matrix<const T> lz, Matrix
     }
 }
 
+// sums += values, `lanes` of them, a multiple of eight; inlined into what each instruction set makes of its caller.
+template <class T>
+inline void add_lanes(const T* values, index_t lanes, double* sums) {
+    for (index_t i = 0; i < lanes; i += 8) {
+        LanesOf<double>::type sum, more;
+        load_eight(sums + i, sum);
+        load_eight(values + i, more);
+        sum += more;
+        std::memcpy(sums + i, &sum, sizeof(sum));
+    }
+}
+
 // The innermost loop: kAlphas penalties and two vectors of targets, all sums in registers. A vector is 64 bytes: one register with
 // AVX-512, two with AVX2. `d`, `shifted` and `squared` hold kAlphas rows, k apart.
 #define VOXRIDGE_REDUCE(T)                                                                                                        \
@@ -57,16 +71,35 @@ void load_terms(Matrix<const T> z, Matrix<const T> c, Matrix<const T> lz, Matrix
                     }                                                                                                             \
             }                                                                                                                     \
             for (index_t a = 0; a < kAlphas; ++a)                                                                                 \
-                for (index_t h = 0; h < 2; ++h)                                                                                   \
-                    for (index_t lane = 0; lane < lanes; ++lane) {                                                                \
-                        products[a * kColumns + v + h * lanes + lane] += static_cast<double>(p[a][h][lane]);                      \
-                        norms[a * kColumns + v + h * lanes + lane] += static_cast<double>(q[a][h][lane]);                         \
-                    }                                                                                                             \
+                for (index_t h = 0; h < 2; ++h) {                                                                                 \
+                    add_lanes(reinterpret_cast<const T*>(&p[a][h]), lanes, products + a * kColumns + v + h * lanes);              \
+                    add_lanes(reinterpret_cast<const T*>(&q[a][h]), lanes, norms + a * kColumns + v + h * lanes);                 \
+                }                                                                                                                 \
         }                                                                                                                         \
     }
 VOXRIDGE_REDUCE(float)
 VOXRIDGE_REDUCE(double)
 #undef VOXRIDGE_REDUCE
+
+// Sums and sums of squares of kSummed columns, all in registers.
+#define VOXRIDGE_SUM_ROWS(T)                                                                                                  \
+    VOXRIDGE_MULTIVERSION void sum_rows(const T* y, index_t stride, index_t rows, double* sums, double* squares) {            \
+        using Vector = LanesOf<double>::type;                                                                                 \
+        Vector sum[kSummed / 8], square[kSummed / 8];                                                                         \
+        for (index_t v = 0; v < kSummed / 8; ++v) load_eight(sums + 8 * v, sum[v]), load_eight(squares + 8 * v, square[v]);   \
+        for (index_t t = 0; t < rows; ++t, y += stride)                                                                       \
+            for (index_t v = 0; v < kSummed / 8; ++v) {                                                                       \
+                Vector value;                                                                                                 \
+                load_eight(y + 8 * v, value);                                                                                 \
+                sum[v] += value;                                                                                              \
+                square[v] += value * value;                                                                                   \
+            }                                                                                                                 \
+        std::memcpy(sums, sum, sizeof(sum));                                                                                  \
+        std::memcpy(squares, square, sizeof(square));                                                                         \
+    }
+VOXRIDGE_SUM_ROWS(float)
+VOXRIDGE_SUM_ROWS(double)
+#undef VOXRIDGE_SUM_ROWS
 
 // Rows of filters as T, with rows of zeros up to a multiple of kAlphas.
 template <class T>
@@ -191,18 +224,22 @@ void apply_penalty(Matrix<T> z, const double* l, const double* alphas, int n_thr
 
 template <class T>
 void column_moments(Matrix<const T> y, const std::vector<Segment>& segments, double* sums, double* squares, int n_threads) {
-    constexpr index_t width = 256;
-    parallel_for((y.cols + width - 1) / width, n_threads, [&](index_t block) {
-        const index_t begin = block * width, end = std::min(begin + width, y.cols);
+    parallel_for((y.cols + kSummed - 1) / kSummed, n_threads, [&](index_t block) {
+        const index_t begin = block * kSummed, end = std::min(begin + kSummed, y.cols);
         std::fill(sums + begin, sums + end, 0.0);
         std::fill(squares + begin, squares + end, 0.0);
-        for (const Segment& s : segments)
+        for (const Segment& s : segments) {
+            if (end - begin == kSummed) {
+                sum_rows(y.row(s.begin) + begin, y.stride, s.end - s.begin, sums + begin, squares + begin);
+                continue;
+            }
             for (index_t t = s.begin; t < s.end; ++t)
                 for (index_t v = begin; v < end; ++v) {
                     const auto value = static_cast<double>(y.row(t)[v]);
                     sums[v] += value;
                     squares[v] += value * value;
                 }
+        }
     });
 }
 
