@@ -70,8 +70,8 @@ def _write_weights(file: Any, weights: Weights | None) -> None:
         return
     n_targets, dtype = weights.matrix.shape[1], weights.dtype
     if isinstance(weights, DualWeights) and isinstance(weights.train, DelayedDesign):
-        data = file.create_dataset("dual_coef", (n_targets, weights.matrix.shape[0]), weights.matrix.dtype)
-        for begin, end, block in weights.matrix_tiles():
+        data = file.create_dataset("dual_coef", (n_targets, weights.train.n_samples), weights.dual_dtype)
+        for begin, end, block in weights.dual_tiles():
             data[begin:end] = block.T
         file["train_features"] = weights.train.features
         file["train_run_offsets"] = weights.train.offsets

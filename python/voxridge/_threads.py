@@ -60,19 +60,28 @@ def side_by_side(jobs: Sequence[Callable[[], T]], at_once: int) -> Iterator[T]:
     thread; one after the other, on all cores, where ``at_once`` is 1.
 
     Factorisations of a few thousand rows gain little from a second thread and wait for the slowest one where
-    others use the machine, too: two at a time on two cores take less time than one on both.
+    others use the machine, too: two at a time on two cores take less time than one on both. The last ones,
+    where they are few, would leave cores idle, and go one after the other again.
     """
+    together = len(jobs) - left_over(len(jobs), at_once)
+    if together:
+        with one_blas_thread(), ThreadPoolExecutor(at_once) as pool:
+            pending = [pool.submit(_alone, job) for job in jobs[:together]]
+            try:
+                while pending:
+                    yield pending.pop(0).result()  # which keeps nothing of what was yielded
+            finally:
+                for future in pending:
+                    future.cancel()
+    yield from (job() for job in jobs[together:])
+
+
+def left_over(n_jobs: int, at_once: int) -> int:
+    """Jobs that :func:`side_by_side` does one after the other on all cores."""
     if at_once <= 1:
-        yield from (job() for job in jobs)
-        return
-    with one_blas_thread(), ThreadPoolExecutor(at_once) as pool:
-        pending = [pool.submit(_alone, job) for job in jobs]
-        try:
-            while pending:
-                yield pending.pop(0).result()  # which keeps nothing of what was yielded
-        finally:
-            for future in pending:
-                future.cancel()
+        return n_jobs
+    rest = n_jobs % at_once
+    return rest if rest**2 <= at_once else 0
 
 
 def _alone(job: Callable[[], T]) -> T:

@@ -300,7 +300,7 @@ def test_other_machines() -> None:
 
 def test_targets_in_files_want_wider_tiles() -> None:
     """Rows of a tile are pieces of the file's rows."""
-    memory = plan_of(problem_of(3000, 500, 60_000))
-    disk = plan_of(problem_of(3000, 500, 60_000, targets_in_memory=False))
+    memory = plan_of(problem_of(9000, 500, 60_000))
+    disk = plan_of(problem_of(9000, 500, 60_000, targets_in_memory=False))
     assert disk.n_targets_batch > memory.n_targets_batch
-    assert disk.bytes_read >= 4 * 3000 * 60_000
+    assert disk.bytes_read >= 4 * 9000 * 60_000

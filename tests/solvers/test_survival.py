@@ -27,6 +27,7 @@ from voxridge.solvers.folds import make_folds
 from voxridge.solvers.ridge_cv import solve_ridge_cv
 from voxridge.solvers.settings import Storage, check_settings
 from voxridge.solvers.tiles import Targets
+from voxridge.testing import relative_error, tolerance
 
 pytestmark = pytest.mark.filterwarnings("ignore::voxridge._warnings.AlphaEdgeWarning")
 
@@ -119,7 +120,13 @@ def test_a_fit_that_died_goes_on_to_the_same_bits(
     options = {"solver": route, "alpha_per_target": GROUPS if per_target == "groups" else True}
     expected = model(**options).fit(*files, runs=RUNS)
     whole = model(checkpoint=tmp_path / "whole", **options).fit(*files, runs=RUNS)
-    assert_same(whole, expected)
+    if expected.plan_.components:  # which are for memory: records hold dual coefficients
+        np.testing.assert_array_equal(whole.cv_scores_, expected.cv_scores_)
+        for name in ("intercept_", "coef_"):
+            assert relative_error(getattr(whole, name), getattr(expected, name)) < tolerance(np.float32, 5)
+    else:
+        assert_same(whole, expected)
+    expected = whole
     total = len(list((tmp_path / "whole").glob("pass-*")))
     for records in sorted({0, 1, total // 2, total - 1}):
         unfinished = model(checkpoint=tmp_path / f"{records}", weights=tmp_path / f"{records}.h5", **options)

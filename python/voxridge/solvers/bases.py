@@ -19,10 +19,11 @@ from voxridge import _cpu
 from voxridge._threads import n_threads
 from voxridge.solvers.design import Design
 from voxridge.solvers.dual_weights import expand, remove_constant
-from voxridge.solvers.leave_out import EigenSmoother
+from voxridge.solvers.eigen_smoother import EigenSmoother
 from voxridge.solvers.linalg import eigh_inplace, matmul
 from voxridge.solvers.svd import svd_of_design
 from voxridge.solvers.trust import full_rank, gram_noise, require_trust
+from voxridge.solvers.weights import DualBasis
 
 Floating = NDArray[Any]
 
@@ -40,6 +41,17 @@ class Basis:
     @property
     def dual(self) -> bool:
         return self.vectors is None
+
+    def dual_basis(self) -> DualBasis:
+        """What :meth:`components` are components of."""
+        smoother = self.smoother
+        return DualBasis(smoother.v_t[smoother.used], smoother.r, smoother.root)
+
+    def components(self, z: Floating, alphas: Floating, out: Floating) -> None:
+        """Components (k, v) of the dual coefficients, of the eigenvectors that carry signal, into ``out``."""
+        used = self.smoother.used
+        np.copyto(out, z[used])
+        _cpu.apply_penalty(out, self.smoother.values[used], alphas, n_threads())
 
     def weights(self, z: Floating, alphas: Floating, out: Floating) -> None:
         """Coefficients (p, v), or dual coefficients (n, v) for the design as it is, into ``out``; ``z`` is

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from voxridge.solvers.alphas import largest_eigenvalue
 from voxridge.solvers.design import DelayedDesign
-from voxridge.solvers.leave_out import EigenSmoother
+from voxridge.solvers.eigen_smoother import EigenSmoother
 from voxridge.solvers.linalg import eigh_inplace, matmul
 from voxridge.solvers.trust import gram_noise
 

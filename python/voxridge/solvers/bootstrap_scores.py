@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from voxridge import _cpu
 from voxridge._threads import n_threads
 from voxridge.solvers.bootstrap_components import EPS, unresolved
+from voxridge.solvers.eigen_smoother import EigenSmoother
 from voxridge.solvers.heldout import variation
-from voxridge.solvers.leave_out import EigenSmoother
 from voxridge.solvers.linalg import EighWorkspace, cholesky, cholesky_solve, eigh_inplace, gram, matmul
 from voxridge.solvers.trust import gram_noise
 

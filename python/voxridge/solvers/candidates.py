@@ -21,6 +21,7 @@ ROUTES = (
     "svd",
 )
 _THRIFT = 0.1
+_SPANNING = 0.2  # least share of the samples beyond p that a fold trains on
 _CHUNK_BYTES = 256 * 2**20  # larger chunks of features are read no faster
 
 
@@ -64,15 +65,15 @@ def best_tiling(
     """The best tiling of ``route`` for a process that holds ``resident`` bytes and may reach ``limit``."""
     best: tuple[bool, float, int, Tiling] | None = None
     least = None
-    fixed = once(problem, route)
-    fixed_seconds = sum(rates.seconds(step) for step in fixed)
+    fixed = {turned: once(problem, route, turned) for turned in (False, True)}
+    fixed_seconds = {turned: sum(rates.seconds(step) for step in steps) for turned, steps in fixed.items()}
     for tiling in tilings(problem, route, asked_tile, rates.cores):
         memory = footprint(problem, route, tiling)
         peak, worst = resident + memory.peak, resident + memory.worst
         least = worst if least is None else min(least, worst)
         fits = limit is None or worst <= limit
         passing = _passes(problem, route, tiling, memory.peak)
-        seconds = fixed_seconds + sum(rates.seconds(step) for step in passing)
+        seconds = fixed_seconds[tiling.turned] + sum(rates.seconds(step) for step in passing)
         key = (not fits, cost_of(seconds, worst) if fits else worst, worst, tiling)
         if best is None or key < best:
             best = key
@@ -80,7 +81,7 @@ def best_tiling(
     assert least is not None
     tiling = best[-1]
     memory = footprint(problem, route, tiling)
-    steps = (*fixed, *_passes(problem, route, tiling, memory.peak))
+    steps = (*fixed[tiling.turned], *_passes(problem, route, tiling, memory.peak))
     seconds = sum(rates.seconds(step) for step in steps)
     peak, worst = resident + memory.peak, resident + memory.worst
     return Candidate(route, tiling, steps, seconds, memory, peak, worst, least, fits=not best[0])
@@ -113,12 +114,30 @@ def tilings(problem: Problem, route: str, asked_tile: int | None = None, cores: 
     elif route.endswith("cholesky"):
         alphas = [1]
     at_onces = _at_once(problem, route, cores)
+    turns = (False, True) if _turns(problem, route) else (False,)
     for rows, columns in _chunks(problem):
         for tile in tiles:
             for fold in folds:
                 for at_once in at_onces(tile, fold):
                     for alpha in alphas:
-                        yield Tiling(tile, fold, alpha, rows, columns, at_once)
+                        for turned in turns:
+                            panels = _panels(problem, route, tile, cores)
+                            yield Tiling(tile, fold, alpha, rows, columns, at_once, turned, panels)
+
+
+def _turns(problem: Problem, route: str) -> bool:
+    """Whether a route may turn the features to principal components: float64 has no use for it, files would be
+    read once for every block of rows, and training samples must span what the others lie in."""
+    shortest = min(size.train for size in problem.fold_sizes)
+    spans = shortest - problem.p >= _SPANNING * (problem.n - problem.p)
+    return route == "primal-spectral" and problem.itemsize < 8 and problem.features_in_memory and spans
+
+
+def _panels(problem: Problem, route: str, tile: int, cores: int) -> int:
+    """Panels of a tile that are worked on side by side on a spectral route, where there are enough. Files are
+    read by one thread."""
+    read = route.startswith("primal") and not problem.features_in_memory
+    return cores if route.endswith("spectral") and tile >= cores * PANEL and not read else 1
 
 
 def _at_once(problem: Problem, route: str, cores: int) -> Callable[[int, int], set[int]]:

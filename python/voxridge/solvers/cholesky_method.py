@@ -32,8 +32,8 @@ class CholeskyLeaveOut(LeaveOutMethod):
     running = True
     smoother: KernelSmoother | GramSmoother
 
-    def factorise(self, index: int) -> Leverage:
-        return leverage(self.smoother, float(self.alphas[index]), self.sets)
+    def factorise(self, alphas: list[float]) -> list[Leverage]:
+        return [leverage(self.smoother, alpha, self.sets) for alpha in alphas]
 
     def begin_refit(self, alpha: float) -> None:
         self.smoother.set_penalty(alpha)

@@ -12,7 +12,8 @@ from voxridge.solvers.filters import FEWEST, SMALLEST
 from voxridge.solvers.problem import Problem
 from voxridge.solvers.rates import Step
 
-BLOCK_ROWS = 256  # samples whose products with shared filters are made before they are summed up
+BLOCK_ROWS = 384  # samples whose products with shared filters are made before they are summed up
+LEVERAGE_ROWS = 128  # rows of fold factors that are summed at once
 SINGLES = 512  # samples that are smoothed together where each of them is a set
 OVERLAP = 1.5  # rows of all held-out sets over samples, past which all samples are smoothed at once
 PANEL = 512  # targets in a product, whatever the tile: csrc/core/blas.hpp
@@ -22,7 +23,8 @@ _FRAGMENT = 4096  # bytes that could be read in the time it takes to find the ne
 class Tiling(NamedTuple):
     """Targets in a tile, folds (spectral) and penalties (leave-out) whose factors are held together, rows and
     columns of features that are read at once, folds that are decomposed or left out at once, each by one
-    core."""
+    core; whether the features are ``turned`` to their principal components (solvers/principal.py), and panels
+    of targets that spectral routes work on at once, each by one core."""
 
     targets: int
     folds: int
@@ -30,6 +32,8 @@ class Tiling(NamedTuple):
     rows: int
     columns: int
     at_once: int = 1
+    turned: bool = False
+    panels: int = 1
 
 
 def n_passes(problem: Problem, route: str, tiling: Tiling) -> int:
@@ -41,13 +45,13 @@ def n_passes(problem: Problem, route: str, tiling: Tiling) -> int:
     return scoring + (not problem.alpha_per_target)
 
 
-def exact_share(problem: Problem, route: str) -> float:
+def exact_share(problem: Problem, route: str, turned: bool = False) -> float:
     """Share of the penalties whose wide products float32 is expected to spoil, so that they run in float64.
 
     Leave-out: none, as a rule. Cholesky: those below 1e-4 of the largest eigenvalue. Primal spectral: all or
-    none, by the condition of the Gram; even odds.
+    none, by the condition of the Gram, even odds; on principal components, none as a rule.
     """
-    if problem.itemsize == 8 or route == "dual-spectral":
+    if problem.itemsize == 8 or route == "dual-spectral" or turned:
         return 0.0
     return 0.5 if route == "primal-spectral" or route.endswith("cholesky") else 0.0
 
@@ -64,7 +68,7 @@ def shared_filters(problem: Problem, n_alphas: int) -> Shared:
     """As spectra over five decades have it; narrower ones need less."""
     if n_alphas < FEWEST or rank(problem) < SMALLEST or problem.itemsize == 8:
         return Shared(float(n_alphas), n_alphas)
-    return Shared(6.0, 65)
+    return Shared(5.5, 75)
 
 
 def smoothed_parts(problem: Problem) -> int:
@@ -105,7 +109,13 @@ def weights_size(problem: Problem, route: str) -> int:
 
 def weights_itemsize(problem: Problem, route: str) -> int:
     """Dual coefficients are float64 on all but the best-conditioned data: solvers/dual_weights.py."""
-    return 8 if split_route(route)[0] == "dual" else problem.itemsize
+    return 8 if split_route(route)[0] == "dual" and not components_kept(problem, route) else problem.itemsize
+
+
+def components_kept(problem: Problem, route: str) -> bool:
+    """Whether a route's weights are components of the eigenvectors."""
+    side, method = split_route(route)
+    return side == "dual" and method != "cholesky" and problem.keeps_components
 
 
 def rank(problem: Problem, rows: int | None = None) -> float:
@@ -118,9 +128,11 @@ def components(problem: Problem, route: str) -> float:
     return float(problem.n) if route == "dual-leave-out" else rank(problem)
 
 
-def wide_steps(problem: Problem, route: str, name: str, flops: float, size: float) -> list[Step]:
+def wide_steps(
+    problem: Problem, route: str, name: str, flops: float, size: float, turned: bool = False
+) -> list[Step]:
     """A product as wide as the targets, of every penalty: some in float64."""
-    share = exact_share(problem, route)
+    share = exact_share(problem, route, turned)
     narrow = Step(name, (1 - share) * flops, 0, f"gemm{problem.itemsize}", size)
     return [narrow, Step(name, share * flops, 0, "gemm8", size)]
 

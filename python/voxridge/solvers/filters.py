@@ -25,12 +25,12 @@ from voxridge.solvers.linalg import matmul
 
 Floating = NDArray[Any]
 
-_OCTAVE = 2.0**0.5  # a cluster is so many of these ratios of eigenvalues wide
-_WIDEST = 8  # the most octaves in a cluster
+_OCTAVE = 2.0**0.25  # a cluster is so many of these ratios of eigenvalues wide
+_WIDEST = 16  # the most octaves in a cluster
 _SAMPLED = 48  # eigenvalues of a cluster that its rank is estimated from
 FEWEST, SMALLEST = 7, 200  # filters and eigenvalues below which there is nothing to gain
-_ROUNDINGS = 8.0  # of float32, that a filter may be off
-_OVERHEAD = 40.0  # what a shared filter costs beside its product, in eigenvalues
+_TOLERANCE = 16.0 * float(np.finfo(np.float32).eps)  # relative, that a filter may be off
+_OVERHEAD = 60.0  # what a shared filter costs beside its product, in eigenvalues
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class FilterBank:
         return sum(cluster.shared.size for cluster in self.clusters)
 
 
-def filter_bank(filters: Floating, values: Floating, dtype: Any) -> FilterBank:
+def filter_bank(filters: Floating, values: Floating, dtype: Any, tolerance: float = _TOLERANCE) -> FilterBank:
     """Compress positive ``filters`` (n_filters, k) over monotonic positive ``values`` (k,) for products in
     float32. Those in float64 stay as they are: held-out solves magnify what is off in a filter, and the sums
     would cost them their last digits.
@@ -109,7 +109,6 @@ def filter_bank(filters: Floating, values: Floating, dtype: Any) -> FilterBank:
     n_filters, size = filters.shape
     if n_filters < FEWEST or size < SMALLEST or dtype != np.float32:
         return FilterBank((Cluster(0, size, filters, np.eye(n_filters)),), n_filters, plain=True)
-    tolerance = _ROUNDINGS * float(np.finfo(np.float32).eps)
     edges = _octave_edges(values)
     best, cut = [0.0], [0]
     for end in range(1, edges.size):

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from voxridge._threads import n_threads
 from voxridge._warnings import FallbackWarning
+from voxridge.solvers.buffers import Buffers
 from voxridge.solvers.checkpoint import Checkpoint
 from voxridge.solvers.design import DelayedDesign, Design
 from voxridge.solvers.guarded import AllFailed, Guarded
 from voxridge.solvers.memory import resident_memory
-from voxridge.solvers.method import Buffers, Method, Report
+from voxridge.solvers.method import Method, Report
 from voxridge.solvers.methods import method_of
 from voxridge.solvers.passes import WRITTEN, FinishedTooSoon, Fit, Passes, best_index
 from voxridge.solvers.plan import Plan, Problem, make_plan
@@ -200,6 +201,7 @@ def _problem(
         alpha_per_target=settings.groups is None,
         sample_weight=settings.sample_weight is not None,
         resident_bytes=resident,
+        checkpoint=storage.checkpoint is not None,
     )
 
 
@@ -382,4 +384,9 @@ def _weights(design: Design, fit: Fit, storage: Storage) -> Weights | None:
         matrix = FileMatrix(sink.result, sink.shape, sink.dtype)
         if storage.weights == "memory":
             matrix = ArraySink(matrix.read(0, matrix.shape[1]))
-    return DualWeights(matrix, design) if dual else PrimalWeights(matrix, design.delays)
+    if not dual:
+        return PrimalWeights(matrix, design.delays)
+    basis = fit.method.basis
+    if basis is not None:  # as many rows as eigenvectors were written
+        matrix = ArraySink(matrix.result[: basis.vectors.shape[0]])
+    return DualWeights(matrix, design, basis)

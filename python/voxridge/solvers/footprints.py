@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from voxridge.solvers.costs import (
     BLOCK_ROWS,
+    LEVERAGE_ROWS,
     PANEL,
     Tiling,
     components,
@@ -28,7 +29,7 @@ BASE = 24 * 2**20  # BLAS's own buffers, Python objects, what the allocator does
 _HOLES = 40 * 2**20  # at worst: arrays below 32 MiB come from the heap, which keeps the holes they leave
 _KERNEL_CHUNK = 8 * 2**22  # features that are converted at once: csrc/core/delayed_kernel.hpp
 _PANEL_ROWS = 1024  # rows of H that solvers/cholesky.py forms at once
-_TURNED_ROWS = 2048  # rows of the design that solvers/bases.py turns at once
+_TURNED_ROWS = 2048  # rows of the design that solvers/bases.py and solvers/principal.py turn at once
 
 
 class Footprint(NamedTuple):
@@ -55,7 +56,7 @@ class _Moments(NamedTuple):
 
 def footprint(problem: Problem, route: str, tiling: Tiling) -> Footprint:
     """Memory of a fit by ``route`` with ``tiling``."""
-    expected = _footprint(problem, route, tiling, exact_share(problem, route))
+    expected = _footprint(problem, route, tiling, exact_share(problem, route, tiling.turned))
     worst = expected if problem.itemsize == 8 else _footprint(problem, route, tiling, 1.0)
     return expected._replace(worst=worst.peak + _HOLES)
 
@@ -116,8 +117,12 @@ def _spectral(problem: Problem, route: str, tiling: Tiling, share: float) -> _Mo
         one = 24 * p * p + 8 * k * scored + max(8 * p * k, narrowed)
         one += (8 * p * p - q) * (tiling.at_once > 1)  # narrowed when it is its turn
         full, streamed = 8 * p * p, 0 if problem.features_in_memory else 8 * p * p
-        making = full + streamed + tiling.at_once * one + (folds - 1) * factor
-        held = folds * factor + (q + s * p * k if last else full)
+        made = 0.0
+        if tiling.turned:  # the components stay, with what turns weights back
+            full = s * (n + p) * rank(problem) if share == 0 else max(full, s * (n + p) * rank(problem))
+            made = max(24 * p * p, 16 * p * p + 8 * _TURNED_ROWS * p + full)
+        making = max(made, full + streamed + tiling.at_once * one + (folds - 1) * factor)
+        held = folds * factor + (q + s * p * k if last and not tiling.turned else full)
         per_target = wide * ((folds + 2) * p + k) + s * 4 * k + share * 8 * n
         return _Moments(making, held, per_target)
     train = problem.longest_train
@@ -152,8 +157,11 @@ def _leave_out(problem: Problem, route: str, tiling: Tiling, share: float) -> _M
         long, short = max(n, p), min(n, p)
         making = 8 * (3 * long * short + 6 * short * short)
         held = (8 + copy) * n * k + s * p * k
+    complete = route.startswith("dual")
     factors = _fold_factors(problem, tiling, share)
-    blocks = 8 * longest * (2 * k + 4 * longest) if longest > 1 else 16 * k * n
+    blocks = tiling.at_once * 8 * longest * (k + 4 * longest) if longest > 1 else 16 * k * n
+    if complete and longest > 1 and shared_filters(problem, tiling.alphas).filters > tiling.alphas:
+        blocks += tiling.at_once * 8 * longest * (longest * tiling.alphas + LEVERAGE_ROWS * 100)
     wide = 8 if share else s
     shared = shared_filters(problem, tiling.alphas)
     rows = smoothed_rows(problem)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from voxridge.solvers.method import Method, Report
 from voxridge.solvers.trust import UntrustedFactor
+from voxridge.solvers.weights import DualBasis
 from voxridge.streams.atomic import atomic_path
 
 Floating = NDArray[Any]
@@ -47,6 +48,10 @@ class Guarded:
     @property
     def n_dependent(self) -> int:
         return 0 if self._method is None else self._method.n_dependent
+
+    @property
+    def basis(self) -> DualBasis | None:
+        return None if self._method is None else self._method.basis
 
     def begin(self, number: int, report: Report) -> None:
         self._stop_if_alone()

@@ -23,22 +23,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voxridge import _cpu
-from voxridge._threads import n_threads
+from voxridge._threads import n_threads, side_by_side
 from voxridge.solvers.folds import Fold
-from voxridge.solvers.linalg import blas_threads_for, cholesky, gram, matmul
+from voxridge.solvers.linalg import blas_threads_for, cholesky, matmul
 from voxridge.solvers.rows import Ranges, ranges_of
 
 Floating = NDArray[Any]
 Rows = NDArray[np.intp]
 
-_FLOAT32_LEVERAGE = 30.0  # 1 / (smallest eigenvalue of I - S_ff) past which float32 products would show
+FLOAT32_LEVERAGE = 30.0  # 1 / (smallest eigenvalue of I - S_ff) past which float32 products would show
+_FLOAT32_RESIDUAL = 100.0  # the same of residuals, times their level
 
 
 @dataclass(frozen=True)
@@ -131,8 +132,8 @@ class Smoother(Protocol):
         ...
 
 
-def leverage(smoother: Smoother, alpha: float, sets: Sequence[HeldOut]) -> Leverage:
-    """Factors of every set under ``alpha``.
+def leverage(smoother: Smoother, alpha: float, sets: Sequence[HeldOut], at_once: int = 1) -> Leverage:
+    """Factors of every set under ``alpha``, ``at_once`` of them side by side.
 
     Raises
     ------
@@ -147,28 +148,29 @@ def leverage(smoother: Smoother, alpha: float, sets: Sequence[HeldOut]) -> Lever
         least = float(rest.min(initial=1.0))
         _require_positive(least, alpha)
         return Leverage(alpha, _precision(smoother, 1.0 / least), [], np.stack([h, rest]))
-    inverses, worst = [], 1.0
-    for held in sets:
-        rest = smoother.rest(held.rows)
-        if smoother.r is not None:
-            part = smoother.r[held.rows]
-            rest -= np.outer(part, part)
-        inverse = _inverse(rest, alpha)
-        worst = max(worst, float(np.sqrt((inverse**2).sum(axis=1).max(initial=0.0))))
-        inverses.append(inverse)
-    level = smoother.residual_level()
-    residual = worst > _FLOAT32_LEVERAGE and level is not None and worst * level <= _FLOAT32_LEVERAGE
+    inverses = list(side_by_side([partial(_set_inverse, smoother, alpha, held) for held in sets], at_once))
+    worst = max(1.0, *(magnification(inverse) for inverse in inverses))
+    residual = takes_residuals(smoother, worst)
     dtype = smoother.dtype if residual else _precision(smoother, worst)
     factors = []
     for inverse, held in zip(inverses, sets, strict=True):
         r = None if smoother.r is None else smoother.r[held.rows]
-        factors.append(
-            SetFactor(inverse.astype(dtype)) if residual else _prediction_factor(inverse, r, dtype)
-        )
+        factors.append(SetFactor(inverse.astype(dtype)) if residual else prediction_factor(inverse, r, dtype))
     return Leverage(alpha, dtype, factors, residual=residual)
 
 
-def _prediction_factor(inverse: Floating, r: Floating | None, dtype: np.dtype[Any]) -> SetFactor:
+def magnification(inverse: Floating) -> float:
+    """By how much a solve magnifies rounding at most: the largest norm of a row of ``(I - S_ff)^-1``."""
+    return float(np.sqrt(np.einsum("ij,ij->i", inverse, inverse).max(initial=0.0)))
+
+
+def takes_residuals(smoother: Smoother, worst: float) -> bool:
+    """Whether residuals come first under the present penalty, whose solves magnify rounding by ``worst``."""
+    level = smoother.residual_level()
+    return worst > FLOAT32_LEVERAGE and level is not None and worst * level <= _FLOAT32_RESIDUAL
+
+
+def prediction_factor(inverse: Floating, r: Floating | None, dtype: np.dtype[Any]) -> SetFactor:
     """``(I - S_ff)^-1 H_ff = (I - S_ff)^-1 - I - (I - S_ff)^-1 r_f r_f'``; ``inverse`` is overwritten."""
     constant = None
     if r is not None:
@@ -180,8 +182,26 @@ def _prediction_factor(inverse: Floating, r: Floating | None, dtype: np.dtype[An
 
 def _precision(smoother: Smoother, worst: float) -> np.dtype[Any]:
     """Of the wide products; ``worst`` is the largest factor by which a solve magnifies their rounding."""
-    exact = smoother.needs_float64 or worst > _FLOAT32_LEVERAGE
+    exact = smoother.needs_float64 or worst > FLOAT32_LEVERAGE
     return np.dtype(np.float64) if exact else smoother.dtype
+
+
+def _set_inverse(smoother: Smoother, alpha: float, held: HeldOut) -> Floating:
+    return inverse_of(smoother.rest(held.rows), smoother.r, held, alpha)
+
+
+def inverse_of(rest: Floating, r: Floating | None, held: HeldOut, alpha: float) -> Floating:
+    """``(I - S_ff)^-1`` from the lower triangle of ``I - H_ff``, which is overwritten.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If the samples outside the set do not determine the model.
+    """
+    if r is not None:
+        part = r[held.rows]
+        rest -= np.outer(part, part)
+    return _inverse(rest, alpha)
 
 
 def _inverse(a: Floating, alpha: float) -> Floating:
@@ -229,89 +249,3 @@ def held_out_predictions(
         along = matmul(r.astype(smoothed.dtype)[None], smoothed)
         matmul(factor.constant[:, None], along, out=out, beta=1.0)
     return out
-
-
-class EigenSmoother:
-    """H = V diag(1 - keep) V' with the columns of V orthonormal.
-
-    ``v`` (n, k) float64; ``values`` (k,) eigenvalues of the centred kernel, 0 where they are rounding only.
-    ``complete``: V spans everything (dual), so ``I - H = V diag(keep) V'`` with ``keep = alpha / (l +
-    alpha)``, without cancellation; else ``I - H`` is formed by subtraction.
-    """
-
-    def __init__(
-        self,
-        v_t: Floating,
-        values: Floating,
-        *,
-        dtype: Any,
-        root: Floating | None,
-        r: Floating | None,
-        complete: bool = False,
-    ) -> None:
-        self.v_t, self.values, self.complete = v_t, values, complete
-        self.dtype, self.root, self.r = np.dtype(dtype), root, r
-        self.n_samples = int(v_t.shape[1])
-        self._wide = {np.dtype(np.float64): v_t, self.dtype: v_t.astype(dtype, copy=False)}
-
-    needs_float64 = False  # components are kept apart: each is rounded at its own level
-
-    def wide(self, dtype: Any) -> Floating:
-        """V' (k, n) in the dtype of a product."""
-        return self._wide[np.dtype(dtype)]
-
-    @property
-    def rank(self) -> int:
-        return int((self.values > 0).sum())
-
-    def shrink(self, alpha: float) -> Floating:
-        """``l / (l + alpha)`` (k,); 0 where l is, whatever alpha."""
-        total = self.values + alpha
-        return np.divide(self.values, total, out=np.zeros_like(total), where=self.values > 0)
-
-    def keep(self, alpha: float) -> Floating:
-        """``alpha / (l + alpha)`` (k,); 1 where l is 0."""
-        total = self.values + alpha
-        return np.divide(alpha, total, out=np.ones_like(total), where=self.values > 0)
-
-    def set_penalty(self, alpha: float) -> None:
-        self.shrunk, self.kept = self.shrink(alpha), self.keep(alpha)
-
-    def rest(self, rows: Rows) -> Floating:
-        part = np.ascontiguousarray(self.v_t[:, rows])
-        if self.complete and self.kept.min(initial=1.0) < _SUBTRACTED:
-            return gram(part * np.sqrt(self.kept)[:, None])
-        rest = -gram(part * np.sqrt(self.shrunk)[:, None])
-        rest[np.diag_indices_from(rest)] += 1.0
-        return rest
-
-    def diagonal(self) -> tuple[Floating, Floating]:
-        square = self.v_t**2
-        h = self.shrunk @ square
-        return h, (self.kept @ square if self.complete else 1.0 - h)
-
-    def residual_level(self) -> float | None:
-        """V must span everything but the constant direction, whose part of y the intercept takes."""
-        outside = int((self.values <= 0).sum()) - int(self.r is not None)
-        if not self.complete or outside > 0 or self.rank == 0:
-            return None
-        return float(np.sqrt(np.mean(self.kept[self.used] ** 2)))
-
-    def filters(self, leverages: Sequence[Leverage]) -> Floating:
-        """What ``smoothed`` of :func:`held_out_predictions` keeps of the components that carry signal,
-        (n_leverages, rank)."""
-        rows = [self.keep(one.alpha) if one.residual else self.shrink(one.alpha) for one in leverages]
-        return np.stack(rows)[:, self.used]
-
-    @cached_property
-    def used(self) -> slice:
-        """The components that carry signal; they lie together."""
-        places = np.flatnonzero(self.values > 0)
-        return slice(int(places[0]), int(places[-1]) + 1) if places.size else slice(0, 0)
-
-    def project(self, y: Floating, out: Floating | None = None) -> Floating:
-        """``z = V'y`` (k, v) in the dtype of ``y``."""
-        return matmul(self.wide(y.dtype), y, out=out)
-
-
-_SUBTRACTED = 1e-3  # the least alpha / (l + alpha) that 1 - l / (l + alpha) gives to 13 digits

@@ -8,6 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from voxridge.solvers.buffers import Buffers
+from voxridge.solvers.weights import DualBasis
+
 Floating = NDArray[Any]
 Report = Callable[[str, float], None]
 
@@ -24,6 +27,7 @@ class Method(Protocol):
     n_passes: int
     running: bool
     dual: bool
+    basis: DualBasis | None  # what the weights are components of, once the refit has begun; None: nothing
     buffers: Buffers  # what a tile is worked on in; methods that take turns may share them
 
     @property
@@ -56,22 +60,3 @@ class Method(Protocol):
         """Weights of the loaded tile into ``out`` (weights_size, v); returns what the mean prediction is,
         (v,)."""
         ...
-
-
-class Buffers:
-    """Matrices in memory that every tile uses again, by name."""
-
-    def __init__(self) -> None:
-        self._kept: dict[tuple[str, np.dtype[Any]], Floating] = {}
-
-    def take(self, name: str, rows: int, cols: int, dtype: Any) -> Floating:
-        """A contiguous (rows, cols) matrix called ``name``; its content is what the last user left."""
-        key = name, np.dtype(dtype)
-        buffer = self._kept.get(key)
-        if buffer is None or buffer.size < rows * cols:
-            self._kept[key] = buffer = np.empty(rows * cols, dtype=dtype)
-        return buffer[: rows * cols].reshape(rows, cols)
-
-    def clear(self) -> None:
-        """Give all of them back."""
-        self._kept.clear()

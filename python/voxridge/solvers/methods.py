@@ -8,7 +8,7 @@ from typing import Any
 
 from voxridge.solvers.bases import dual_basis, primal_basis, svd_basis
 from voxridge.solvers.cholesky_method import DualCholesky, PrimalCholesky
-from voxridge.solvers.leave_out_method import EigenLeaveOut, GeneralisedCV
+from voxridge.solvers.eigen_leave_out import EigenLeaveOut, GeneralisedCV
 from voxridge.solvers.method import Method
 from voxridge.solvers.spectral_method import SpectralMethod
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from voxridge import _cpu
 from voxridge._threads import n_threads
+from voxridge.solvers.buffers import Buffers
 from voxridge.solvers.checkpoint import Checkpoint
-from voxridge.solvers.method import Buffers, Method, Report
+from voxridge.solvers.method import Method, Report
 from voxridge.solvers.tiles import Targets
 from voxridge.streams.read_ahead import read_ahead
 from voxridge.streams.sink_base import Sink
@@ -139,12 +140,16 @@ class Passes:
     def _write(self, fit: Fit, alphas: Floating, which: NDArray[np.bool_], begin: int, end: int) -> None:
         """Weights of the loaded tile's targets ``which`` to their place."""
         assert fit.weights is not None
-        out = self._buffers.take("weights", fit.method.weights_size, end - begin, fit.weights.dtype)
-        mean = fit.method.refit(alphas, out)
-        if not which.all():
-            kept = fit.weights.read(begin, end)[:, ~which]
-            out[:, ~which] = kept
-        fit.weights.write(begin, end, out)
+        place = fit.weights.place(begin, end) if which.all() else None
+        if place is not None:
+            mean = fit.method.refit(alphas, place)
+        else:
+            out = self._buffers.take("weights", fit.method.weights_size, end - begin, fit.weights.dtype)
+            mean = fit.method.refit(alphas, out)
+            if not which.all():
+                kept = fit.weights.read(begin, end)[:, ~which]
+                out[:, ~which] = kept
+            fit.weights.write(begin, end, out)
         fit.mean_prediction[begin:end][which] = mean[which]
 
     # --- penalties shared by groups

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from voxridge.solvers.candidates import ROUTES, Candidate, best_tiling, eigh_order, takes
-from voxridge.solvers.costs import PANEL
+from voxridge.solvers.costs import PANEL, components_kept
 from voxridge.solvers.memory import available_memory, in_words, parse_memory, resident_memory
 from voxridge.solvers.problem import Problem
 from voxridge.solvers.rates import Machine, Step, assumed, measured
@@ -63,6 +63,12 @@ class Plan:
     rejected : tuple of (route, why not)
     folds_at_once : int
         Folds that are decomposed side by side.
+    turned : bool
+        Whether the features are turned to their principal components, which lets float32 do.
+    components : bool
+        Whether dual weights stay components of the eigenvectors, which takes half the memory.
+    panels_at_once : int
+        Panels of ``PANEL`` targets that a spectral route works on side by side.
     """
 
     route: str
@@ -85,6 +91,9 @@ class Plan:
     steps: tuple[Step, ...] = ()
     rejected: tuple[tuple[str, str], ...] = ()
     folds_at_once: int = 1
+    turned: bool = False
+    panels_at_once: int = 1
+    components: bool = False
 
     def __post_init__(self) -> None:
         """Take steps and rejected routes from JSON too, which knows lists only."""
@@ -121,6 +130,7 @@ class Plan:
             ("targets in a tile", f"{self.n_targets_batch:,}"),
             ("folds in a pass", f"{self.folds_per_pass:,}"),
             ("  at once, a core each", f"{self.folds_at_once:,}"),
+            *([("features", "turned to principal components")] if self.turned else []),
             ("penalties in a pass", f"{self.alphas_per_pass:,}"),
             ("rows in a chunk", f"{self.rows_per_chunk:,}"),
             ("columns in a chunk", f"{self.columns_per_chunk:,}"),
@@ -296,4 +306,7 @@ def _as_plan(
         steps=steps,
         rejected=tuple(rejected),
         folds_at_once=tiling.at_once,
+        turned=tiling.turned,
+        panels_at_once=tiling.panels,
+        components=components_kept(problem, chosen.route),
     )

@@ -43,6 +43,8 @@ class Problem:
         False chooses one penalty for all, after which the targets are read again.
     sample_weight, pooled : bool
         Weighted samples; scores of all folds together. Neither is for the spectral routes.
+    checkpoint : bool
+        Whether what is found on the way is kept in files.
     n_models : int
         Designs of these sizes that are fitted to the same targets.
     resident_bytes : int, optional
@@ -65,6 +67,7 @@ class Problem:
     n_models: int = 1
     pooled: bool = False
     resident_bytes: int | None = None
+    checkpoint: bool = False
 
     def __str__(self) -> str:
         return (
@@ -99,6 +102,14 @@ class Problem:
     def leaves_one_out(self) -> bool:
         """Every fold holds out a single sample."""
         return all(size.held_out == 1 for size in self.fold_sizes)
+
+    @property
+    def keeps_components(self) -> bool:
+        """Whether dual weights stay components of the eigenvectors (solvers/weights.py). Files hold dual
+        coefficients, which mean something without the eigenvectors of this run; float64 has no use for
+        components, and a few targets would take less memory than the eigenvectors do."""
+        in_memory = self.weights == "memory" and not self.checkpoint
+        return in_memory and self.itemsize < 8 and self.n_targets >= 2 * self.n
 
     @cached_property
     def n_lags(self) -> int:

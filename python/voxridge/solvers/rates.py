@@ -18,16 +18,16 @@ from voxridge.solvers.linalg import EighWorkspace, eigh_inplace, matmul
 _HALF_SPEED = {"gemm4": 20, "gemm8": 12, "syrk8": 40, "potrf": 350, "potri": 400, "eigh": 700}
 _IN_CACHE = 2000.0  # order up to which the reduction of an eigendecomposition stays in the last cache
 _HALF_SPEED_ALONE = 150  # of factorisations by one thread
-_LONG_ENOUGH = 4e-3  # seconds of a timed product: no larger one is needed on this machine
-_LONG = 0.1  # seconds after which a measurement is not repeated
+_LONG_ENOUGH = 2e-3  # seconds of a timed product: no larger one is needed on this machine
+_LONG = 0.03  # seconds after which a measurement is not repeated
 EIGH_FLOPS = 9.0  # per n^3, with vectors: what an eigendecomposition is counted as
 _LAPACK_ORDER = 32_766  # 32-bit LAPACK counts the 2 n^2 + 6 n + 1 elements of work space of eigh
 
 
 class Step(NamedTuple):
     """Work of one kind: ``flops`` (for "filters": multiply-adds) and ``bytes``, read or moved. ``size`` is
-    the least dimension of a product or the order of a factorisation; ``at_once`` of them run side by side,
-    each on one core, where that is more than 1."""
+    the least dimension of a product or the order of a factorisation; ``at_once`` of them run side by side
+    (on average), each on one core, where that is more than 1."""
 
     name: str
     flops: float
@@ -59,8 +59,8 @@ class Rates:
     def seconds(self, step: Step) -> float:
         """Expected time of one step."""
         rate = float(getattr(self, step.kind))
-        if step.at_once > 1:
-            rate *= step.at_once / _eigh_gain(self.cores)
+        if step.at_once > 1:  # the rate is that of all cores on one of them
+            rate *= step.at_once / (_eigh_gain(self.cores) if step.kind == "eigh" else self.cores)
         if step.kind in ("memory", "moments", "file", "pages"):
             return step.bytes / rate
         slowness = 1 + _HALF_SPEED.get(step.kind, 0.0) / max(step.size, 1.0)
@@ -122,16 +122,16 @@ def measured() -> Machine:
         factors = _factorisation_rates()
         passes = _pass_rates()
     eigh = _eigh_rate()  # which keeps to one thread by itself
-    gain = {size: max(0.8 * threads, _product_rate(f"f{size}") / alone[size]) for size in (4, 8)}
+    gain = max(0.8 * threads, _product_rate("f4") / alone[4])
     rates = Rates(
-        gemm4=gain[4] * alone[4],
-        gemm8=gain[8] * alone[8],
-        syrk8=0.9 * gain[8] * factors["syrk8"],
-        potrf=0.9 * gain[8] * factors["potrf"],
-        potri=0.9 * gain[8] * factors["potri"],
+        gemm4=gain * alone[4],
+        gemm8=gain * alone[8],
+        syrk8=0.9 * gain * factors["syrk8"],
+        potrf=0.9 * gain * factors["potrf"],
+        potri=0.9 * gain * factors["potri"],
         eigh=_eigh_gain(threads) * eigh,
-        filters=gain[4] * passes["filters"],
-        moments=min(gain[4], 8.0) * passes["moments"],
+        filters=gain * passes["filters"],
+        moments=min(gain, 8.0) * passes["moments"],
         memory=passes["memory"],
         cores=threads,
     )
@@ -146,7 +146,7 @@ def _eigh_gain(cores: int) -> float:
 def _product_rate(dtype: str, clock: Callable[[], float] = time.perf_counter) -> float:
     """Of a product just large enough to be timed."""
     rate = 0.0
-    for order in (512, 1024, 2048):
+    for order in (512, 768, 1152):
         a, out = np.ones((order, order), dtype), np.empty((order, order), dtype)
         seconds = _least_time(lambda a=a, out=out: matmul(a, a, out=out), clock=clock)  # type: ignore[misc]
         rate = max(rate, 2 * order**3 / seconds)

@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+from voxridge._threads import left_over
 from voxridge.solvers.costs import (
+    PANEL,
     Tiling,
     chunks_steps,
     components,
+    components_kept,
     exact_share,
     features_file,
     gram_steps,
@@ -18,6 +21,7 @@ from voxridge.solvers.costs import (
     rank,
     shared_filters,
     smoothed_in_all,
+    smoothed_parts,
     split_route,
     targets_steps,
     weights_itemsize,
@@ -28,37 +32,42 @@ from voxridge.solvers.problem import Problem
 from voxridge.solvers.rates import EIGH_FLOPS, Step
 
 _CALLS = 20  # of numpy for a fold (leave-out: a fold and penalty) and a tile
+_ALONE = 1.25  # times as long as its share of the cores allows, a job on all of them
+_WAITS = 800  # such calls' worth of time that threads lose for a fold and a tile that they share
+_FINER = 7 / 6  # shared filters of fold factors against those of predictions (solvers/shared_leverages.py)
 _PANEL_ROWS = 1024  # columns of Z that solvers/cholesky.py forms at once
 
 
-def once(problem: Problem, route: str) -> list[Step]:
-    """Factorisations, and the products with targets that are the same for every tiling."""
+def once(problem: Problem, route: str, turned: bool = False) -> list[Step]:
+    """Factorisations, and the products with targets that are the same for every tiling; the features
+    ``turned`` to principal components or not."""
     side, method = split_route(route)
     if method == "spectral":
-        steps = _spectral(problem, side)
+        steps = _spectral(problem, side, turned)
     elif method == "cholesky":
         steps = _dual_cholesky(problem) if side == "dual" else _primal_cholesky(problem)
     else:
         steps = _leave_out(problem, route)
     if problem.weights != "none" and method != "cholesky":
-        steps += _refit(problem, route)
+        steps += _refit(problem, route, turned)
     return present(steps, problem.n_models)
 
 
-def _refit(problem: Problem, route: str) -> list[Step]:
+def _refit(problem: Problem, route: str, turned: bool) -> list[Step]:
     """Weights of every target with its own penalty."""
     method = split_route(route)[1]
     v, size, k = float(problem.n_targets), float(weights_size(problem, route)), components(problem, route)
     width = weights_itemsize(problem, route)
     kept = size * v * width
     exact = 0.5 if width > problem.itemsize else 1.0  # share of the targets: by their penalties, even odds
+    flops = 0.0 if components_kept(problem, route) else 2 * size * k * v
     steps = [
-        Step("refit", exact * 2 * size * k * v, 0, f"gemm{width}", k),
-        Step("refit", (1 - exact) * 2 * size * k * v, 0, f"gemm{problem.itemsize}", k),
+        Step("refit", exact * flops, 0, f"gemm{width}", k),
+        Step("refit", (1 - exact) * flops, 0, f"gemm{problem.itemsize}", k),
         Step("refit", 0, 0, bytes=4 * kept),
         Step("writing weights", 0, 0, "file", bytes=kept if problem.weights == "file" else 0),
     ]
-    if method == "spectral":  # all samples are a fold of their own
+    if method == "spectral" and not turned:  # all samples are a fold of their own
         steps.append(Step("eigendecompositions", EIGH_FLOPS * size**3, 0, "eigh", size))
         steps += wide_steps(problem, route, "refit", 2 * size * k * v, k)
     return steps
@@ -72,6 +81,8 @@ def passes(problem: Problem, route: str, tiling: Tiling) -> list[Step]:
     folds = 1 if problem.leaves_one_out else len(problem.folds)  # those go together
     parts = folds * (1 if method == "spectral" else problem.n_alphas)
     steps = [Step("small calls", _CALLS * tiles * (parts + count), 0, "calls")]
+    if method == "spectral" and tiling.panels == 1 and problem.n_targets > PANEL:
+        steps.append(Step("small calls", _WAITS * tiles * parts, 0, "calls"))
     if not problem.features_in_memory:
         steps += chunks_steps(problem, side, method, tiling)
     if method == "spectral":
@@ -79,7 +90,7 @@ def passes(problem: Problem, route: str, tiling: Tiling) -> list[Step]:
     if method == "spectral" and side == "primal":
         totals = 0 if count == 1 and problem.covers_once else count
         held_out = sum(f.scored * f.n_folds for f in problem.fold_sizes)
-        steps += wide_steps(problem, route, "X'Y", 2 * (totals * n + held_out) * p * v, p)
+        steps += wide_steps(problem, route, "X'Y", 2 * (totals * n + held_out) * p * v, p, tiling.turned)
         if not problem.features_in_memory:  # every tile reads them again
             steps.append(features_file(problem, tiles * (totals + held_out / n)))
     elif route == "dual-cholesky":
@@ -97,40 +108,55 @@ def passes(problem: Problem, route: str, tiling: Tiling) -> list[Step]:
 # --- the spectral routes
 
 
-def _spectral(problem: Problem, side: str) -> list[Step]:
+def _spectral(problem: Problem, side: str, turned: bool) -> list[Step]:
     steps: list[Step] = []
-    if side == "primal":
+    if turned:
+        n, p, k = float(problem.n), float(problem.p), rank(problem)
+        held_out = float(sum(min(f.held_out, f.train) * f.n_folds for f in problem.fold_sizes))
+        steps += gram_steps(problem, n)
+        steps.append(Step("eigendecompositions", EIGH_FLOPS * p**3, 0, "eigh", p))
+        steps.append(Step("principal components", 2 * n * p * k, 0, "gemm8", k, bytes=16 * n * k))
+        steps.append(Step("Gram", held_out * k * k, 0, "syrk8", k, bytes=32 * k * k * len(problem.folds)))
+    elif side == "primal":
         held_out = float(sum(min(f.held_out, f.train) * f.n_folds for f in problem.fold_sizes))
         steps += gram_steps(problem, float(problem.n)) + gram_steps(problem, held_out, len(problem.folds))
         steps.append(features_file(problem, 2 + 3 * held_out / problem.n))
     else:
         steps += kernel_steps(problem)
     for f in problem.fold_sizes:
-        steps += _spectral_fold(problem, side, f.train, f.scored, f.n_folds)
+        steps += _spectral_fold(problem, side, turned, f.train, f.scored, f.n_folds)
     return steps
 
 
 def _decompositions(problem: Problem, side: str, tiling: Tiling) -> list[Step]:
-    """Of the folds; the last ones of a pass may leave cores idle."""
-    at_once = tiling.folds / -(-tiling.folds // tiling.at_once)
+    """Of the folds, side by side as far as they fill the cores."""
+    rest = left_over(tiling.folds, tiling.at_once) if tiling.at_once > 1 else 0
+    together = tiling.folds - rest
+    at_once = together / max(-(-together // tiling.at_once), 1)
     steps = []
     for f in problem.fold_sizes:
         order = float(problem.p if side == "primal" else f.train)
-        flops = EIGH_FLOPS * order**3 * f.n_folds
-        steps.append(Step("eigendecompositions", flops, 0, "eigh", order, at_once=at_once))
+        flops = EIGH_FLOPS * order**3 * f.n_folds / tiling.folds
+        steps.append(Step("eigendecompositions", together * flops, 0, "eigh", order, at_once=at_once))
+        steps.append(Step("eigendecompositions", rest * flops, 0, "eigh", order))
     return steps
 
 
-def _spectral_fold(problem: Problem, side: str, train: int, scored: int, count: int) -> list[Step]:
+def _spectral_fold(
+    problem: Problem, side: str, turned: bool, train: int, scored: int, count: int
+) -> list[Step]:
     v, s = float(problem.n_targets), problem.itemsize
     wide, k = f"gemm{s}", rank(problem, train)
     order = float(problem.p if side == "primal" else train)
     each = v * count
-    through = min(scored, order) if side == "primal" and s == 8 else scored  # c = A'Y, or from X'Y
+    through = (
+        min(scored, order) if side == "primal" and (s == 8 or turned) else scored
+    )  # c = A'Y, or from X'Y
+    rows_size = s if turned else 8
     steps = [
-        Step("held-out rows", 2.0 * scored * order * k * count, 0, "gemm8", min(scored, k)),
+        Step("held-out rows", 2.0 * scored * order * k * count, 0, f"gemm{rows_size}", min(scored, k)),
         Step("held-out rows", scored * k * k * count, 0, "syrk8", min(scored, k), bytes=40 * k * k * count),
-        *wide_steps(problem, f"{side}-spectral", "projections", 2 * order * k * each, k),
+        *wide_steps(problem, f"{side}-spectral", "projections", 2 * order * k * each, k, turned),
         Step("projections", 2.0 * through * k * each, 0, wide, min(through, k)),
         Step("scores", 2 * k * k * each, 0, wide, k),
         Step("scores", 3.0 * problem.n_alphas * k * each, 0, "filters"),
@@ -157,7 +183,7 @@ def _leave_out(problem: Problem, route: str) -> list[Step]:
         steps = [*kernel_steps(problem), Step("eigendecompositions", EIGH_FLOPS * n**3, 0, "eigh", n)]
     else:
         steps = _svd(problem)
-    steps += _fold_factors(problem, k)
+    steps += _fold_factors(problem, k, complete=side == "dual")
     return steps + _residuals(problem, route)
 
 
@@ -169,13 +195,25 @@ def _smoothing(problem: Problem, tiling: Tiling) -> list[Step]:
         a = min(tiling.alphas, problem.n_alphas - first)
         shared = shared_filters(problem, a)
         flops = shared.products * 2 * rows * k * v
-        size = 15 if tiling.at_once == 1 else 30  # clusters are small, and smaller still for many cores
-        steps.append(Step("predictions", flops, 0, f"gemm{s}", size, bytes=2 * shared.products * k * v * s))
+        size = 15 if tiling.at_once == 1 else 40  # clusters are small, and smaller still for many cores
+        shares = 2 * shared.products * k * v * s
+        steps.append(Step("predictions", flops, 0, f"gemm{s}", size, shares, _busy(problem, tiling)))
         mixed = a * shared.filters * rows * v if shared.filters > a else 0.0
         steps.append(
             Step("predictions", 2 * mixed, 0, f"gemm{s}", bytes=2 * (a + shared.filters) * rows * v * s)
         )
     return steps
+
+
+def _busy(problem: Problem, tiling: Tiling) -> float:
+    """Cores that parts of the samples and panels of a tile keep busy on average. The last job, where it is
+    alone, has all of them, and uses them less well."""
+    if tiling.at_once == 1:
+        return 1.0
+    jobs = smoothed_parts(problem) * -(-tiling.targets // PANEL)
+    alone = left_over(jobs, tiling.at_once)
+    rounds = -(-(jobs - alone) // tiling.at_once) + alone * _ALONE / tiling.at_once
+    return jobs / rounds
 
 
 def _svd(problem: Problem) -> list[Step]:
@@ -189,16 +227,23 @@ def _svd(problem: Problem) -> list[Step]:
     ]
 
 
-def _fold_factors(problem: Problem, k: float) -> list[Step]:
+def _fold_factors(problem: Problem, k: float, complete: bool) -> list[Step]:
     """``I - H_ff`` of every penalty and fold from the rows of V, and its inverse."""
     steps = []
+    shared = shared_filters(problem, problem.n_alphas if complete else 1)
     for f in problem.fold_sizes:
         t, each = float(f.held_out), float(f.n_folds * problem.n_alphas)
         if f.held_out == 1:
             steps.append(Step("fold factors", 0, 0, bytes=16 * k * each))
             continue
-        rows = Step("fold factors", t * t * k * each, 0, "syrk8", min(t, k), bytes=80 * t * k * each)
-        steps += [rows, *_inverses(t, each)]
+        if shared.filters > problem.n_alphas:  # lower triangles of the products that penalties share
+            flops = _FINER * shared.products * t * t * k * f.n_folds
+            steps.append(Step("fold factors", flops, 0, "gemm8", min(t, 128), bytes=16 * t * t * each))
+        else:
+            steps.append(
+                Step("fold factors", t * t * k * each, 0, "syrk8", min(t, k), bytes=80 * t * k * each)
+            )
+        steps += _inverses(t, each)
     return steps
 
 

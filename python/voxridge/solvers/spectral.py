@@ -25,32 +25,13 @@ from voxridge._threads import n_threads
 from voxridge.solvers.design import Design
 from voxridge.solvers.folds import Fold
 from voxridge.solvers.heldout import Scoring, correlation, r2, variation
-from voxridge.solvers.linalg import eigh_inplace, gram, matmul
+from voxridge.solvers.linalg import gram, matmul
 from voxridge.solvers.rows import Ranges, n_rows, ranges_of
-from voxridge.solvers.trust import MAX_FLOAT32_CONDITION, full_rank, gram_noise, require_trust
+from voxridge.solvers.spectrum import Spectrum, decompose
+from voxridge.solvers.trust import MAX_FLOAT32_CONDITION, full_rank
 
 Floating = NDArray[Any]
 Route = Literal["primal", "dual"]
-
-
-@dataclass
-class Spectrum:
-    """Eigenvectors (rows of ``q_t``) and eigenvalues of a centred training Gram, ascending."""
-
-    l: Floating
-    q_t: Floating
-
-    @property
-    def rank(self) -> int:
-        return int(self.l.size)
-
-    def condition(self, alpha_min: float) -> float:
-        """Largest over smallest eigenvalue of the penalised Gram."""
-        return float((self.l[-1] + alpha_min) / (self.l[0] + alpha_min)) if self.rank else 1.0
-
-    def astype(self, dtype: Any) -> Spectrum:
-        """The same, eigenvectors in ``dtype``; in float64 they stay where they are."""
-        return Spectrum(self.l, self.q_t.astype(dtype, copy=False))
 
 
 @dataclass
@@ -68,30 +49,15 @@ class FoldFactor:
     purged: Ranges  # neither trained on nor scored
 
 
-def decompose(a: Floating, rank: int, alpha_min: float) -> Spectrum:
-    """Spectrum of symmetric ``a`` (overwritten), float64; the eigenvectors lie in the memory of ``a``.
-
-    Raises
-    ------
-    UntrustedFactor
-        See :func:`~voxridge.solvers.trust.require_trust`, which is given ``rank`` and ``alpha_min``.
-    """
-    values = eigh_inplace(a)
-    require_trust(values, rank, alpha_min)
-    floor = gram_noise(float(values[-1]), values.size) if values.size else 0.0
-    first = int(np.searchsorted(values, floor, side="right"))
-    return Spectrum(np.ascontiguousarray(values[first:]), a[first:])
-
-
 class PrimalFolds:
     """Fold factors from the p x p Gram: training Gram = total - held out, centred by the training means."""
 
     route: Route = "primal"
+    turned = False  # the features are as they were given
 
     def __init__(self, design: Design, *, fit_intercept: bool, alpha_min: float) -> None:
         self.design, self.fit_intercept, self.alpha_min = design, fit_intercept, alpha_min
-        self.product_dtype: Any = None  # of X'Y and Q'(X'Y); known once a spectrum is
-        self.total_gram = design.gram(design.everything())
+        self.total_gram: Floating = design.gram(design.everything())
         self.total_sums = design.sums(design.everything())
 
     def centred_gram(self, fold: Fold) -> tuple[Floating, Floating]:
@@ -99,10 +65,14 @@ class PrimalFolds:
         excluded, count = ranges_of(fold.excluded(self.design.n_samples)), fold.train.size
         if n_rows(excluded) < count:
             g = self.design.gram(excluded)
-            np.subtract(self.total_gram, g, out=g)
+            self._subtract_from_total(g)
             return self._centre(g, self.total_sums - self.design.sums(excluded), count)
         train = fold.train_ranges()
         return self._centre(self.design.gram(train), self.design.sums(train), count)
+
+    def _subtract_from_total(self, g: Floating) -> None:
+        """``g = total - g`` in place."""
+        np.subtract(self.total_gram, g, out=g)
 
     def _centre(self, g: Floating, sums: Floating, count: int) -> tuple[Floating, Floating]:
         """``g - count mean mean'`` in place, and the mean."""
@@ -115,42 +85,44 @@ class PrimalFolds:
     def factor(self, fold: Fold, scoring: Scoring) -> FoldFactor:
         g, mean = self.centred_gram(fold)
         spectrum = decompose(g, self._rank(fold.train.size), self.alpha_min)
-        a = self.design.xw(np.ascontiguousarray(spectrum.q_t.T), fold.validation_ranges())
+        a = self._rows(spectrum, fold.validation_ranges())
         shift = a.mean(axis=0) if scoring == "correlation" else spectrum.q_t @ mean
         return _finish(spectrum, fold, a, shift, mean, self.alpha_min, self.design)
+
+    def _rows(self, spectrum: Spectrum, ranges: Ranges) -> Floating:
+        """Some rows of the design in the eigenbasis of a fold."""
+        return self._in_eigenbasis(spectrum, ranges, np.float64)
+
+    def _in_eigenbasis(self, spectrum: Spectrum, ranges: Ranges, dtype: Any) -> Floating:
+        return self.design.xw(np.ascontiguousarray(spectrum.q_t.T.astype(dtype, copy=False)), ranges)
 
     def full(self) -> tuple[Spectrum, Floating]:
         """Spectrum and feature means for the refit on all samples; overwrites the Gram, so it comes last."""
         g, mean = self._centre(self.total_gram, self.total_sums, self.design.n_samples)
-        rank = self._rank(self.design.n_samples)
-        spectrum = self.narrowed(decompose(g, rank, self.alpha_min))
+        spectrum = decompose(g, self._rank(self.design.n_samples), self.alpha_min)
         del self.total_gram
         return spectrum, mean
 
     def _rank(self, n_train: int) -> int:
         return full_rank(self.design.n_columns, n_train, self.fit_intercept)
 
-    def narrowed(self, spectrum: Spectrum) -> Spectrum:
-        """Eigenvectors in the dtype of the products with X'Y, which the first spectrum decides.
-
-        X'Y holds the strong directions of X times s_max and the weak ones times s_min. float32 rounds both at
-        the level of the first, so past a condition number of 1e4 these products are done in float64
-        (measured: 1e-4 off at 1e9 otherwise).
+    def product_dtype(self, spectrum: Spectrum) -> np.dtype[Any]:
+        """Of X'Y and Q'(X'Y). X'Y holds the strong directions of X times s_max and the weak ones times s_min.
+        float32 rounds both at the level of the first, so past a condition number of 1e4 these products are
+        done in float64 (measured: 1e-4 off at 1e9 otherwise).
         """
-        if self.product_dtype is None:
-            exact = spectrum.condition(self.alpha_min) > MAX_FLOAT32_CONDITION
-            self.product_dtype = np.dtype(np.float64) if exact else self.design.dtype
-        return spectrum.astype(self.product_dtype)
+        exact = spectrum.condition(self.alpha_min) > MAX_FLOAT32_CONDITION
+        return np.dtype(np.float64) if exact else self.design.dtype
 
 
 class DualFolds:
     """Fold factors from the n x n kernel: a fold is a sub-matrix, centred by the training means."""
 
     route: Route = "dual"
+    turned = False
 
     def __init__(self, design: Design, *, fit_intercept: bool, alpha_min: float) -> None:
         self.design, self.fit_intercept, self.alpha_min = design, fit_intercept, alpha_min
-        self.product_dtype: Any = design.dtype  # Q'Y has no strong and weak directions
         self.kernel = design.kernel()
         self.norm = _centred_norm(self.kernel, fit_intercept)
 
@@ -167,9 +139,9 @@ class DualFolds:
         shift = a.mean(axis=0) if scoring == "correlation" else np.zeros(a.shape[1])
         return _finish(spectrum, fold, a, shift, np.empty(0), self.alpha_min, self.design)
 
-    def narrowed(self, spectrum: Spectrum) -> Spectrum:
-        """Eigenvectors in the dtype of the products with Y."""
-        return spectrum.astype(self.product_dtype)
+    def product_dtype(self, spectrum: Spectrum) -> np.dtype[Any]:
+        """Of Q'Y, which has no strong and weak directions."""
+        return self.design.dtype
 
     def full(self) -> tuple[Spectrum, Floating]:
         """Spectrum in float64 for the refit on all samples; the kernel is overwritten, so this comes last."""
@@ -209,8 +181,8 @@ def _finish(
     alpha_min: float,
     design: Design,
 ) -> FoldFactor:
-    a -= shift
-    m = gram(a)
+    a -= shift.astype(a.dtype)
+    m = gram(a.astype(np.float64, copy=False))
     weight = float(np.trace(m))
     mean_l = float(spectrum.l @ np.diag(m)) / weight if weight > 0 else 1.0
     form_type = _cpu.QuadraticForm32 if design.dtype == np.float32 else _cpu.QuadraticForm64

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 MAX_FLOAT32_CONDITION = 1e4
 """Largest condition number of the penalised Gram matrix at which its products may be formed in float32."""
 
+MAX_FLOAT32_GAIN = 10.0
+"""Largest factor by which a fold may magnify the rounding of principal components (solvers/spectrum.py)."""
+
 
 class UntrustedFactor(np.linalg.LinAlgError):
     """The penalised Gram is singular to working precision: its small directions hold rounding only."""

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxridge.solvers.design import DelayedDesign, Design
+from voxridge.solvers.dual_weights import remove_constant
 from voxridge.solvers.linalg import matmul
 from voxridge.streams import as_source, check_unchanged, fingerprint
 from voxridge.streams.sink_files import matrix_file
@@ -148,13 +149,45 @@ class PrimalWeights:
             yield begin, end, design.xw(np.ascontiguousarray(self.matrix.read(begin, end)))
 
 
+@dataclass(frozen=True)
+class DualBasis:
+    """What dual coefficients are components of: ``dual = root (I - r r') V c``.
+
+    ``vectors`` holds V' (k, n_train), orthonormal rows, float64; ``r`` the constant direction, which rounding
+    leaves a trace of in V, or None; ``root`` the roots of the sample weights, or None. Each component is
+    rounded at its own level, so float32 does for c whatever the penalty, where dual coefficients would need
+    float64 (solvers/dual_weights.py).
+    """
+
+    vectors: Floating
+    r: Floating | None = None
+    root: Floating | None = None
+
+    def expand(self, c: Floating) -> Floating:
+        """Dual coefficients (n_train, v), float64, from components (k, v)."""
+        dual = matmul(self.vectors, np.ascontiguousarray(c, dtype=np.float64), trans_a=True)
+        remove_constant(dual, self.r)
+        if self.root is not None:
+            dual *= self.root[:, None]
+        return dual
+
+    def turn(self, kernel: Floating) -> Floating:
+        """``kernel root (I - r r') V`` (m, k), float64; ``kernel`` (m, n_train) is overwritten."""
+        if self.root is not None:
+            kernel *= self.root
+        if self.r is not None:
+            kernel -= (kernel @ self.r)[:, None] * self.r
+        return matmul(kernel, self.vectors, trans_b=True)
+
+
 @dataclass
 class DualWeights:
-    """``X -> X X_train' dual`` with ``matrix`` holding dual (n_train, n_targets): smaller than coefficients
-    where there are more columns than samples."""
+    """``X -> X X_train' dual`` with ``matrix`` holding dual (n_train, n_targets), or its components of a
+    ``basis``: smaller than coefficients where there are more columns than samples."""
 
     matrix: Matrix
     train: Design
+    basis: DualBasis | None = None
 
     @property
     def delays(self) -> tuple[int, ...]:
@@ -169,6 +202,11 @@ class DualWeights:
         """Of the coefficients; the dual ones may be kept more exactly."""
         return self.train.dtype
 
+    @property
+    def dual_dtype(self) -> np.dtype[Any]:
+        """Of the dual coefficients."""
+        return self.matrix.dtype if self.basis is None else np.dtype(np.float64)
+
     def owned(self) -> DualWeights:
         """Weights that share no memory with the caller's features: a fit must not change when they do."""
         if not isinstance(self.train, DelayedDesign):
@@ -177,18 +215,21 @@ class DualWeights:
         if features.base is None and features.flags.writeable:
             return self
         runs = np.diff(self.train.offsets).tolist()
-        return DualWeights(self.matrix, DelayedDesign(features.copy(), self.delays, runs))
+        return DualWeights(self.matrix, DelayedDesign(features.copy(), self.delays, runs), self.basis)
 
-    def matrix_tiles(self) -> Iterator[tuple[int, int, Floating]]:
-        """(begin, end, (n_train, end - begin)) over the targets."""
+    def dual_tiles(self) -> Iterator[tuple[int, int, Floating]]:
+        """(begin, end, dual coefficients (n_train, end - begin)) over the targets."""
         for begin, end in _tiles(self.matrix, self.train.n_samples):
-            yield begin, end, self.matrix.read(begin, end)
+            yield begin, end, self._dual(begin, end)
+
+    def _dual(self, begin: int, end: int) -> Floating:
+        block = self.matrix.read(begin, end)
+        return np.ascontiguousarray(block) if self.basis is None else self.basis.expand(block)
 
     def coefficient_tiles(self) -> Iterator[tuple[int, int, Floating]]:
         """(begin, end, (p, end - begin)) over the targets, formed here."""
         for begin, end in _tiles(self.matrix, max(self.train.n_columns, self.train.n_samples)):
-            dual = np.ascontiguousarray(self.matrix.read(begin, end))
-            tile = self.train.xty(dual, self.train.everything())
+            tile = self.train.xty(self._dual(begin, end), self.train.everything())
             yield begin, end, tile.astype(self.train.dtype, copy=False)
 
     def prediction_tiles(self, design: Design) -> Iterator[tuple[int, int, Floating]]:
@@ -198,10 +239,12 @@ class DualWeights:
             yield begin, end, matmul(kernel, np.ascontiguousarray(self.matrix.read(begin, end)))
 
     def _kernel(self, design: Design) -> Floating:
-        """``X_new X_train'`` in the dtype of the weights, run by run: only one run's is ever in float64."""
-        kernel = np.empty((design.n_samples, self.train.n_samples), dtype=self.matrix.dtype)
+        """``X_new X_train'``, turned to the basis where there is one, in the dtype of the matrix, run by run:
+        only one run's is ever in float64."""
+        kernel = np.empty((design.n_samples, self.matrix.shape[0]), dtype=self.matrix.dtype)
         for begin, end in zip(design.offsets[:-1], design.offsets[1:], strict=True):
-            kernel[begin:end] = self.train.cross_kernel_of(design.run(begin, end))
+            part = self.train.cross_kernel_of(design.run(begin, end))
+            kernel[begin:end] = part if self.basis is None else self.basis.turn(part)
         return kernel
 
 

@@ -143,6 +143,16 @@ class FileSink:
             with self._named("written"):
                 write_all(self._open(), np.ascontiguousarray(piece, self.dtype), self._place(first))
 
+    def place(self, begin: int, end: int) -> Array | None:
+        """None: what is written goes to the file.
+
+        Parameters
+        ----------
+        begin, end : int
+            The targets (axis 1) or rows (axis 0) of the tile.
+        """
+        return None
+
     def read(self, begin: int, end: int) -> Array:
         """A tile as it was written: (size, end - begin), or (end - begin, n_targets) with axis 0, new memory.
 

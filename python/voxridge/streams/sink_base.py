@@ -51,6 +51,10 @@ class Sink(Protocol):
         """Copy a block to its place: (size, end - begin), or with axis 0 (end - begin, n_targets)."""
         ...
 
+    def place(self, begin: int, end: int) -> Array | None:
+        """Memory to make a block in instead of writing it, where there is such: the shape of ``write``."""
+        ...
+
     def read(self, begin: int, end: int) -> Array:
         """A tile as it was written, in the shape of ``write``; not to be written to.
 

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from voxridge.streams.file_sink import FileSink
-from voxridge.streams.mapped import copy_mapped
+from voxridge.streams.mapped import copy_mapped, is_memory_map
 from voxridge.streams.segments import Array
 from voxridge.streams.sink_base import Sink, check_tile
 
@@ -54,6 +54,17 @@ class ArraySink:
         """
         begin, end = check_tile(self, begin, end, block)
         copy_mapped(self._tile(begin, end), block)
+
+    def place(self, begin: int, end: int) -> Array | None:
+        """A tile of the array itself; None where it is a memory map, whose pages `write` gives back.
+
+        Parameters
+        ----------
+        begin, end : int
+            The targets (axis 1) or rows (axis 0) of the tile.
+        """
+        begin, end = check_tile(self, begin, end, None)
+        return None if is_memory_map(self.result) else self._tile(begin, end)
 
     def read(self, begin: int, end: int) -> Array:
         """A read-only view of a tile.
@@ -133,6 +144,16 @@ class DatasetSink:
         begin, end = check_tile(self, begin, end, block)
         if begin < end:
             self._open()[self._selection(begin, end)] = block
+
+    def place(self, begin: int, end: int) -> Array | None:
+        """None: what is written goes through HDF5.
+
+        Parameters
+        ----------
+        begin, end : int
+            The targets (axis 1) or rows (axis 0) of the tile.
+        """
+        return None
 
     def read(self, begin: int, end: int) -> Array:
         """A tile, in new memory.
