@@ -202,6 +202,9 @@ def leave_one_out_scores(
     inside; the kept array holds the squared errors. Otherwise it holds the predictions. Shape: y's, then
     n_alphas.
     """
+    if score is None and not keep:
+        errors = -loo.mean_squared_errors()
+        return (errors if per_target else mean_over_targets(errors)), None
     n, n_targets = loo.y.shape
     kept = np.empty((n, n_targets, loo.alphas.size), dtype=loo.y.dtype) if keep else None
     by_target = np.empty((loo.alphas.size, n_targets))
@@ -320,7 +323,7 @@ def _scores_of_predictions(
     n_targets, dtype = problem.y.shape[1], problem.x.dtype
     score, params = problem.score, problem.params_of(test)
     features = basis.features(problem.x[test]).astype(dtype, copy=False)
-    basis = basis.narrowed(dtype, float(problem.alphas.min()))
+    basis = basis.narrowed(dtype, float(problem.alphas.min()), n_targets)
     inverse = basis.inverse(problem.alphas).astype(basis.dtype, copy=False)
     tiled = score.metric is not None
     by_target = np.empty((problem.alphas.size, n_targets))

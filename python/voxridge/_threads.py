@@ -7,7 +7,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -63,16 +63,19 @@ def side_by_side(jobs: Sequence[Callable[[], T]], at_once: int) -> Iterator[T]:
     others use the machine, too: two at a time on two cores take less time than one on both. The last ones,
     where they are few, would leave cores idle, and go one after the other again.
     """
+    if getattr(_job, "alone", False):  # a job's own jobs have the core that it has
+        at_once = 1
     together = len(jobs) - left_over(len(jobs), at_once)
     if together:
-        with one_blas_thread(), ThreadPoolExecutor(at_once) as pool:
-            pending = [pool.submit(_alone, job) for job in jobs[:together]]
+        with one_blas_thread():
+            pending = [_pool(os.getpid(), at_once).submit(_alone, job) for job in jobs[:together]]
             try:
                 while pending:
                     yield pending.pop(0).result()  # which keeps nothing of what was yielded
             finally:
                 for future in pending:
                     future.cancel()
+                wait(pending)
     yield from (job() for job in jobs[together:])
 
 
@@ -82,6 +85,13 @@ def left_over(n_jobs: int, at_once: int) -> int:
         return n_jobs
     rest = n_jobs % at_once
     return rest if rest**2 <= at_once else 0
+
+
+@functools.cache
+def _pool(process: int, at_once: int) -> ThreadPoolExecutor:
+    """Threads that stay: to start one takes milliseconds on some systems. Those of a parent ``process`` are
+    not there in its children."""
+    return ThreadPoolExecutor(at_once, thread_name_prefix="voxridge")
 
 
 def _alone(job: Callable[[], T]) -> T:

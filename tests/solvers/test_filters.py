@@ -75,13 +75,13 @@ def test_products_with_every_filter(dtype: Any) -> None:
     z, left = (rng.standard_normal((300, width)).astype(dtype) for width in (33, 20))
     filters = ridge_filters(values, np.logspace(0, 5, 12))
     bank = filter_bank(filters, values, dtype)
-    shared = np.empty(bank.share_rows * 33, dtype)
-    bank.share(z, shared)
     mixed = np.empty((12, 20, 33), dtype)
     for columns in (slice(0, 10), slice(10, 33)):
         width = columns.stop - columns.start
+        shared = np.empty(bank.share_rows * width, dtype)
+        bank.share(z[:, columns], shared)
         products = np.empty((bank.n_shared, 20 * width), dtype)
-        bank.products(left, shared, 33, columns, products)
+        bank.products(left, shared, width, products)
         part = np.empty((12, 20 * width), dtype)
         _cpu.mix_rows(bank.coefficients.astype(dtype), products, part, 2)
         mixed[:, :, columns] = part.reshape(12, 20, width)

@@ -126,8 +126,8 @@ def tilings(problem: Problem, route: str, asked_tile: int | None = None, cores: 
 
 
 def _turns(problem: Problem, route: str) -> bool:
-    """Whether a route may turn the features to principal components: float64 has no use for it, files would be
-    read once for every block of rows, and training samples must span what the others lie in."""
+    """Whether a route may turn the features to principal components: float64 has no use for it, files would
+    be read once for every block of rows, and training samples must span what the others lie in."""
     shortest = min(size.train for size in problem.fold_sizes)
     spans = shortest - problem.p >= _SPANNING * (problem.n - problem.p)
     return route == "primal-spectral" and problem.itemsize < 8 and problem.features_in_memory and spans

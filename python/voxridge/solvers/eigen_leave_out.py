@@ -1,10 +1,10 @@
-"""The leave-out route from one decomposition of the design, and generalised cross-validation, which needs the same."""
+"""The leave-out route from one decomposition of the design; generalised cross-validation needs the same."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from voxridge.solvers.shared_leverages import leverages
 from voxridge.solvers.trust import full_rank
 
 Floating = NDArray[Any]
+T = TypeVar("T")
 
 
 class EigenLeaveOut(LeaveOutMethod):
@@ -68,10 +69,16 @@ class EigenLeaveOut(LeaveOutMethod):
         """z of the tile, once for all penalties."""
         dtype = np.dtype(dtype)
         if dtype not in self._z:
-            smoother = self.decomposed.smoother
+            smoother, y = self.decomposed.smoother, self.scaled(dtype)
             out = self._take("z", smoother.values.size, dtype)
-            self._z[dtype] = smoother.project(self.scaled(dtype), out)
+            self._each(lambda some, number: smoother.project(y[:, some], out[:, some]))
+            self._z[dtype] = out
         return self._z[dtype]
+
+    def _each(self, work: Callable[[slice, int], T]) -> list[T]:
+        """``work(columns, number)`` of every panel of the tile."""
+        jobs = [partial(work, some, number) for number, some in enumerate(self._columns())]
+        return list(side_by_side(jobs, self._at_once if len(jobs) > 1 else 1))
 
     def begin(self, number: int, report: Report) -> None:
         self._z.clear()
@@ -90,15 +97,13 @@ class EigenLeaveOut(LeaveOutMethod):
         return banks
 
     def sums(self, targets: list[TargetMoments]) -> Iterator[Sums]:
-        columns = self._columns()
         for places, dtype, bank in self._banks:
-            shared = self._take("shared", bank.share_rows, dtype).reshape(-1)
-            bank.share(self.project(dtype)[self.decomposed.smoother.used], shared)
-            self.scaled(dtype)  # made before several want it at once
+            z = self.project(dtype)[self.decomposed.smoother.used]
+            shared = self._each(partial(self._share, bank, z))
             jobs = [
-                partial(self._job, places, bank, shared, part, some, targets)
+                partial(self._job, places, bank, shared[number], part, some, targets)
                 for part in self._parts
-                for some in columns
+                for number, some in enumerate(self._columns())
             ]
             for found in side_by_side(jobs, self._at_once if len(jobs) > 1 else 1):
                 yield from found
@@ -108,6 +113,13 @@ class EigenLeaveOut(LeaveOutMethod):
         width = self._y.shape[1]
         step = PANEL if self._at_once > 1 else width
         return [slice(begin, min(begin + step, width)) for begin in range(0, width, step)]
+
+    def _share(self, bank: FilterBank, z: Floating, columns: slice, number: int) -> Floating:
+        """Every shared filter times z of one panel."""
+        width = columns.stop - columns.start
+        out = self.buffers.take(f"shared {number}", bank.share_rows, width, z.dtype).reshape(-1)
+        bank.share(z[:, columns], out)
+        return out
 
     def _job(
         self,
@@ -133,17 +145,15 @@ class EigenLeaveOut(LeaveOutMethod):
         rows, width = left.shape[1], columns.stop - columns.start
         out = buffers.take("smoothed", bank.n_filters, rows * width, dtype)
         coefficients = bank.coefficients.astype(dtype)
-        step = -(
-            -rows // max(-(-rows // BLOCK_ROWS), 1)
-        )  # even blocks: a short one costs as much as a long one
+        step = -(-rows // max(-(-rows // BLOCK_ROWS), 1))  # even blocks: a short one would waste its packing
         for begin in range(0, rows, step):
             end = min(begin + step, rows)
             mine, place = left[:, begin:end], out[:, begin * width : end * width]
             if bank.plain:
-                bank.products(mine, shared, self._y.shape[1], columns, place)
+                bank.products(mine, shared, width, place)
             else:
                 products = buffers.take("products", bank.n_shared, (end - begin) * width, dtype)
-                bank.products(mine, shared, self._y.shape[1], columns, products)
+                bank.products(mine, shared, width, products)
                 _cpu.mix_rows(coefficients, products, place, n_threads())
         return out.reshape(bank.n_filters, rows, width)
 
@@ -167,12 +177,12 @@ class EigenLeaveOut(LeaveOutMethod):
             self.decomposed.weights(z.copy(), alphas, out)
             return self.mean_prediction(out)
         out = out[: self.basis.vectors.shape[0]]
-        jobs = [
-            partial(self.decomposed.components, z[:, some], alphas[some], out[:, some])
-            for some in self._columns()
-        ]
-        list(side_by_side(jobs, self._at_once))
-        return self.mean_prediction(out)
+
+        def components(some: slice, number: int) -> Floating:
+            self.decomposed.components(z[:, some], alphas[some], out[:, some])
+            return self.mean_prediction(out[:, some], some)
+
+        return np.concatenate(self._each(components))
 
 
 class GeneralisedCV(EigenLeaveOut):

@@ -7,6 +7,8 @@ get them:
 * primal, V from Xt'Xt:   g = V'(Xt'Yt),  W = V (g / (l + alpha))
 * dual,   U from Xt Xt':  g = U'Yt,       W = Xt' U (g / (l + alpha))
 * svd,    U, S, V of Xt:  g = s (U'Yt),   W = V (g / (l + alpha)); the condition number is not squared
+
+A dual basis may be given V = Xt' U / s, too, and then works as an SVD does.
 """
 
 from __future__ import annotations
@@ -30,9 +32,9 @@ class EigenBasis:
     """Squared singular values (k,) float64 and the vectors of one side or both, as rows.
 
     ``left_t`` (k, n) holds U', ``right_t`` (k, p) holds V', both in the precision of the wide products;
-    primal has no ``left_t`` and dual no ``right_t``. ``values`` are >= 0. With an intercept, ``left_t`` of
-    the dual and of the SVD leaves out the direction that centring removes, exactly; where n - 1 <= p it spans
-    the other n - 1.
+    primal has no ``left_t``, and dual no ``right_t`` unless it was asked for. ``values`` are >= 0. With an
+    intercept, ``left_t`` of the dual and of the SVD leaves out the direction that centring removes, exactly;
+    where n - 1 <= p it spans the other n - 1.
     """
 
     x: Centred
@@ -53,18 +55,32 @@ class EigenBasis:
         right = None if self.right_t is None else self.right_t.astype(dtype, copy=False)
         return replace(self, left_t=left, right_t=right)
 
-    def narrowed(self, dtype: np.dtype[Any], smallest_alpha: float) -> EigenBasis:
-        """The basis in ``dtype`` where products as wide as the targets may run in it, else in float64.
+    def narrowed(self, dtype: np.dtype[Any], smallest_alpha: float, n_targets: int) -> EigenBasis:
+        """The basis in ``dtype`` where products with so many targets may run in it, else in float64.
 
         X'Y (primal) and X'(dual weights) hold the strong directions of X times large singular values and the
-        weak ones times small ones; float32 rounds all of them at the level of the first. An SVD keeps the
-        directions apart.
+        weak ones times small ones; float32 rounds all of them at the level of the first. Both sides' vectors
+        keep the directions apart, as an SVD's do; the dual's cost a product, which many targets repay.
         """
-        if self.kind != "svd":
-            total = self.values + smallest_alpha
-            if total.max(initial=0.0) > MAX_FLOAT32_CONDITION * total.min(initial=np.inf):
-                return self
-        return self.astype(dtype)
+        total = self.values + smallest_alpha
+        if total.max(initial=0.0) <= MAX_FLOAT32_CONDITION * total.min(initial=np.inf) or self.kind == "svd":
+            return self.astype(dtype)
+        if dtype == F64 or self.kind == "primal" or n_targets < self.x.shape[1]:
+            return self
+        return self.with_both_sides().astype(dtype)
+
+    def with_both_sides(self) -> EigenBasis:
+        """A dual basis with V = Xt' U / s; zero where s is rounding."""
+        assert self.left_t is not None
+        root = np.sqrt(self.values)
+        usable = self.values > np.finfo(np.float64).eps * self.values.max(initial=0.0)
+        scale = np.divide(1.0, root, out=np.zeros_like(root), where=usable)
+        right_t = np.empty((self.values.size, self.x.shape[1]), dtype=self.left_t.dtype)
+        for columns in self.x.column_blocks():
+            block = self.x.block(slice(None), columns, self.left_t.dtype)
+            right_t[:, columns] = matmul(self.left_t, block)
+        right_t *= scale[:, None].astype(right_t.dtype)
+        return replace(self, right_t=right_t)
 
     def project(self, yt: FloatArray) -> FloatArray:
         """g of the module's table, (k, v), for centred responses yt (n, v)."""
@@ -73,7 +89,7 @@ class EigenBasis:
             return matmul(self.right_t, self.x.transpose_times(yt))
         assert self.left_t is not None
         g = matmul(self.left_t, yt)
-        if self.kind == "svd":
+        if self.right_t is not None:
             g *= np.sqrt(self.values).astype(g.dtype)[:, None]
         return g
 

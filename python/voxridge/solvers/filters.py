@@ -27,7 +27,8 @@ Floating = NDArray[Any]
 
 _OCTAVE = 2.0**0.25  # a cluster is so many of these ratios of eigenvalues wide
 _WIDEST = 16  # the most octaves in a cluster
-_SAMPLED = 48  # eigenvalues of a cluster that its rank is estimated from
+_SAMPLED = 32  # eigenvalues of a cluster that its rank is estimated from
+_LARGEST_ELEMENT = 0.25  # of what a singular value leaves, as a share of it, about
 FEWEST, SMALLEST = 7, 200  # filters and eigenvalues below which there is nothing to gain
 _TOLERANCE = 16.0 * float(np.finfo(np.float32).eps)  # relative, that a filter may be off
 _OVERHEAD = 60.0  # what a shared filter costs beside its product, in eigenvalues
@@ -74,13 +75,13 @@ class FilterBank:
             weights = cluster.shared[row].astype(z.dtype)
             np.multiply(z[cluster.begin : cluster.end], weights[:, None], out=block)
 
-    def products(self, left: Floating, shared: Floating, width: int, columns: slice, out: Floating) -> None:
-        """``out`` (n_shared, rows times columns) <- left' times some columns of what :meth:`share` made of a
-        z that was ``width`` wide; ``left`` (k, rows)."""
-        shape = left.shape[1], columns.stop - columns.start
+    def products(self, left: Floating, shared: Floating, width: int, out: Floating) -> None:
+        """``out`` (n_shared, rows times width) <- left' times what :meth:`share` made of a z that was
+        ``width`` wide; ``left`` (k, rows)."""
+        shape = left.shape[1], width
         for row, (block, cluster, _) in zip(out, self._blocks(shared, width), strict=True):
             part = left[cluster.begin : cluster.end]
-            matmul(part, block[:, columns], trans_a=True, out=row.reshape(shape))
+            matmul(part, block, trans_a=True, out=row.reshape(shape))
 
     def _blocks(self, flat: Floating, width: int) -> list[tuple[Floating, Cluster, int]]:
         blocks, first = [], 0
@@ -110,13 +111,13 @@ def filter_bank(filters: Floating, values: Floating, dtype: Any, tolerance: floa
     if n_filters < FEWEST or size < SMALLEST or dtype != np.float32:
         return FilterBank((Cluster(0, size, filters, np.eye(n_filters)),), n_filters, plain=True)
     edges = _octave_edges(values)
+    ranks = _ranks(filters, edges, tolerance)
     best, cut = [0.0], [0]
     for end in range(1, edges.size):
-        choices = []
-        for begin in range(max(0, end - _WIDEST), end):
-            part = filters[:, edges[begin] : edges[end]]
-            cost = best[begin] + _rank(part, tolerance) * (part.shape[1] + _OVERHEAD)
-            choices.append((cost, begin))
+        choices = [
+            (best[begin] + ranks[begin, end] * (edges[end] - edges[begin] + _OVERHEAD), begin)
+            for begin in range(max(0, end - _WIDEST), end)
+        ]
         cost, begin = min(choices)
         best.append(cost)
         cut.append(begin)
@@ -136,11 +137,16 @@ def _octave_edges(values: Floating) -> NDArray[np.intp]:
     return np.concatenate([[0], inner, [values.size]]).astype(np.intp)
 
 
-def _rank(filters: Floating, tolerance: float) -> int:
-    """Shared filters that all of ``filters`` need, estimated from some of their components."""
-    size = filters.shape[1]
-    some = np.unique(np.linspace(0, size - 1, min(_SAMPLED, size)).astype(np.intp))
-    return int(_factors(filters[:, some], tolerance)[0].shape[1])
+def _ranks(filters: Floating, edges: NDArray[np.intp], tolerance: float) -> dict[tuple[int, int], int]:
+    """Shared filters that all of ``filters`` need between two of ``edges``, by their numbers, estimated from
+    some of the components."""
+    pairs = [(begin, end) for end in range(1, edges.size) for begin in range(max(0, end - _WIDEST), end)]
+    first, last = edges[[begin for begin, _ in pairs]], edges[[end for _, end in pairs]] - 1
+    some = np.linspace(first, last, _SAMPLED, axis=1).round().astype(np.intp)
+    parts = filters[:, some].transpose(1, 0, 2)
+    s = np.linalg.svd(parts / parts.mean(axis=2, keepdims=True), compute_uv=False)
+    ranks = 1 + (s[:, 1:] * _LARGEST_ELEMENT > tolerance).sum(axis=1)
+    return dict(zip(pairs, ranks.tolist(), strict=True))
 
 
 def _cluster(filters: Floating, begin: int, end: int, tolerance: float) -> Cluster:

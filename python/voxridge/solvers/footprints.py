@@ -116,7 +116,8 @@ def _spectral(problem: Problem, route: str, tiling: Tiling, share: float) -> _Mo
         narrowed = 8 * k * k + factor - in_place
         one = 24 * p * p + 8 * k * scored + max(8 * p * k, narrowed)
         one += (8 * p * p - q) * (tiling.at_once > 1)  # narrowed when it is its turn
-        full, streamed = 8 * p * p, 0 if problem.features_in_memory else 8 * p * p
+        full: float = 8 * p * p
+        streamed = 0 if problem.features_in_memory else 8 * p * p
         made = 0.0
         if tiling.turned:  # the components stay, with what turns weights back
             full = s * (n + p) * rank(problem) if share == 0 else max(full, s * (n + p) * rank(problem))

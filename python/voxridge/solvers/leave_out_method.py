@@ -124,10 +124,11 @@ class LeaveOutMethod(ABC):
     def factorise(self, alphas: list[float]) -> list[Leverage]:
         """The factors of the penalties of a pass."""
 
-    def mean_prediction(self, weights: Floating) -> Floating:
-        """Weighted mean over the samples of ``X w``, less what ``load`` took off the targets."""
+    def mean_prediction(self, weights: Floating, columns: slice = slice(None)) -> Floating:
+        """Weighted mean over the samples of ``X w``, less what ``load`` took off the targets, which are those
+        ``columns`` of the tile."""
         fitted = matmul(self._x_mean.astype(weights.dtype)[None], weights)[0]
-        return np.asarray(fitted, dtype=np.float64) - self.mean
+        return np.asarray(fitted, dtype=np.float64) - self.mean[columns]
 
     # --- scoring
 

@@ -15,11 +15,15 @@ dual N = 0 exactly, because U spans everything but r.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from voxridge import _cpu
+from voxridge._threads import n_threads, side_by_side
+from voxridge.solvers.costs import PANEL
 from voxridge.solvers.dense import (
     Centred,
     Columns,
@@ -30,8 +34,12 @@ from voxridge.solvers.dense import (
     check_problem,
 )
 from voxridge.solvers.eigenbasis import EigenBasis, decompose
+from voxridge.solvers.filters import FEWEST, SMALLEST, FilterBank, filter_bank
 from voxridge.solvers.linalg import matmul
 from voxridge.solvers.ridge import RidgeSolution, solve_in_basis, tile_width
+
+_ROWS = 192  # samples whose errors are summed at once
+_SMALLEST = 1e-12  # of the largest eigenvalue: where filters no longer tell smaller ones apart
 
 
 def leave_one_out(
@@ -167,6 +175,8 @@ class LeaveOneOut:
     def mean_squared_errors(self, *, n_targets_batch: int | None = None) -> Float64Array:
         """mean over samples of s_i error_i^2, (n_alphas, n_targets) float64. Loops over tiles and alphas."""
         n_targets = self.y.shape[1]
+        if self._share:
+            return shared_squared_errors(self)
         out = np.empty((self.alphas.size, n_targets))
         width = n_targets_batch or tile_width(self.y.shape[0], self.left_t.dtype)
         for columns in blocks(n_targets, width):
@@ -175,10 +185,55 @@ class LeaveOneOut:
                 out[i, columns] = np.mean(tile.weighted_squared_errors(i), axis=0, dtype=np.float64)
         return out
 
+    @property
+    def _share(self) -> bool:
+        """Whether the penalties' filters are worth compressing; rows without weight are done one by one."""
+        enough = self.alphas.size >= FEWEST and self.left_t.shape[0] >= SMALLEST
+        return enough and self.left_t.dtype == np.float32 and bool(self.used.all())
+
     def solve(self, alphas: Float64Array) -> RidgeSolution:
         """The ridge solution on all samples for one alpha per target, (n_targets,), from the same
-        decomposition."""
-        return solve_in_basis(self.basis, self.centred_y, alphas)
+        decomposition; in float64 where that costs little."""
+        basis, n_targets = self.basis, self.y.shape[1]
+        if n_targets >= self.x.shape[1]:
+            basis = basis.narrowed(self.y.dtype, float(self.alphas.min()), n_targets)
+        return solve_in_basis(basis, self.centred_y, alphas)
+
+
+def shared_squared_errors(loo: LeaveOneOut) -> Float64Array:
+    """:meth:`LeaveOneOut.mean_squared_errors` from filters that the penalties share, panels of targets side
+    by side: five or so products instead of one for every penalty (:mod:`voxridge.solvers.filters`)."""
+    values = np.maximum(loo.basis.values, _SMALLEST * loo.basis.values.max())
+    bank = filter_bank(np.ascontiguousarray(loo.shrunk.T), values, loo.left_t.dtype)
+    columns = list(blocks(loo.y.shape[1], PANEL))
+    jobs = [partial(_panel_squared_errors, loo, bank, some) for some in columns]
+    found = list(side_by_side(jobs, min(n_threads(), len(jobs))))
+    return np.concatenate(found, axis=1) / loo.y.shape[0]
+
+
+def _panel_squared_errors(loo: LeaveOneOut, bank: FilterBank, columns: slice) -> Float64Array:
+    """Sums over the samples of s_i error_i^2, (n_alphas, v)."""
+    tile, dtype = loo.tile(columns), loo.left_t.dtype
+    n, v = loo.left_t.shape[1], tile.coordinates.shape[1]
+    shared = np.empty(bank.share_rows * v, dtype=dtype)
+    bank.share(tile.coordinates, shared)
+    weights = 1.0 / loo.remaining**2
+    coefficients = bank.coefficients.astype(dtype)
+    products = np.empty(bank.n_shared * _ROWS * v, dtype=dtype)
+    residuals = np.empty((bank.n_filters, _ROWS, v), dtype=dtype)
+    moments = np.zeros((bank.n_filters, 3, v))
+    for rows in blocks(n, _ROWS):
+        size = rows.stop - rows.start
+        block = products[: bank.n_shared * size * v].reshape(bank.n_shared, -1)
+        mixed = residuals.reshape(bank.n_filters, -1)[:, : size * v]
+        bank.products(loo.left_t[:, rows], shared, v, block)
+        _cpu.mix_rows(coefficients, block, mixed, n_threads())
+        for i in range(bank.n_filters):
+            residual = mixed[i].reshape(size, v)
+            if tile.outside is not None:
+                residual += tile.outside[rows]
+            _cpu.product_moments(residual, residual, weights[i, rows].copy(), moments[i], n_threads())
+    return moments[:, 1]
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,6 @@ class Method(Protocol):
     n_passes: int
     running: bool
     dual: bool
-    basis: DualBasis | None  # what the weights are components of, once the refit has begun; None: nothing
     buffers: Buffers  # what a tile is worked on in; methods that take turns may share them
 
     @property
@@ -38,6 +37,11 @@ class Method(Protocol):
 
     @property
     def n_dependent(self) -> int: ...
+
+    @property
+    def basis(self) -> DualBasis | None:
+        """What the weights are components of, once the refit has begun; None where they are coefficients."""
+        ...
 
     def begin(self, number: int, report: Report) -> None:
         """Make the factors of a pass."""

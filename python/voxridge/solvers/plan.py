@@ -26,6 +26,8 @@ from voxridge.solvers.rates import Machine, Step, assumed, measured
 __all__ = ["PANEL", "ROUTES", "Plan", "Problem", "available_memory", "make_plan", "parse_memory"]
 
 _WORTH_MEASURING = 3.0  # seconds of a fit, as assumed rates have it
+_LONG = 10.0  # seconds of a fit that is measured even where the routes are far apart
+_FAR_APART = 2.0  # times as long as the best route, the next one: rates will not change their order
 _MEASURING_BYTES = 160 * 2**20  # what solvers/rates.py holds while it measures
 
 
@@ -255,7 +257,9 @@ def _this_machine(problem: Problem, routes: list[str], spare: int | None) -> Mac
     here = assumed()
     if spare is not None and spare < _MEASURING_BYTES:
         return here
-    if any(best_tiling(problem, route, here.rates, 0, None).seconds < _WORTH_MEASURING for route in routes):
+    seconds = sorted(best_tiling(problem, route, here.rates, 0, None).seconds for route in routes)
+    far_apart = len(seconds) > 1 and seconds[1] > _FAR_APART * seconds[0]
+    if not seconds or seconds[0] < _WORTH_MEASURING or (seconds[0] < _LONG and far_apart):
         return here
     return measured()
 

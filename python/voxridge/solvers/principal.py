@@ -4,8 +4,9 @@ Products with features round the strong directions and the weak ones at the leve
 ill-conditioned features need float64. The components ``Z = (X - mean) Q`` of all samples, each a column of
 its own, are rounded at their own level: then float32 does for X'Y, for the folds' ``Q'(X'Y)`` and for the
 held-out rows, at any condition number, as long as the training samples of every fold span what the others lie
-in (:meth:`~voxridge.solvers.spectrum.Spectrum.gain`). Z is as large as the delayed design, which no other route holds; the plan says whether there is room for
-it. The refit comes for free: in these coordinates the Gram of all samples is diagonal.
+in (:meth:`~voxridge.solvers.spectrum.Spectrum.gain`). Z is as large as the delayed design, which no other
+route holds; the plan says whether there is room for it. The refit comes for free: in these coordinates the
+Gram of all samples is diagonal.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ def solve_ridge(
             solver = "svd"
     mode: Literal["auto", "svd"] = "svd" if solver == "svd" else "auto"
     basis = decompose(xt, smallest_alpha=float(alphas.min()), mode=mode)
-    basis = basis.narrowed(x.dtype, float(alphas.min()))
+    basis = basis.narrowed(x.dtype, float(alphas.min()), y.shape[1])
     return solve_in_basis(basis, yt, alphas, n_targets_batch=n_targets_batch)
 
 

@@ -23,7 +23,8 @@ _SCATTERED = 32  # ranges of rows: with more, one product on a copy beats many t
 
 
 class Panel:
-    """Targets that one core, or all of them together, work on; each row of the data is used once for all folds.
+    """Targets that one core, or all of them together, work on; each row of the data is used once for all
+    folds.
 
     ``y`` (n, v) are columns of the tile; buffers are the method's, by the panel's ``number``.
     """

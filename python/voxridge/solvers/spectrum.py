@@ -30,8 +30,8 @@ class Spectrum:
         return float((self.l[-1] + alpha_min) / (self.l[0] + alpha_min)) if self.rank else 1.0
 
     def gain(self, whole: Floating, alpha_min: float) -> float:
-        """By how much these eigenvectors magnify rounding where their coordinates are the principal components
-        of all samples, whose eigenvalues are ``whole``: the root of the mean square of ::
+        """By how much these eigenvectors magnify rounding where their coordinates are the principal
+        components of all samples, whose eigenvalues are ``whole``: the root of the mean square of ::
 
             g_i = sum_j Q_ji^2 whole_j / (l_i + alpha_min)
 
