@@ -106,12 +106,13 @@ def test_one_at_a_time_needs_no_other_thread() -> None:
     assert set(side_by_side([threading.get_ident] * 4, 1)) == {threading.get_ident()}
 
 
-def test_a_job_may_run_jobs_of_its_own(five: int) -> None:
+@pytest.mark.parametrize("inner", [1, 2])
+def test_a_job_may_run_jobs_of_its_own(inner: int, five: int) -> None:
     """One core stays one core inside, and nobody waits for a lock that the caller holds."""
 
     def outer() -> list[int]:
         with one_blas_thread():
-            return threads_seen(3, 1)
+            return threads_seen(3, inner)
 
     assert list(side_by_side([outer] * 4, 2)) == [[1, 1, 1]] * 4
     assert n_threads() == five
