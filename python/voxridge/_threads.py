@@ -16,7 +16,7 @@ from threadpoolctl import ThreadpoolController
 T = TypeVar("T")
 
 # BLAS has one limit for the whole process: two borrowers must not restore each other's.
-_limiting = threading.Lock()
+_limiting = threading.RLock()
 _job = threading.local()  # .alone: this thread has one core, and BLAS keeps to one thread already
 
 
@@ -71,6 +71,7 @@ def side_by_side(jobs: Sequence[Callable[[], T]], at_once: int) -> Iterator[T]:
             pending = [_pool(os.getpid(), at_once).submit(_alone, job) for job in jobs[:together]]
             try:
                 while pending:
+                    wait(pending[:1])  # an interrupt finds it among those that are waited for
                     yield pending.pop(0).result()  # which keeps nothing of what was yielded
             finally:
                 for future in pending:

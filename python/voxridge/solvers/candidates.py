@@ -134,10 +134,10 @@ def _turns(problem: Problem, route: str) -> bool:
 
 
 def _panels(problem: Problem, route: str, tile: int, cores: int) -> int:
-    """Panels of a tile that are worked on side by side on a spectral route, where there are enough. Files are
-    read by one thread."""
-    read = route.startswith("primal") and not problem.features_in_memory
-    return cores if route.endswith("spectral") and tile >= cores * PANEL and not read else 1
+    """Panels of a tile that are worked on side by side, where there are enough. Files are read by one
+    thread."""
+    read = route == "primal-spectral" and not problem.features_in_memory
+    return cores if not route.endswith("cholesky") and tile >= cores * PANEL and not read else 1
 
 
 def _at_once(problem: Problem, route: str, cores: int) -> Callable[[int, int], set[int]]:

@@ -24,7 +24,7 @@ class Tiling(NamedTuple):
     """Targets in a tile, folds (spectral) and penalties (leave-out) whose factors are held together, rows and
     columns of features that are read at once, folds that are decomposed or left out at once, each by one
     core; whether the features are ``turned`` to their principal components (solvers/principal.py), and panels
-    of targets that spectral routes work on at once, each by one core."""
+    of targets that are worked on at once, each by one core."""
 
     targets: int
     folds: int

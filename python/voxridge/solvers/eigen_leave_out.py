@@ -78,7 +78,7 @@ class EigenLeaveOut(LeaveOutMethod):
     def _each(self, work: Callable[[slice, int], T]) -> list[T]:
         """``work(columns, number)`` of every panel of the tile."""
         jobs = [partial(work, some, number) for number, some in enumerate(self._columns())]
-        return list(side_by_side(jobs, self._at_once if len(jobs) > 1 else 1))
+        return list(side_by_side(jobs, min(self._panels, len(jobs))))
 
     def begin(self, number: int, report: Report) -> None:
         self._z.clear()

@@ -26,6 +26,8 @@ from voxridge.solvers.trust import MAX_FLOAT32_CONDITION
 Kind = Literal["primal", "dual", "svd"]
 F64: np.dtype[Any] = np.dtype(np.float64)
 
+_COLUMNS = 512  # of the design that are turned at a time: small enough for the heap to reuse
+
 
 @dataclass(frozen=True)
 class EigenBasis:
@@ -67,20 +69,19 @@ class EigenBasis:
             return self.astype(dtype)
         if dtype == F64 or self.kind == "primal" or n_targets < self.x.shape[1]:
             return self
-        return self.with_both_sides().astype(dtype)
+        return self._with_both_sides(dtype)
 
-    def with_both_sides(self) -> EigenBasis:
-        """A dual basis with V = Xt' U / s; zero where s is rounding."""
+    def _with_both_sides(self, dtype: np.dtype[Any]) -> EigenBasis:
+        """A dual basis in ``dtype`` with V = Xt' U / s, formed in float64; zero where s is rounding."""
         assert self.left_t is not None
         root = np.sqrt(self.values)
         usable = self.values > np.finfo(np.float64).eps * self.values.max(initial=0.0)
         scale = np.divide(1.0, root, out=np.zeros_like(root), where=usable)
-        right_t = np.empty((self.values.size, self.x.shape[1]), dtype=self.left_t.dtype)
-        for columns in self.x.column_blocks():
-            block = self.x.block(slice(None), columns, self.left_t.dtype)
-            right_t[:, columns] = matmul(self.left_t, block)
-        right_t *= scale[:, None].astype(right_t.dtype)
-        return replace(self, right_t=right_t)
+        right_t = np.empty((self.values.size, self.x.shape[1]), dtype=dtype)
+        for columns in blocks(self.x.shape[1], _COLUMNS):
+            block = matmul(self.left_t, self.x.block(slice(None), columns, F64))
+            np.multiply(block, scale[:, None], out=right_t[:, columns], casting="same_kind")
+        return replace(self, left_t=self.left_t.astype(dtype), right_t=right_t)
 
     def project(self, yt: FloatArray) -> FloatArray:
         """g of the module's table, (k, v), for centred responses yt (n, v)."""

@@ -13,7 +13,7 @@ Floating = NDArray[Any]
 Scoring = Literal["correlation", "r2"]
 
 _CONSTANT = 1e-13  # share of the sum of squares that float64 sums leave of a constant
-_NOTHING = 1e-24  # share of the targets' sum of squares below which predictions are rounding only
+NOTHING = 1e-20  # share of the targets' sum of squares below which predictions are rounding only
 
 
 def variation(sums: Floating, squares: Floating, count: float) -> Floating:
@@ -58,7 +58,7 @@ class TargetMoments:
         about = variation(self.sums, self.squares, self.count)
         if scoring == "correlation":
             spread = variation(q, qq, self.count)
-            spread[qq <= _NOTHING * self.squares] = 0.0
+            spread[qq <= NOTHING * self.squares] = 0.0
             return correlation(qy - q * self.sums / self.count, spread, about)
         m = self.train_mean
         residual = self.squares - 2 * m * self.sums + self.count * m**2 - 2 * (qy - m * q) + qq

@@ -79,6 +79,7 @@ class LeaveOutMethod(ABC):
         self.order = np.argsort(-alphas, kind="stable")
         self.buffers = Buffers()
         self._step, self._at_once = plan.alphas_per_pass, plan.folds_at_once
+        self._panels = plan.panels_at_once
         self.n_passes = -(-alphas.size // self._step)
         self._leverages: list[Leverage] = []
         self._x_mean = np.empty(0)

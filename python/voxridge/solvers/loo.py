@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from voxridge import _cpu
 from voxridge._threads import n_threads, side_by_side
+from voxridge.solvers.buffers import Spares
 from voxridge.solvers.costs import PANEL
 from voxridge.solvers.dense import (
     Centred,
@@ -38,7 +39,7 @@ from voxridge.solvers.filters import FEWEST, SMALLEST, FilterBank, filter_bank
 from voxridge.solvers.linalg import matmul
 from voxridge.solvers.ridge import RidgeSolution, solve_in_basis, tile_width
 
-_ROWS = 192  # samples whose errors are summed at once
+_ROWS = 96  # samples whose errors are summed at once
 _SMALLEST = 1e-12  # of the largest eigenvalue: where filters no longer tell smaller ones apart
 
 
@@ -205,34 +206,32 @@ def shared_squared_errors(loo: LeaveOneOut) -> Float64Array:
     by side: five or so products instead of one for every penalty (:mod:`voxridge.solvers.filters`)."""
     values = np.maximum(loo.basis.values, _SMALLEST * loo.basis.values.max())
     bank = filter_bank(np.ascontiguousarray(loo.shrunk.T), values, loo.left_t.dtype)
-    columns = list(blocks(loo.y.shape[1], PANEL))
-    jobs = [partial(_panel_squared_errors, loo, bank, some) for some in columns]
+    spares, columns = Spares(), blocks(loo.y.shape[1], PANEL)
+    jobs = [partial(_panel_squared_errors, loo, bank, spares, some) for some in columns]
     found = list(side_by_side(jobs, min(n_threads(), len(jobs))))
-    return np.concatenate(found, axis=1) / loo.y.shape[0]
+    errors: Float64Array = np.concatenate(found, axis=1) / loo.y.shape[0]
+    return errors
 
 
-def _panel_squared_errors(loo: LeaveOneOut, bank: FilterBank, columns: slice) -> Float64Array:
+def _panel_squared_errors(loo: LeaveOneOut, bank: FilterBank, spares: Spares, columns: slice) -> Float64Array:
     """Sums over the samples of s_i error_i^2, (n_alphas, v)."""
     tile, dtype = loo.tile(columns), loo.left_t.dtype
-    n, v = loo.left_t.shape[1], tile.coordinates.shape[1]
-    shared = np.empty(bank.share_rows * v, dtype=dtype)
-    bank.share(tile.coordinates, shared)
-    weights = 1.0 / loo.remaining**2
-    coefficients = bank.coefficients.astype(dtype)
-    products = np.empty(bank.n_shared * _ROWS * v, dtype=dtype)
-    residuals = np.empty((bank.n_filters, _ROWS, v), dtype=dtype)
+    v, weights = tile.coordinates.shape[1], 1.0 / loo.remaining**2
     moments = np.zeros((bank.n_filters, 3, v))
-    for rows in blocks(n, _ROWS):
-        size = rows.stop - rows.start
-        block = products[: bank.n_shared * size * v].reshape(bank.n_shared, -1)
-        mixed = residuals.reshape(bank.n_filters, -1)[:, : size * v]
-        bank.products(loo.left_t[:, rows], shared, v, block)
-        _cpu.mix_rows(coefficients, block, mixed, n_threads())
-        for i in range(bank.n_filters):
-            residual = mixed[i].reshape(size, v)
-            if tile.outside is not None:
-                residual += tile.outside[rows]
-            _cpu.product_moments(residual, residual, weights[i, rows].copy(), moments[i], n_threads())
+    with spares.borrow() as buffers:
+        shared = buffers.take("shared", bank.share_rows, v, dtype).reshape(-1)
+        bank.share(tile.coordinates, shared)
+        for rows in blocks(loo.left_t.shape[1], _ROWS):
+            size = rows.stop - rows.start
+            products = buffers.take("products", bank.n_shared, size * v, dtype)
+            residuals = buffers.take("residuals", bank.n_filters, size * v, dtype)
+            bank.products(loo.left_t[:, rows], shared, v, products)
+            _cpu.mix_rows(bank.coefficients.astype(dtype), products, residuals, n_threads())
+            for i, flat in enumerate(residuals):
+                residual = flat.reshape(size, v)
+                if tile.outside is not None:
+                    residual += tile.outside[rows]
+                _cpu.product_moments(residual, residual, weights[i, rows].copy(), moments[i], n_threads())
     return moments[:, 1]
 
 

@@ -70,7 +70,7 @@ class Plan:
     components : bool
         Whether dual weights stay components of the eigenvectors, which takes half the memory.
     panels_at_once : int
-        Panels of ``PANEL`` targets that a spectral route works on side by side.
+        Panels of ``PANEL`` targets that are worked on side by side.
     """
 
     route: str

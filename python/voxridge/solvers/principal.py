@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxridge.solvers.design import DelayedDesign, Design
-from voxridge.solvers.rows import Ranges
+from voxridge.solvers.rows import Ranges, n_rows
 from voxridge.solvers.spectral import PrimalFolds
 from voxridge.solvers.spectrum import Spectrum
 from voxridge.solvers.trust import MAX_FLOAT32_GAIN
 
 Floating = NDArray[Any]
 
-_ROWS = 2048  # rows of the design that are turned at a time
+_ROWS = 512  # rows of the design that are turned at a time: small enough for the heap to reuse
 
 
 class GainTooLarge(Exception):
@@ -59,7 +59,22 @@ class PrincipalFolds(PrimalFolds):
         gain = spectrum.gain(self.whole[0].l, self.alpha_min)
         if gain > MAX_FLOAT32_GAIN:
             raise GainTooLarge(gain)
-        return self._in_eigenbasis(spectrum, ranges, self.design.dtype)
+        a = self._in_eigenbasis(spectrum, ranges, self.design.dtype)
+        self._require_small_offsets(spectrum, ranges, a)
+        return a
+
+    def _require_small_offsets(self, spectrum: Spectrum, ranges: Ranges, a: Floating) -> None:
+        """Rows are rounded before their mean is taken off: in a run far from the others that would show."""
+        count = n_rows(ranges)
+        square = np.zeros(self.design.n_columns)
+        for begin, end in ranges:
+            rows = self.design.rows(begin, end)
+            square += np.einsum("ij,ij->j", rows, rows)
+        rounded = np.einsum("ij,ij,j->i", spectrum.q_t, spectrum.q_t, square)
+        kept = count * a.var(axis=0) + self.alpha_min * count / self.design.n_samples
+        gain = float(np.sqrt(np.mean(rounded / kept))) if rounded.size else 1.0
+        if gain > MAX_FLOAT32_GAIN:
+            raise GainTooLarge(gain)
 
 
 def turn(design: Design, q_t: Floating, mean: Floating) -> DelayedDesign:

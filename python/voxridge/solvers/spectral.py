@@ -24,7 +24,7 @@ from voxridge import _cpu
 from voxridge._threads import n_threads
 from voxridge.solvers.design import Design
 from voxridge.solvers.folds import Fold
-from voxridge.solvers.heldout import Scoring, correlation, r2, variation
+from voxridge.solvers.heldout import NOTHING, Scoring, correlation, r2, variation
 from voxridge.solvers.linalg import gram, matmul
 from voxridge.solvers.rows import Ranges, n_rows, ranges_of
 from voxridge.solvers.spectrum import Spectrum, decompose
@@ -32,6 +32,8 @@ from voxridge.solvers.trust import MAX_FLOAT32_CONDITION, full_rank
 
 Floating = NDArray[Any]
 Route = Literal["primal", "dual"]
+
+_ROUNDINGS = 16.0  # of the mean prediction, which a constant one may vary by
 
 
 @dataclass
@@ -47,6 +49,7 @@ class FoldFactor:
     form: Any
     mean_l: float
     purged: Ranges  # neither trained on nor scored
+    offset: Floating | None = None  # (k,) what centring took off predictions that no intercept had centred
 
 
 class PrimalFolds:
@@ -87,7 +90,8 @@ class PrimalFolds:
         spectrum = decompose(g, self._rank(fold.train.size), self.alpha_min)
         a = self._rows(spectrum, fold.validation_ranges())
         shift = a.mean(axis=0) if scoring == "correlation" else spectrum.q_t @ mean
-        return _finish(spectrum, fold, a, shift, mean, self.alpha_min, self.design)
+        offset = None if self.fit_intercept or scoring != "correlation" else shift
+        return _finish(spectrum, fold, a, shift, offset, mean, self.alpha_min, self.design)
 
     def _rows(self, spectrum: Spectrum, ranges: Ranges) -> Floating:
         """Some rows of the design in the eigenbasis of a fold."""
@@ -137,7 +141,8 @@ class DualFolds:
         spectrum = decompose(train, self._rank(fold.train.size), self.alpha_min)
         a = matmul(cross, spectrum.q_t, trans_b=True)
         shift = a.mean(axis=0) if scoring == "correlation" else np.zeros(a.shape[1])
-        return _finish(spectrum, fold, a, shift, np.empty(0), self.alpha_min, self.design)
+        offset = None if self.fit_intercept or scoring != "correlation" else shift
+        return _finish(spectrum, fold, a, shift, offset, np.empty(0), self.alpha_min, self.design)
 
     def product_dtype(self, spectrum: Spectrum) -> np.dtype[Any]:
         """Of Q'Y, which has no strong and weak directions."""
@@ -177,6 +182,7 @@ def _finish(
     fold: Fold,
     a: Floating,
     shift: Floating,
+    offset: Floating | None,
     x_mean: Floating,
     alpha_min: float,
     design: Design,
@@ -197,7 +203,17 @@ def _finish(
         form=form_type(m, spectrum.l, alpha_min),
         mean_l=mean_l,
         purged=ranges_of(purged),
+        offset=offset,
     )
+
+
+def _rounding(factor: FoldFactor, z: Floating, alphas: Floating) -> Floating:
+    """What rounding leaves of the mean prediction (n_alphas, v): predictions that vary less are constant."""
+    if factor.offset is None:
+        return np.zeros((1, 1))
+    weights = factor.offset / (factor.spectrum.l + alphas[:, None])
+    mean = matmul(weights.astype(z.dtype), z).astype(np.float64)
+    return np.abs(mean) * (_ROUNDINGS * float(np.finfo(z.dtype).eps))
 
 
 def heldout_scores(
@@ -225,6 +241,7 @@ def heldout_scores(
     count = n_rows(factor.validation)
     about = variation(y_sums, y_squares, count)
     if scoring == "correlation":
+        norms[norms <= np.maximum(NOTHING * y_squares, count * _rounding(factor, z, alphas) ** 2)] = 0.0
         return correlation(products, norms, about)
     about_train = y_squares - 2.0 * train_mean * y_sums + count * train_mean**2
     return r2(about_train - 2.0 * products + norms, about)

@@ -49,12 +49,14 @@ class SpectralMethod:
         self.design, self.alphas, self.scoring, self.fit_intercept = design, alphas, scoring, fit_intercept
         self.folds = list(folds)
         self.primal = plan.side == "primal"
-        route = (PrincipalFolds if plan.turned else PrimalFolds) if self.primal else DualFolds
+        turned = plan.turned and fit_intercept  # without an intercept means would be rounded, too
+        route = (PrincipalFolds if turned else PrimalFolds) if self.primal else DualFolds
         self._options: dict[str, Any] = {"fit_intercept": fit_intercept, "alpha_min": float(alphas.min())}
         self.engine: PrimalFolds | DualFolds = route(design, **self._options)
         self.dual = not self.primal
         self._step, self._at_once, self._panels = plan.folds_per_pass, plan.folds_at_once, plan.panels_at_once
         self.n_passes = -(-len(self.folds) // self._step)
+        self._seen = 0  # folds of the passes so far
         self.buffers = Buffers()
         self.factors: list[FoldFactor] = []
         self.product_dtype = design.dtype  # of the pass: what the most demanding of its folds needs
@@ -79,11 +81,15 @@ class SpectralMethod:
         begin = number * self._step
         folds = self.folds[begin : begin + self._step]
         try:
+            if self.engine.turned:  # a resumed fit: passes that are done may have left the components
+                for fold in self.folds[self._seen : begin]:
+                    self.engine.factor(fold, self.scoring)
             self._decompose(folds, begin, report)
         except GainTooLarge:
             del self.engine  # which holds the components
             self.engine = PrimalFolds(self.design, **self._options)
             self._decompose(folds, begin, report)
+        self._seen = begin + len(folds)
 
     def _decompose(self, folds: list[Fold], begin: int, report: Report) -> None:
         """Factors of ``folds``, which begin at number ``begin``."""
