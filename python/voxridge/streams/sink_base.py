@@ -52,7 +52,13 @@ class Sink(Protocol):
         ...
 
     def place(self, begin: int, end: int) -> Array | None:
-        """Memory to make a block in instead of writing it, where there is such: the shape of ``write``."""
+        """Memory to make a block in instead of writing it, where there is such, in the shape of ``write``.
+
+        Parameters
+        ----------
+        begin, end : int
+            The targets (axis 1) or rows (axis 0) of the tile.
+        """
         ...
 
     def read(self, begin: int, end: int) -> Array:
