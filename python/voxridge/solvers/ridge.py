@@ -9,6 +9,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from voxridge import _cpu
+from voxridge._threads import n_threads
 from voxridge._warnings import SingularDesignWarning
 from voxridge.solvers.dense import (
     BLOCK_BYTES,
@@ -24,6 +26,8 @@ from voxridge.solvers.dense import (
 from voxridge.solvers.eigenbasis import F64, EigenBasis, decompose
 from voxridge.solvers.linalg import cholesky, cholesky_solve, matmul
 from voxridge.solvers.trust import MAX_FLOAT32_CONDITION
+
+_INTERCEPTS = 256  # targets whose weights are converted at once
 
 Solver = Literal["auto", "cholesky", "eigen", "svd"]
 
@@ -165,7 +169,10 @@ def solve_in_basis(
     intercept = np.zeros(n_targets, dtype=dtype)
     for columns in blocks(n_targets, n_targets_batch or tile_width(max(basis.x.shape), work)):
         scaled = basis.project(y.columns(columns, work))
-        scaled *= basis.inverse(alphas[columns]).astype(work, copy=False)
+        if alphas[columns].min(initial=np.inf) > 0:
+            _cpu.apply_penalty(scaled, basis.values, np.ascontiguousarray(alphas[columns]), n_threads())
+        else:  # 0 / 0 is the solution of least norm there
+            scaled *= basis.inverse(alphas[columns]).astype(work, copy=False)
         weights = basis.weights(scaled)
         coef[columns] = weights
         intercept[columns] = _intercepts(basis.x, y, columns, weights)
@@ -246,6 +253,8 @@ def _intercepts(x: Centred, y: Centred, columns: Columns, coef: FloatArray) -> F
     """b = mean(y) - W' mean(x), (v,) in float64; zeros without an intercept."""
     if x.mean is None or y.mean is None:
         return np.zeros(coef.shape[0])
-    fitted = matmul(np.ascontiguousarray(coef, dtype=F64), x.mean[:, None])
-    difference: Float64Array = y.mean[columns] - fitted[:, 0]
+    fitted = np.empty(coef.shape[0])
+    for rows in blocks(coef.shape[0], _INTERCEPTS):
+        fitted[rows] = matmul(np.ascontiguousarray(coef[rows], dtype=F64), x.mean[:, None])[:, 0]
+    difference: Float64Array = y.mean[columns] - fitted
     return difference
