@@ -80,16 +80,23 @@ class SpectralMethod:
         self.buffers.clear()  # the next pass makes its factors first
         begin = number * self._step
         folds = self.folds[begin : begin + self._step]
+        if not self._made(folds, begin, report):
+            self.factors.clear()
+            del self.engine  # which holds the components
+            self.engine = PrimalFolds(self.design, **self._options)
+            self._decompose(folds, begin, report)
+        self._seen = begin + len(folds)
+
+    def _made(self, folds: list[Fold], begin: int, report: Report) -> bool:
+        """Make the factors of ``folds``; False where features must not be turned."""
         try:
             if self.engine.turned:  # a resumed fit: passes that are done may have left the components
                 for fold in self.folds[self._seen : begin]:
                     self.engine.factor(fold, self.scoring)
             self._decompose(folds, begin, report)
         except GainTooLarge:
-            del self.engine  # which holds the components
-            self.engine = PrimalFolds(self.design, **self._options)
-            self._decompose(folds, begin, report)
-        self._seen = begin + len(folds)
+            return False
+        return True
 
     def _decompose(self, folds: list[Fold], begin: int, report: Report) -> None:
         """Factors of ``folds``, which begin at number ``begin``."""
@@ -154,14 +161,21 @@ class SpectralMethod:
 
     def _refit_panel(self, panel: Panel, alphas: Floating, out: Floating) -> Floating:
         spectrum, x_mean, vectors, r = self._full
-        out = out[: spectrum.rank] if self._components else out
-        z = panel.components(spectrum, out if self._components else None)
-        _cpu.apply_penalty(z, spectrum.l, alphas, n_threads())
         if self._components:
-            pass
-        elif isinstance(self.engine, DualFolds):
+            out = out[: spectrum.rank]
+            panel.components(spectrum, out)
+            _cpu.apply_penalty(out, spectrum.l, alphas, n_threads())
+            return _mean(x_mean, out)
+        z = panel.components(spectrum)
+        _cpu.apply_penalty(z, spectrum.l, alphas, n_threads())
+        if isinstance(self.engine, DualFolds):
             expand(vectors.__getitem__, z, alphas, self.engine.norm, out)
             remove_constant(out, r)
         else:
             matmul(vectors[z.dtype], z, trans_a=True, out=out)
-        return np.asarray(matmul(x_mean.astype(out.dtype)[None], out)[0], dtype=np.float64)
+        return _mean(x_mean, out)
+
+
+def _mean(x_mean: Floating, weights: Floating) -> Floating:
+    """The mean prediction (v,)."""
+    return np.asarray(matmul(x_mean.astype(weights.dtype)[None], weights)[0], dtype=np.float64)
