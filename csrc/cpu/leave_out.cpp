@@ -14,27 +14,27 @@ constexpr index_t kTile = 32;      // rows and columns of a transposed block: bo
 constexpr index_t kSummed = 32;    // columns summed at once
 
 // Weighted sums of q, q^2 and q y of kSummed columns, all in registers. `weights` may be null.
-#define VOXRIDGE_SUM_PRODUCTS(T)                                                                                                  \
-    VOXRIDGE_MULTIVERSION void sum_products(const T* y, index_t y_stride, const T* q, index_t q_stride, const double* weights,   \
-                                            index_t rows, double* q1, double* q2, double* qy) {                                   \
-        using Vector = LanesOf<double>::type;                                                                                     \
-        constexpr index_t n = kSummed / 8;                                                                                        \
-        Vector sums[n], squares[n], products[n];                                                                                  \
-        for (index_t v = 0; v < n; ++v)                                                                                           \
-            load_eight(q1 + 8 * v, sums[v]), load_eight(q2 + 8 * v, squares[v]), load_eight(qy + 8 * v, products[v]);             \
-        for (index_t t = 0; t < rows; ++t, y += y_stride, q += q_stride)                                                          \
-            for (index_t v = 0; v < n; ++v) {                                                                                     \
-                Vector value, target;                                                                                             \
-                load_eight(q + 8 * v, value);                                                                                     \
-                load_eight(y + 8 * v, target);                                                                                    \
-                const Vector weighted = (weights ? weights[t] : 1.0) * value;                                                     \
-                sums[v] += weighted;                                                                                              \
-                squares[v] += weighted * value;                                                                                   \
-                products[v] += weighted * target;                                                                                 \
-            }                                                                                                                     \
-        std::memcpy(q1, sums, sizeof(sums));                                                                                      \
-        std::memcpy(q2, squares, sizeof(squares));                                                                                \
-        std::memcpy(qy, products, sizeof(products));                                                                              \
+#define VOXRIDGE_SUM_PRODUCTS(T)                                                                                               \
+    VOXRIDGE_MULTIVERSION void sum_products(const T* y, index_t y_stride, const T* q, index_t q_stride, const double* weights, \
+                                            index_t rows, double* q1, double* q2, double* qy) {                                \
+        using Vector = LanesOf<double>::type;                                                                                  \
+        constexpr index_t n = kSummed / 8;                                                                                     \
+        Vector sums[n], squares[n], products[n];                                                                               \
+        for (index_t v = 0; v < n; ++v)                                                                                        \
+            load_eight(q1 + 8 * v, sums[v]), load_eight(q2 + 8 * v, squares[v]), load_eight(qy + 8 * v, products[v]);          \
+        for (index_t t = 0; t < rows; ++t, y += y_stride, q += q_stride)                                                       \
+            for (index_t v = 0; v < n; ++v) {                                                                                  \
+                Vector value, target;                                                                                          \
+                load_eight(q + 8 * v, value);                                                                                  \
+                load_eight(y + 8 * v, target);                                                                                 \
+                const Vector weighted = (weights ? weights[t] : 1.0) * value;                                                  \
+                sums[v] += weighted;                                                                                           \
+                squares[v] += weighted * value;                                                                                \
+                products[v] += weighted * target;                                                                              \
+            }                                                                                                                  \
+        std::memcpy(q1, sums, sizeof(sums));                                                                                   \
+        std::memcpy(q2, squares, sizeof(squares));                                                                             \
+        std::memcpy(qy, products, sizeof(products));                                                                           \
     }
 VOXRIDGE_SUM_PRODUCTS(float)
 VOXRIDGE_SUM_PRODUCTS(double)

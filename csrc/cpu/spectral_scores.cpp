@@ -82,20 +82,20 @@ VOXRIDGE_REDUCE(double)
 #undef VOXRIDGE_REDUCE
 
 // Sums and sums of squares of kSummed columns, all in registers.
-#define VOXRIDGE_SUM_ROWS(T)                                                                                                  \
-    VOXRIDGE_MULTIVERSION void sum_rows(const T* y, index_t stride, index_t rows, double* sums, double* squares) {            \
-        using Vector = LanesOf<double>::type;                                                                                 \
-        Vector sum[kSummed / 8], square[kSummed / 8];                                                                         \
-        for (index_t v = 0; v < kSummed / 8; ++v) load_eight(sums + 8 * v, sum[v]), load_eight(squares + 8 * v, square[v]);   \
-        for (index_t t = 0; t < rows; ++t, y += stride)                                                                       \
-            for (index_t v = 0; v < kSummed / 8; ++v) {                                                                       \
-                Vector value;                                                                                                 \
-                load_eight(y + 8 * v, value);                                                                                 \
-                sum[v] += value;                                                                                              \
-                square[v] += value * value;                                                                                   \
-            }                                                                                                                 \
-        std::memcpy(sums, sum, sizeof(sum));                                                                                  \
-        std::memcpy(squares, square, sizeof(square));                                                                         \
+#define VOXRIDGE_SUM_ROWS(T)                                                                                                \
+    VOXRIDGE_MULTIVERSION void sum_rows(const T* y, index_t stride, index_t rows, double* sums, double* squares) {          \
+        using Vector = LanesOf<double>::type;                                                                               \
+        Vector sum[kSummed / 8], square[kSummed / 8];                                                                       \
+        for (index_t v = 0; v < kSummed / 8; ++v) load_eight(sums + 8 * v, sum[v]), load_eight(squares + 8 * v, square[v]); \
+        for (index_t t = 0; t < rows; ++t, y += stride)                                                                     \
+            for (index_t v = 0; v < kSummed / 8; ++v) {                                                                     \
+                Vector value;                                                                                               \
+                load_eight(y + 8 * v, value);                                                                               \
+                sum[v] += value;                                                                                            \
+                square[v] += value * value;                                                                                 \
+            }                                                                                                               \
+        std::memcpy(sums, sum, sizeof(sum));                                                                                \
+        std::memcpy(squares, square, sizeof(square));                                                                       \
     }
 VOXRIDGE_SUM_ROWS(float)
 VOXRIDGE_SUM_ROWS(double)
