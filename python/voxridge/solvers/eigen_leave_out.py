@@ -14,6 +14,7 @@ from voxridge._threads import n_threads, side_by_side
 from voxridge.solvers.bases import Basis, products_with_mean
 from voxridge.solvers.buffers import Buffers, Spares
 from voxridge.solvers.costs import BLOCK_ROWS, OVERLAP, PANEL, SINGLES
+from voxridge.solvers.dense import blocks
 from voxridge.solvers.dual_weights import weights_dtype
 from voxridge.solvers.filters import FilterBank, filter_bank
 from voxridge.solvers.heldout import TargetMoments, r2
@@ -111,8 +112,7 @@ class EigenLeaveOut(LeaveOutMethod):
     def _columns(self) -> list[slice]:
         """The parts of a tile that are worked on at a time."""
         width = self._y.shape[1]
-        step = PANEL if self._at_once > 1 else width
-        return [slice(begin, min(begin + step, width)) for begin in range(0, width, step)]
+        return list(blocks(width, PANEL if self._at_once > 1 else width))
 
     def _share(self, bank: FilterBank, z: Floating, columns: slice, number: int) -> Floating:
         """Every shared filter times z of one panel."""
@@ -211,8 +211,7 @@ class GeneralisedCV(EigenLeaveOut):
 def _parts(sets: Sequence[HeldOut], n_samples: int) -> list[Part]:
     """Each set for itself, or all samples where sets overlap; single samples by blocks."""
     if are_single(sets):
-        rows = [slice(i, min(i + SINGLES, n_samples)) for i in range(0, n_samples, SINGLES)]
-        return [Part(block, (), is_set=False) for block in rows]
+        return [Part(block, (), is_set=False) for block in blocks(n_samples, SINGLES)]
     if sum(held.rows.size for held in sets) > OVERLAP * n_samples:
         return [Part(slice(0, n_samples), range(len(sets)), is_set=False)]
     return [Part(held.index, (number,), is_set=True) for number, held in enumerate(sets)]

@@ -217,7 +217,7 @@ def _panel_squared_errors(loo: LeaveOneOut, bank: FilterBank, spares: Spares, co
     """Sums over the samples of s_i error_i^2, (n_alphas, v)."""
     tile, dtype = loo.tile(columns), loo.left_t.dtype
     v, weights = tile.coordinates.shape[1], 1.0 / loo.remaining**2
-    moments = np.zeros((bank.n_filters, 3, v))
+    moments, coefficients = np.zeros((bank.n_filters, 3, v)), bank.coefficients.astype(dtype)
     with spares.borrow() as buffers:
         shared = buffers.take("shared", bank.share_rows, v, dtype).reshape(-1)
         bank.share(tile.coordinates, shared)
@@ -226,12 +226,12 @@ def _panel_squared_errors(loo: LeaveOneOut, bank: FilterBank, spares: Spares, co
             products = buffers.take("products", bank.n_shared, size * v, dtype)
             residuals = buffers.take("residuals", bank.n_filters, size * v, dtype)
             bank.products(loo.left_t[:, rows], shared, v, products)
-            _cpu.mix_rows(bank.coefficients.astype(dtype), products, residuals, n_threads())
+            _cpu.mix_rows(coefficients, products, residuals, n_threads())
             for i, flat in enumerate(residuals):
                 residual = flat.reshape(size, v)
                 if tile.outside is not None:
                     residual += tile.outside[rows]
-                _cpu.product_moments(residual, residual, weights[i, rows].copy(), moments[i], n_threads())
+                _cpu.product_moments(residual, residual, weights[i, rows], moments[i], n_threads())
     return moments[:, 1]
 
 

@@ -14,6 +14,7 @@ from voxridge._threads import n_threads, side_by_side
 from voxridge.solvers.bases import constant_direction, feature_means, products_with_mean
 from voxridge.solvers.buffers import Buffers
 from voxridge.solvers.costs import PANEL
+from voxridge.solvers.dense import blocks
 from voxridge.solvers.design import Design
 from voxridge.solvers.dual_weights import expand, remove_constant, weights_dtype
 from voxridge.solvers.folds import Fold
@@ -124,7 +125,7 @@ class SpectralMethod:
         # Threads that share a product wait for each other, and those of BLAS stand in the way of ours.
         core_each = 1 < self._panels <= -(-y.shape[1] // PANEL)
         step = PANEL if core_each else max(y.shape[1], 1)
-        self.columns = [slice(begin, begin + step) for begin in range(0, y.shape[1], step)]
+        self.columns = list(blocks(y.shape[1], step))
         self.panels = [Panel(self, y[:, some], number) for number, some in enumerate(self.columns)]
 
     def _each(self, work: Callable[[Panel, slice], T]) -> list[T]:

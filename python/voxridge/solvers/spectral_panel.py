@@ -41,8 +41,8 @@ class Panel:
         """(n_alphas, v), summed over the folds of the pass and divided by the number of all folds."""
         self._multiply()
         total = np.zeros((self.fit.alphas.size, self.width))
-        for factor in self.fit.factors:
-            total += self._fold_scores(factor) / len(self.fit.folds)
+        for number, factor in enumerate(self.fit.factors):
+            total += self._fold_scores(number, factor) / len(self.fit.folds)
         return total
 
     def components(self, spectrum: Spectrum, out: Floating | None = None) -> Floating:
@@ -89,20 +89,20 @@ class Panel:
 
     # --- one fold
 
-    def _fold_scores(self, factor: FoldFactor) -> Floating:
+    def _fold_scores(self, number: int, factor: FoldFactor) -> Floating:
         fit, k, dtype = self.fit, factor.spectrum.rank, self.y.dtype
         sums, squares = _moments(self.y, factor.validation)
         train_sums = _moments(self.y, factor.train)[0]
         train_mean = train_sums / n_rows(factor.train) if fit.fit_intercept else np.zeros(self.width)
         z, c = self._take("z", k, dtype), self._take("c", k, dtype)
-        self._project_train(factor, train_sums, z)
-        self._project_held_out(factor, sums, c)
+        self._project_train(number, factor, train_sums, z)
+        self._project_held_out(number, factor, sums, c)
         if fit.scoring == "r2" and fit.fit_intercept:
             _add_outer(c, -factor.a.sum(axis=0, dtype=np.float64), train_mean)
         work = self._take("lz", k, dtype), self._take("nz", k, dtype)
         return heldout_scores(factor, z, c, sums, squares, train_mean, fit.alphas, fit.scoring, work)
 
-    def _project_train(self, factor: FoldFactor, train_sums: Floating, z: Floating) -> None:
+    def _project_train(self, number: int, factor: FoldFactor, train_sums: Floating, z: Floating) -> None:
         """z = Q' of the centred X_train'Y_train (primal) or of Y_train (dual: Q is orthogonal to the constant
         already)."""
         q_t = factor.spectrum.q_t
@@ -112,7 +112,7 @@ class Panel:
         if 2 * n_rows(factor.train) < self.y.shape[0]:  # little would drown in the rounding of the difference
             self.design.xty(self.exact_y, factor.train, train)
         else:
-            np.subtract(self.total, self.held_out[self._place(factor)], out=train)
+            np.subtract(self.total, self.held_out[number], out=train)
             if factor.purged:
                 train -= self.design.xty(self.exact_y, factor.purged)
         if self.fit.fit_intercept:
@@ -126,16 +126,13 @@ class Panel:
         if exact is not z:
             np.copyto(z, exact, casting="same_kind")
 
-    def _project_held_out(self, factor: FoldFactor, sums: Floating, c: Floating) -> None:
+    def _project_held_out(self, number: int, factor: FoldFactor, sums: Floating, c: Floating) -> None:
         """c = A'Y_val, through the rows of A or through X_val'Y_val, whichever is fewer."""
         if self.fit.primal and factor.a.shape[0] >= factor.spectrum.q_t.shape[1] and self.dtype == c.dtype:
-            matmul(factor.spectrum.q_t, self.held_out[self._place(factor)], out=c)
+            matmul(factor.spectrum.q_t, self.held_out[number], out=c)
             _add_outer(c, -factor.shift, sums)
             return
         _accumulate(factor.a, self.y, factor.validation, c, trans=True)
-
-    def _place(self, factor: FoldFactor) -> int:
-        return next(i for i, other in enumerate(self.fit.factors) if other is factor)
 
 
 def _accumulate(left: Floating, y: Floating, ranges: Ranges, out: Floating, *, trans: bool = False) -> None:
