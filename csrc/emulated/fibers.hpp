@@ -1,0 +1,44 @@
+// The threads of a block as fibers that take turns: between two barriers each runs alone, so what a missing barrier would spoil is spoiled.
+#pragma once
+
+#include <ucontext.h>
+
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <vector>
+
+namespace voxridge::cuda {
+
+class Fibers {
+public:
+    explicit Fibers(int n_threads);
+    ~Fibers();
+    Fibers(const Fibers&) = delete;
+    Fibers& operator=(const Fibers&) = delete;
+    // body(thread) of every thread, to the end.
+    void run(const std::function<void(int)>& body);
+    // From inside: wait for all threads of the block. Throws where some have returned already, as CUDA would hang or worse.
+    void sync();
+    // From inside, by all threads of a warp: C += A B in the fragment layout of PTX.
+    void mma(int thread, float (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], bool bf16);
+
+private:
+    struct Warp {
+        float a[16][16], b[16][8], c[16][8];
+    };
+    static void entry(unsigned low, unsigned high, unsigned thread);
+    void pause(int kind);  // until all of the block (1) or of the warp (2) are here
+
+    int n_;
+    std::vector<std::vector<char>> stacks_;
+    std::vector<ucontext_t> contexts_;
+    ucontext_t scheduler_{};
+    std::vector<int> waiting_;  // 0 running, 1 at the block's barrier, 2 at the warp's, 3 returned
+    std::vector<Warp> warps_;
+    std::function<void(int)> body_;
+    int current_ = 0;
+    std::exception_ptr error_;
+};
+
+}  // namespace voxridge::cuda
