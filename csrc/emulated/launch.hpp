@@ -36,7 +36,7 @@ void enqueue(Stream& stream, std::function<void()> work);
 template <class Kernel>
 void run_block(const Kernel& kernel, Grid at) {
     auto shared = std::make_unique<typename Kernel::Shared>();
-    std::fill_n(reinterpret_cast<unsigned char*>(shared.get()), sizeof(typename Kernel::Shared), 0xa5);  // no kernel may count on zeros
+    std::fill_n(reinterpret_cast<unsigned char*>(shared.get()), sizeof(typename Kernel::Shared), 0xff);  // NaN in every float: no kernel may count on zeros
     if constexpr (Kernel::kSyncs) {
         Fibers fibers(Kernel::kThreads);
         fibers.run([&](int thread) { kernel(EmulatedBlock(at, thread, &fibers), *shared); });
