@@ -17,11 +17,12 @@ struct Matrix {
     index_t cols = 0;
     index_t stride = 0;  // elements from one row to the next, >= cols
 
-    T* row(index_t i) const { return data + i * stride; }
-    Matrix block(index_t i, index_t j, index_t n_rows, index_t n_cols) const {
+    // constexpr: kernels of a device may then call them
+    constexpr T* row(index_t i) const { return data + i * stride; }
+    constexpr Matrix block(index_t i, index_t j, index_t n_rows, index_t n_cols) const {
         return {data + i * stride + j, n_rows, n_cols, stride};
     }
-    operator Matrix<const T>() const { return {data, rows, cols, stride}; }
+    constexpr operator Matrix<const T>() const { return {data, rows, cols, stride}; }
 };
 
 struct shape {  // prints as "(rows, cols)"

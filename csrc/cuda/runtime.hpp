@@ -107,9 +107,19 @@ public:
 
     State& state() { return *state_; }
 
+    // Memory for what an op leaves between its kernels; the next op that asks gets the same, and runs after. It grows, which waits.
+    void* scratch(std::size_t bytes) {
+        if (!scratch_ || scratch_->bytes() < bytes) {
+            scratch_.reset();
+            scratch_ = Memory::on_device(device_, bytes);
+        }
+        return scratch_->data();
+    }
+
 private:
     int device_;
     std::unique_ptr<State> state_;
+    std::shared_ptr<Memory> scratch_;
 };
 
 }  // namespace voxridge::cuda
