@@ -5,6 +5,7 @@
 #include <ostream>
 #include <sstream>
 #include <stdexcept>
+#include <type_traits>
 
 namespace voxridge {
 
@@ -22,7 +23,9 @@ struct Matrix {
     constexpr Matrix block(index_t i, index_t j, index_t n_rows, index_t n_cols) const {
         return {data + i * stride + j, n_rows, n_cols, stride};
     }
-    constexpr operator Matrix<const T>() const { return {data, rows, cols, stride}; }
+    template <class U>
+        requires(std::is_same_v<U, const T> && !std::is_const_v<T>)
+    constexpr operator Matrix<U>() const { return {data, rows, cols, stride}; }
 };
 
 struct shape {  // prints as "(rows, cols)"
