@@ -4,6 +4,8 @@
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
+#include <new>
+
 #define VOXRIDGE_HD __host__ __device__
 #define VOXRIDGE_DEVICE __device__
 
@@ -46,15 +48,33 @@ __global__ void __launch_bounds__(Kernel::kThreads) run_kernel(const __grid_cons
     kernel(DeviceBlock{}, shared);
 }
 
-// Throws Failure where the last launch failed; `kernel` names it in the message. In runtime.cu.
+// The device of this thread while the scope lasts, because threads come and go. The device before it is restored where it has a context:
+// other libraries of the process count on it. With std::nothrow, for destructors, entered() says whether the device could be set.
+class DeviceScope {
+public:
+    explicit DeviceScope(int device);
+    DeviceScope(int device, std::nothrow_t) noexcept;
+    ~DeviceScope();
+    DeviceScope(const DeviceScope&) = delete;
+    DeviceScope& operator=(const DeviceScope&) = delete;
+    bool entered() const { return entered_; }
+
+private:
+    int previous_ = -1;  // -1: nothing to restore
+    bool entered_ = false;
+};
+
+// Throws Failure where the last launch failed; `kernel` names it in the message. In devices.cu.
 void check_launch(const char* kernel);
 
 template <class Kernel>
 void launch(Stream& stream, Grid grid, const Kernel& kernel, const char* name = __PRETTY_FUNCTION__) {
+    static_assert(Kernel::kSyncs || !Kernel::kSyncs);  // only the emulator asks; nvcc warns of members that nobody names
     if (grid.x <= 0 || grid.y <= 0 || grid.z <= 0) return;
     require(grid.x < (index_t{1} << 31) && grid.y <= kMaxGridYZ && grid.z <= kMaxGridYZ, "launch: the grid (", grid.x, ", ", grid.y, ", ", grid.z,
             ") is too large; use smaller tiles");
     const dim3 blocks(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y), static_cast<unsigned>(grid.z));
+    const DeviceScope scope(stream.device());
     run_kernel<Kernel><<<blocks, Kernel::kThreads, 0, static_cast<cudaStream_t>(stream.native())>>>(kernel);
     check_launch(name);
 }

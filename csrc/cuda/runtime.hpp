@@ -102,7 +102,7 @@ public:
     void syrk(char uplo, char trans, index_t n, index_t k, double alpha, const double* a, index_t lda, double beta, double* c, index_t ldc);
     void trsm(char side, char uplo, char trans, index_t m, index_t n, const double* a, index_t lda, double* b, index_t ldb);  // non-unit
     index_t potrf(char uplo, index_t n, double* a, index_t lda);      // waits; info
-    index_t potri(char uplo, index_t n, double* a, index_t lda);      // waits; info
+    index_t potri(char uplo, index_t n, double* a, index_t lda);      // waits; info. In invert_factor.cu, by the calls above
     index_t syevd(char uplo, index_t n, double* a, index_t lda, double* w);  // waits; eigenvectors in the columns of a, w on the device; info
 
     State& state() { return *state_; }

@@ -12,7 +12,6 @@ struct Routines {
     void (*dsyrk)(char*, char*, int*, int*, double*, double*, int*, double*, double*, int*) = nullptr;
     void (*dtrsm)(char*, char*, char*, char*, int*, int*, double*, double*, int*, double*, int*) = nullptr;
     void (*dpotrf)(char*, int*, double*, int*, int*) = nullptr;
-    void (*dpotri)(char*, int*, double*, int*, int*) = nullptr;
     void (*dsyevd)(char*, char*, int*, double*, int*, double*, double*, int*, int*, int*, int*) = nullptr;
 } routines;
 
@@ -41,7 +40,6 @@ void load_blas(const std::map<std::string, void*>& all) {
     find(all, "dsyrk", routines.dsyrk);
     find(all, "dtrsm", routines.dtrsm);
     find(all, "dpotrf", routines.dpotrf);
-    find(all, "dpotri", routines.dpotri);
     find(all, "dsyevd", routines.dsyevd);
 }
 
@@ -73,12 +71,6 @@ void trsm(char side, char uplo, char trans, index_t m, index_t n, const double* 
 index_t potrf(char uplo, index_t n, double* a, index_t lda) {
     int order = narrow(n), la = narrow(lda), info = 0;
     routines.dpotrf(&uplo, &order, a, &la, &info);
-    return info;
-}
-
-index_t potri(char uplo, index_t n, double* a, index_t lda) {
-    int order = narrow(n), la = narrow(lda), info = 0;
-    routines.dpotri(&uplo, &order, a, &la, &info);
     return info;
 }
 

@@ -226,15 +226,6 @@ index_t Stream::potrf(char uplo, index_t n, double* a, index_t lda) {
     return info;
 }
 
-index_t Stream::potri(char uplo, index_t n, double* a, index_t lda) {
-    if (n <= 0) return 0;
-    emulated::check_on_device("potri: a", a, bytes_of<double>("potri: a", n, n, lda), device_);
-    index_t info = 0;
-    put(state_->work, [=, &info] { info = emulated::potri(uplo, n, a, lda); });
-    synchronize();
-    return info;
-}
-
 index_t Stream::syevd(char uplo, index_t n, double* a, index_t lda, double* w) {
     if (n <= 0) return 0;
     emulated::check_on_device("syevd: a", a, bytes_of<double>("syevd: a", n, n, lda), device_);

@@ -36,7 +36,6 @@ void gemm(char trans_a, char trans_b, index_t m, index_t n, index_t k, T alpha, 
 void syrk(char uplo, char trans, index_t n, index_t k, double alpha, const double* a, index_t lda, double beta, double* c, index_t ldc);
 void trsm(char side, char uplo, char trans, index_t m, index_t n, const double* a, index_t lda, double* b, index_t ldb);
 index_t potrf(char uplo, index_t n, double* a, index_t lda);
-index_t potri(char uplo, index_t n, double* a, index_t lda);
 index_t syevd(char uplo, index_t n, double* a, index_t lda, double* w);
 
 }  // namespace voxridge::cuda::emulated
