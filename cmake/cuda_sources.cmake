@@ -22,6 +22,7 @@ set(VOXRIDGE_CUDA_BINDINGS
   csrc/bind/module_cuda.cpp
   csrc/bind/register_cuda_blas.cpp
   csrc/bind/register_cuda_delayed.cpp
+  csrc/bind/register_cuda_exchange.cpp
   csrc/bind/register_cuda_memory.cpp
   csrc/bind/register_cuda_passes.cpp
   csrc/bind/register_cuda_scores.cpp)

@@ -61,10 +61,10 @@ struct DeviceArray {
 
 using OptionalArray = std::optional<DeviceArray>;
 
-// A stream as Python holds it.
+// A stream as Python holds it. Made and let go with the GIL held.
 class Queue {
 public:
-    explicit Queue(int device) : stream_(std::make_shared<cuda::Stream>(device)) {}
+    explicit Queue(int device);
     cuda::Stream& stream() const { return *stream_; }
     int device() const { return stream_->device(); }
     const std::shared_ptr<cuda::Stream>& share() const { return stream_; }
@@ -72,6 +72,13 @@ public:
 private:
     std::shared_ptr<cuda::Stream> stream_;
 };
+
+// Waits for all queues of a device, without the GIL: what an array holds is then there for anybody.
+void synchronize_queues(int device);
+
+// float32, float64, int64 or uint8 of this machine's byte order, else a ValueError.
+Kind kind_of_dtype(const py::object& dtype);
+py::dtype dtype_of(Kind kind);
 
 // An array of another device is a ValueError.
 inline void check_device(const Queue& queue, const DeviceArray& a, const char* name) {
@@ -131,6 +138,7 @@ inline cuda::Precision precision_of(const std::string& name) {
 
 void register_cuda_blas(py::module_& m);
 void register_cuda_delayed(py::module_& m);
+void register_cuda_exchange(py::module_& m);  // after register_cuda_memory
 void register_cuda_memory(py::module_& m);
 void register_cuda_passes(py::module_& m);
 void register_cuda_scores(py::module_& m);

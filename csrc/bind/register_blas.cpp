@@ -1,20 +1,9 @@
-#include "bind/views.hpp"
+#include "bind/scipy_routines.hpp"
 #include "core/blas.hpp"
 #include "cpu/mirror.hpp"
 
 namespace voxridge::bind {
 namespace {
-
-// scipy publishes its BLAS and LAPACK as capsules, one a routine (scipy.linalg.cython_blas and cython_lapack).
-void load_from_scipy() {
-    std::map<std::string, void*> routines;
-    for (const char* module : {"scipy.linalg.cython_blas", "scipy.linalg.cython_lapack"}) {
-        const py::dict table = py::module_::import(module).attr("__pyx_capi__");
-        for (const auto& [name, capsule] : table)
-            routines[py::cast<std::string>(name)] = PyCapsule_GetPointer(capsule.ptr(), PyCapsule_GetName(capsule.ptr()));
-    }
-    blas::load(routines);
-}
 
 template <class T>
 void register_precision(py::module_& m) {
@@ -62,7 +51,7 @@ void register_precision(py::module_& m) {
 }  // namespace
 
 void register_blas(py::module_& m) {
-    load_from_scipy();
+    blas::load(scipy_routines());
     register_precision<float>(m);
     register_precision<double>(m);
     m.def("eigh_work", &blas::syevd_work, py::arg("n"));
