@@ -6,6 +6,7 @@ set(VOXRIDGE_CUDA_SOURCES
   csrc/cuda/delayed_gram.cu
   csrc/cuda/delayed_kernel.cu
   csrc/cuda/delayed_products.cu
+  csrc/cuda/design_columns.cu
   csrc/cuda/heldout_moments.cu
   csrc/cuda/invert_factor.cu
   csrc/cuda/matrices.cu
@@ -22,6 +23,7 @@ set(VOXRIDGE_CUDA_BINDINGS
   csrc/bind/module_cuda.cpp
   csrc/bind/register_cuda_blas.cpp
   csrc/bind/register_cuda_delayed.cpp
+  csrc/bind/register_cuda_design.cpp
   csrc/bind/register_cuda_exchange.cpp
   csrc/bind/register_cuda_memory.cpp
   csrc/bind/register_cuda_passes.cpp

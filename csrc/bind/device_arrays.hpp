@@ -138,6 +138,7 @@ inline cuda::Precision precision_of(const std::string& name) {
 
 void register_cuda_blas(py::module_& m);
 void register_cuda_delayed(py::module_& m);
+void register_cuda_design(py::module_& m);
 void register_cuda_exchange(py::module_& m);  // after register_cuda_memory
 void register_cuda_memory(py::module_& m);
 void register_cuda_passes(py::module_& m);

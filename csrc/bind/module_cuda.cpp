@@ -12,6 +12,7 @@ PYBIND11_MODULE(_cuda, m) {
     voxridge::bind::register_cuda_exchange(m);
     voxridge::bind::register_cuda_blas(m);
     voxridge::bind::register_cuda_delayed(m);
+    voxridge::bind::register_cuda_design(m);
     voxridge::bind::register_cuda_passes(m);
     voxridge::bind::register_cuda_scores(m);
 #ifdef VOXRIDGE_EMULATED

@@ -69,7 +69,19 @@ Range part(const py::handle& index, index_t extent) {
     return {begin, begin + size};
 }
 
+// Row i of a matrix, as a vector.
+DeviceArray row(const DeviceArray& a, index_t i) {
+    if (a.ndim != 2 || i < -a.rows || i >= a.rows) throw py::index_error(a.text() + " has no row " + std::to_string(i));
+    DeviceArray view = a;
+    view.ndim = 1;
+    view.data = static_cast<char*>(a.data) + (i < 0 ? i + a.rows : i) * a.pitch();
+    view.rows = a.cols;
+    view.cols = view.stride = 1;
+    return view;
+}
+
 DeviceArray slice(const DeviceArray& a, const py::object& index) {
+    if (py::isinstance<py::int_>(index)) return row(a, py::cast<index_t>(index));
     const bool pair = py::isinstance<py::tuple>(index);
     const py::tuple parts = pair ? py::reinterpret_borrow<py::tuple>(index) : py::make_tuple(index);
     if (parts.empty() || static_cast<int>(parts.size()) > a.ndim)

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from numpy.typing import DTypeLike, NDArray
 
-_Slice = slice | tuple[slice, slice]
+_Index = int | slice | tuple[slice, slice]
 _Offsets = Sequence[int]
 _Ranges = Sequence[tuple[int, int]]
 
@@ -28,7 +28,7 @@ class Array:
     def device(self) -> int: ...
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]: ...
-    def __getitem__(self, index: _Slice) -> Array: ...  # a view; steps of 1
+    def __getitem__(self, index: _Index) -> Array: ...  # a view: a row of a matrix, or a part in steps of 1
     def reshape(self, rows: int, cols: int) -> Array: ...  # of contiguous elements, as many or fewer
     def __dlpack__(
         self, *, stream: Any = ..., max_version: Any = ..., dl_device: Any = ..., copy: Any = ...
@@ -104,6 +104,18 @@ def base_kernel(features: Array, out: Array, accumulate: bool = ..., *, queue: Q
 def base_cross_kernel(left: Array, right: Array, out: Array, *, queue: Queue) -> None: ...
 def shift_kernel(
     kernel: Array, row_offsets: _Offsets, col_offsets: _Offsets, delays: _Offsets, symmetric: bool, *, queue: Queue
+) -> None: ...
+def design_columns(
+    features: Array,
+    rows: Array,
+    run_begin: Array,
+    run_end: Array,
+    delays: Array,
+    mean: Array | None,
+    root: Array | None,
+    out: Array,
+    *,
+    queue: Queue,
 ) -> None: ...
 
 # --- passes (csrc/cuda/passes.hpp)
