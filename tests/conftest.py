@@ -16,6 +16,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--require-cuda", action="store_true", help="fail where a test would skip for want of a GPU"
     )
     parser.addoption(
+        "--require-emulator",
+        action="store_true",
+        help="fail where a test would skip because the emulated CUDA module is not built",
+    )
+    parser.addoption(
         "--require-data",
         action="store_true",
         help="fail where a test would skip for want of data or model weights",

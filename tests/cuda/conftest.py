@@ -1,0 +1,121 @@
+"""The CUDA module, twice: its sources run on the processor by csrc/emulated/, and the real one where there is a GPU."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import os
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def emulated_file() -> Path | None:
+    """The emulated module: the one that is named, else the one in build/emulated."""
+    if named := os.environ.get("VOXRIDGE_EMULATED_MODULE"):
+        return Path(named)
+    suffixes = importlib.machinery.EXTENSION_SUFFIXES
+    files = [CHECKOUT / "build" / "emulated" / f"_cuda{suffix}" for suffix in suffixes]
+    return next((file for file in files if file.is_file()), None)
+
+
+@cache
+def load_emulated() -> ModuleType | None:
+    file = emulated_file()
+    if file is None:
+        return None
+    loader = importlib.machinery.ExtensionFileLoader("voxridge._cuda", str(file))
+    spec = importlib.util.spec_from_loader("voxridge._cuda", loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    assert module.build_info()["emulated"] == "yes", f"{file} is not the emulated module"
+    return module
+
+
+def emulated(config: pytest.Config) -> ModuleType:
+    module = load_emulated()
+    if module is None:
+        text = "the emulated CUDA module is not built; `make test` builds it in build/emulated"
+        if config.getoption("--require-emulator"):
+            pytest.fail(text)
+        pytest.skip(text)
+    return module
+
+
+def device(config: pytest.Config) -> ModuleType:
+    try:
+        from voxridge import _cuda
+
+        missing = _cuda.missing()
+    except ImportError as error:
+        missing = f"voxridge was built without CUDA, or its libraries are missing ({error})"
+    if missing:
+        text = f"NO GPU: {missing}"
+        if config.getoption("--require-cuda"):
+            pytest.fail(text)
+        pytest.skip(text)
+    return _cuda
+
+
+@pytest.fixture(params=["emulated", "device"])
+def cuda(request: pytest.FixtureRequest) -> ModuleType:
+    return emulated(request.config) if request.param == "emulated" else device(request.config)
+
+
+@pytest.fixture
+def emulator(request: pytest.FixtureRequest) -> ModuleType:
+    """For tests of the emulator itself."""
+    return emulated(request.config)
+
+
+@pytest.fixture(params=["lazy", "eager"])
+def order(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """When the emulator runs what is queued: as late or as early as it may. Either must do."""
+    if request.param == "eager":
+        monkeypatch.setenv("VOXRIDGE_EMULATED_EAGER", "1")
+    else:
+        monkeypatch.delenv("VOXRIDGE_EMULATED_EAGER", raising=False)
+    return str(request.param)
+
+
+@pytest.fixture
+def queue(cuda: ModuleType) -> Iterator[Any]:
+    """A queue of the first device; what failed in it fails the test."""
+    made = cuda.Queue()
+    yield made
+    made.synchronize()
+
+
+@pytest.fixture
+def to_device(cuda: ModuleType, queue: Any) -> Callable[..., Any]:
+    """``to_device(x)``: a copy of a numpy array on the device; with ``pad``, in rows that are so much longer."""
+
+    def upload(x: np.ndarray, pad: int = 0) -> Any:
+        shape = x.shape if x.ndim == 1 else (x.shape[0], x.shape[1] + pad)
+        whole = cuda.empty(shape, x.dtype)
+        view = whole if x.ndim == 1 else whole[:, : x.shape[1]]
+        cuda.upload(x, view, queue)
+        return view
+
+    return upload
+
+
+@pytest.fixture
+def to_host(cuda: ModuleType, queue: Any) -> Callable[[Any], np.ndarray]:
+    """``to_host(a)``: a numpy copy of an array of the device."""
+
+    def download(a: Any) -> np.ndarray:
+        out = np.empty(a.shape, a.dtype)
+        cuda.download(a, out, queue)
+        queue.synchronize()
+        return out
+
+    return download
