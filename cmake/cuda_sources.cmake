@@ -3,9 +3,10 @@
 # What knows nothing of CUDA's headers, in both builds. A .cu holds kernels: nvcc compiles it, or the C++ compiler as C++.
 set(VOXRIDGE_CUDA_SOURCES
   csrc/cuda/blas.cpp
-  csrc/cuda/delayed_gram.cu
+  csrc/cuda/delayed_gram.cpp
   csrc/cuda/delayed_kernel.cu
   csrc/cuda/delayed_products.cu
+  csrc/cuda/delayed_rows.cu
   csrc/cuda/design_columns.cu
   csrc/cuda/heldout_moments.cu
   csrc/cuda/invert_factor.cu

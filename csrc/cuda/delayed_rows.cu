@@ -1,0 +1,143 @@
+#include "cuda/delayed_rows.hpp"
+
+#include "cuda/blas.hpp"
+#include "cuda/block.hpp"
+#include "cuda/tiles.hpp"
+
+namespace voxridge::cuda {
+namespace {
+
+// A warp copies 32 columns of one row, from every place of the row.
+template <class F, class T>
+struct Gather {
+    static constexpr int kThreads = 256;
+    static constexpr bool kSyncs = false;
+    static constexpr index_t kColumns = 32, kRows = kThreads / kColumns;
+    struct Shared {};
+    Matrix<const F> from;
+    const index_t* places;
+    index_t k;
+    Matrix<T> out;
+    index_t row_blocks;  // of the grid
+
+    template <class Block>
+    VOXRIDGE_DEVICE void operator()(const Block& block, Shared&) const {
+        const index_t j = index_t{block.x()} * kColumns + block.thread() % kColumns;
+        if (j >= from.cols) return;
+        for (index_t r = index_t{block.y()} * kRows + block.thread() / kColumns; r < out.rows; r += row_blocks * kRows)
+            for (index_t i = 0; i < k; ++i) {
+                const index_t place = places[r * k + i];
+                T value = 0;
+                if (place > 0) value = static_cast<T>(from.row(place - 1)[j]);
+                if (place < 0) value = -static_cast<T>(from.row(-place - 1)[j]);
+                out.row(r)[i * from.cols + j] = value;
+            }
+    }
+};
+
+// Through a tile of shared memory, so that reads and writes both follow the rows.
+template <class T>
+struct Transpose {
+    static constexpr int kThreads = kTileThreads;
+    static constexpr bool kSyncs = true;
+    struct Shared {
+        T tile[kTile][kTile + 1];  // one more: a column is spread over all banks
+    };
+    Matrix<const T> from;
+    Matrix<T> to;
+    bool lower;  // from and to are one matrix: its lower triangle to its upper one
+
+    Grid grid() const {
+        const index_t rows = blocks_for(from.rows, kTile), columns = blocks_for(from.cols, kTile);
+        return lower ? lower_grid(rows) : Grid{columns, rows};
+    }
+
+    template <class Block>
+    VOXRIDGE_DEVICE void operator()(const Block& block, Shared& shared) const {
+        TilePair at{block.y(), block.x()};
+        if (lower) at = lower_tile(blocks_for(from.rows, kTile), at.j, at.i);
+        const int lane = block.thread() % kTile, warp = block.thread() / kTile;
+        for (int y = warp; y < kTile; y += kTileWarps) {
+            const index_t i = at.i * kTile + y, j = at.j * kTile + lane;
+            if (i < from.rows && j < from.cols) shared.tile[y][lane] = from.row(i)[j];
+        }
+        block.sync();
+        for (int y = warp; y < kTile; y += kTileWarps) {
+            const index_t i = at.i * kTile + lane, j = at.j * kTile + y;
+            if (i < from.rows && j < from.cols && (!lower || j < i)) to.row(j)[i] = shared.tile[lane][y];
+        }
+    }
+};
+
+template <class T>
+void run(Stream& stream, const Transpose<T>& kernel) {
+    launch(stream, kernel.grid(), kernel);
+}
+
+}  // namespace
+
+Places sample_places(const std::vector<Segment>& segments) {
+    Places places;
+    places.reserve(static_cast<std::size_t>(total_rows(segments)));
+    for (const Segment& s : segments)
+        for (index_t t = s.begin; t < s.end; ++t) places.push_back(t + 1);
+    return places;
+}
+
+Places design_places(const std::vector<Segment>& segments, const std::vector<index_t>& delays) {
+    Places places;
+    places.reserve(static_cast<std::size_t>(total_rows(segments)) * delays.size());
+    for (const Segment& s : segments)
+        for (index_t t = s.begin; t < s.end; ++t)
+            for (const index_t delay : delays) places.push_back(t - delay >= s.run_begin && t - delay < s.run_end ? t - delay + 1 : 0);
+    return places;
+}
+
+std::vector<Range> stretches(const std::vector<Segment>& segments) {
+    std::vector<Range> parts;
+    for (const Segment& s : segments) {
+        if (!parts.empty() && parts.back().end == s.begin)
+            parts.back().end = s.end;
+        else
+            parts.push_back({s.begin, s.end});
+    }
+    return parts;
+}
+
+template <class F, class T>
+void gather_rows(Stream& stream, Matrix<const F> from, const index_t* places, index_t k, Matrix<T> out) {
+    using Kernel = Gather<F, T>;
+    const index_t row_blocks = std::min(blocks_for(out.rows, Kernel::kRows), kMaxGridYZ);
+    launch(stream, {blocks_for(from.cols, Kernel::kColumns), row_blocks}, Kernel{from, places, k, out, row_blocks});
+}
+
+void lower_product(Stream& stream, bool trans, Matrix<const double> a, double beta, Matrix<double> c) { syrk(stream, trans, 1, a, beta, c); }
+
+void lower_product(Stream& stream, bool trans, Matrix<const float> a, double beta, Matrix<float> c) {
+    constexpr index_t step = 4096;  // rows of C: without what lies above the diagonal, but for the blocks on it
+    const auto rows_of_c = [&](index_t begin, index_t n) { return trans ? a.block(0, begin, a.rows, n) : a.block(begin, 0, n, a.cols); };
+    for (index_t begin = 0; begin < c.rows; begin += step) {
+        const index_t n = std::min(step, c.rows - begin);
+        gemm(stream, trans, !trans, 1, rows_of_c(begin, n), rows_of_c(0, begin + n), beta, c.block(begin, 0, n, begin + n));
+    }
+}
+
+template <class T>
+void transpose(Stream& stream, Matrix<const T> from, Matrix<T> to) {
+    run(stream, Transpose<T>{from, to, false});
+}
+
+template <class T>
+void mirror_lower(Stream& stream, Matrix<T> a) {
+    run(stream, Transpose<T>{a, a, true});
+}
+
+template void gather_rows<float, float>(Stream&, Matrix<const float>, const index_t*, index_t, Matrix<float>);
+template void gather_rows<float, double>(Stream&, Matrix<const float>, const index_t*, index_t, Matrix<double>);
+template void gather_rows<double, double>(Stream&, Matrix<const double>, const index_t*, index_t, Matrix<double>);
+template void transpose<float>(Stream&, Matrix<const float>, Matrix<float>);
+template void transpose<double>(Stream&, Matrix<const double>, Matrix<double>);
+template void mirror_lower<float>(Stream&, Matrix<float>);
+template void mirror_lower<double>(Stream&, Matrix<double>);
+
+}  // namespace voxridge::cuda
