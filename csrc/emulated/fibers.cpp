@@ -14,8 +14,8 @@ constexpr int kWarp = 32;
 thread_local std::vector<std::vector<char>> spare_stacks;  // worth keeping: every block of a grid wants them
 }  // namespace
 
-Fibers::Fibers(int n_threads)
-    : n_(n_threads), contexts_(n_threads), waiting_(n_threads, 0), warps_((n_threads + kWarp - 1) / kWarp) {
+Fibers::Fibers(int n_threads, bool forwards)
+    : n_(n_threads), contexts_(n_threads), waiting_(n_threads, 0), warps_((n_threads + kWarp - 1) / kWarp), forwards_(forwards) {
     while (static_cast<int>(spare_stacks.size()) < n_threads) spare_stacks.emplace_back(kStack);
     stacks_.swap(spare_stacks);
 }
@@ -44,13 +44,7 @@ void Fibers::run(const std::function<void(int)>& body) {
         makecontext(&contexts_[i], reinterpret_cast<void (*)()>(&Fibers::entry), 3, static_cast<unsigned>(self), static_cast<unsigned>(self >> 32),
                     static_cast<unsigned>(i));
     }
-    const auto resume = [&](int i) {
-        waiting_[i] = 0;
-        current_ = i;
-        swapcontext(&scheduler_, &contexts_[i]);
-    };
-    // Last thread first: no order is promised.
-    for (int i = n_; i-- > 0 && !error_;) resume(i);
+    resume(0, n_);
     while (!error_) {
         const auto returned = std::ranges::count(waiting_, 3), at_barrier = std::ranges::count(waiting_, 1);
         if (returned == n_) break;
@@ -60,16 +54,25 @@ void Fibers::run(const std::function<void(int)>& body) {
             const auto begin = waiting_.begin() + first, end = waiting_.begin() + last;
             if (std::count(begin, end, 2) != last - first) continue;
             moved = true;
-            for (int i = last; i-- > first && !error_;) resume(i);
+            resume(first, last);
         }
         if (moved) continue;
         if (at_barrier != n_) {
             error_ = std::make_exception_ptr(std::logic_error("a kernel's threads wait for each other at different barriers, or after some returned"));
             break;
         }
-        for (int i = n_; i-- > 0 && !error_;) resume(i);
+        forwards_ = !forwards_;
+        resume(0, n_);
     }
     if (error_) std::rethrow_exception(error_);
+}
+
+void Fibers::resume(int first, int last) {
+    for (int turn = first; turn < last && !error_; ++turn) {
+        current_ = forwards_ ? turn : first + last - 1 - turn;
+        waiting_[current_] = 0;
+        swapcontext(&scheduler_, &contexts_[current_]);
+    }
 }
 
 void Fibers::pause(int kind) {

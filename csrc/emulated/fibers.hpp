@@ -1,4 +1,5 @@
 // The threads of a block as fibers that take turns: between two barriers each runs alone, so what a missing barrier would spoil is spoiled.
+// The first thread goes first, or the last, by turns: one of the two orders reads what the other would have written.
 #pragma once
 
 #include <ucontext.h>
@@ -12,7 +13,7 @@ namespace voxridge::cuda {
 
 class Fibers {
 public:
-    explicit Fibers(int n_threads);
+    Fibers(int n_threads, bool forwards);
     ~Fibers();
     Fibers(const Fibers&) = delete;
     Fibers& operator=(const Fibers&) = delete;
@@ -28,6 +29,7 @@ private:
         float a[16][16], b[16][8], c[16][8];
     };
     static void entry(unsigned low, unsigned high, unsigned thread);
+    void resume(int first, int last);  // the threads of a range, each to its next barrier
     void pause(int kind);  // until all of the block (1) or of the warp (2) are here
 
     int n_;
@@ -38,6 +40,7 @@ private:
     std::vector<Warp> warps_;
     std::function<void(int)> body_;
     int current_ = 0;
+    bool forwards_;
     std::exception_ptr error_;
 };
 

@@ -1,4 +1,4 @@
-"""The CUDA module, twice: its sources run on the processor by csrc/emulated/, and the real one where there is a GPU."""
+"""The CUDA module twice: its sources run on the processor by csrc/emulated/, and the real one on a GPU."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def queue(cuda: ModuleType) -> Iterator[Any]:
 
 @pytest.fixture
 def to_device(cuda: ModuleType, queue: Any) -> Callable[..., Any]:
-    """``to_device(x)``: a copy of a numpy array on the device; with ``pad``, in rows that are so much longer."""
+    """``to_device(x)``: a copy on the device; with ``pad``, in rows that are so much longer."""
 
     def upload(x: np.ndarray, pad: int = 0) -> Any:
         shape = x.shape if x.ndim == 1 else (x.shape[0], x.shape[1] + pad)
