@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from voxridge._dispatch import resolve_device
+from voxridge._dispatch import find_device
 from voxridge._warnings import (
     AlphaEdgeWarning,
     MaskedTargetsWarning,
@@ -70,7 +70,7 @@ def make_job(
 ) -> Job:
     """Check the parameters and put the pieces together. ``scan`` None: the responses were not looked at,
     which will do for a plan. ``read`` False leaves features where they are."""
-    resolve_device(model.device)
+    cuda = find_device(model.device)
     kept = None if model.checkpoint is None else read_fit(model.checkpoint)
     limit = parse_memory(model.memory_limit)
     if limit is None:  # what was begun may use the last byte
@@ -94,6 +94,9 @@ def make_job(
         solver=model.solver,
         memory_limit=limit,
         n_targets_batch=None,
+        cuda=cuda,
+        device_required=model.device not in ("auto", "cpu"),
+        precision=model.precision,
     )
     return Job(designs, targets, settings, _storage(model, sources, y))
 

@@ -68,7 +68,12 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
         "auto" takes the fastest route that keeps within the memory limit; see ``plan_``. "primal", "dual",
         "spectral", "leave-out" and "cholesky" narrow the choice; "svd" keeps full precision on
         ill-conditioned features, at several times the cost.
-    device : "auto" or "cpu"
+    device : "auto", "cpu", "cuda" or "cuda:1"
+        Where the arithmetic is done. "auto": on the first CUDA device, where there is one and the fit is
+        expected to end sooner; else on the processor.
+    precision : "float32", "tf32" or "bf16", default "float32"
+        On a CUDA device, what the inputs of float32 products are rounded to while penalties are compared. The
+        scores of the chosen ones and the weights are float32 whatever is said here.
     memory_limit : int or str, optional
         Bytes, or text such as "8GB", that the whole process may reach while it fits, inputs included.
         Default: what it holds, and 80 % of what is free. Features that lie in files and would take more than
@@ -103,6 +108,8 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
         From ``fit``: shapes or runs that do not match, delays as long as a run, bad penalties, folds that are
         empty or leak, features that are not finite, no valid voxel. The message names the argument and what
         would do.
+    RuntimeError
+        From ``fit``: a CUDA device is asked for that cannot be had; the message says what is missing.
     MemoryError
         From ``fit``: ``memory_limit`` is too small for any tiling; the message says the least that would do.
 
@@ -136,6 +143,7 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
         fit_intercept: bool = True,
         solver: str = "auto",
         device: str = "auto",
+        precision: str = "float32",
         memory_limit: int | str | None = None,
         weights: str | os.PathLike[str] = "memory",
         checkpoint: str | os.PathLike[str] | None = None,
@@ -150,6 +158,7 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
         self.fit_intercept = fit_intercept
         self.solver = solver
         self.device = device
+        self.precision = precision
         self.memory_limit = memory_limit
         self.weights = weights
         self.checkpoint = checkpoint

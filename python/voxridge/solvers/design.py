@@ -3,7 +3,7 @@ need of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -39,6 +39,8 @@ class Design(Protocol):
     def everything(self) -> Ranges: ...
 
     def rows(self, begin: int, end: int) -> Floating: ...
+
+    def column_groups(self) -> Iterator[Floating]: ...
 
     def run(self, begin: int, end: int) -> DelayedDesign: ...
 
@@ -137,6 +139,10 @@ class DelayedDesign:
     def everything(self) -> Ranges:
         """The range of all rows."""
         return [(0, self.n_samples)]
+
+    def column_groups(self) -> Iterator[Floating]:
+        """The features (n_samples, n_features before delays) in groups of columns: here all of them."""
+        yield self.features
 
     def rows(self, begin: int, end: int) -> Floating:
         """``X[begin:end]`` itself (end - begin, n_columns), for decompositions that need the rows.

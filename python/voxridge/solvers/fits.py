@@ -20,6 +20,7 @@ from voxridge._warnings import FallbackWarning
 from voxridge.solvers.buffers import Buffers
 from voxridge.solvers.checkpoint import Checkpoint
 from voxridge.solvers.design import DelayedDesign, Design
+from voxridge.solvers.cuda.fits import make_device_method, open_session, plan_on, tile_reader
 from voxridge.solvers.guarded import AllFailed, Guarded
 from voxridge.solvers.memory import resident_memory
 from voxridge.solvers.method import Method, Report
@@ -137,6 +138,12 @@ def _kept_plans(checkpoint: Checkpoint, settings: Settings) -> list[Plan] | None
     if checkpoint.plans is None:
         return None
     plans = [Plan(**kept) for kept in checkpoint.plans]
+    for plan in plans:
+        if plan.device not in ("cpu", settings.cuda and settings.cuda.name):
+            raise ValueError(
+                f"checkpoint={str(checkpoint.folder)!r} was begun on {plan.device}, which this fit does not "
+                "use; ask for the same device, or delete the folder to begin anew"
+            )
     needed = resident_memory() + max(plan.worst_bytes - plan.resident_bytes for plan in plans)
     limit = settings.memory_limit
     if limit is not None and needed > limit:
@@ -157,14 +164,27 @@ def plan_designs(
 ) -> list[Plan]:
     """What :func:`fit_designs` would do. ``resident`` is what the process holds before; None: what it holds
     now."""
-    solver = _possible(settings.solver if solver is None else solver, settings)
+    problems = [_problem(design, targets, settings, storage, resident) for design in designs]
+    wanted = settings.solver if solver is None else solver
+    # A route that a device's could not be trusted with may be one that only the processor has.
+    required = settings.device_required and solver is None
+    there = plan_on(settings, problems, wanted, required=required)
+    if there is not None and required:
+        return there
+    possible = _possible(wanted, settings)
 
     def make(problem: Problem, n_targets_batch: int | None) -> Plan:
         limit = settings.memory_limit
-        return make_plan(problem, solver=solver, memory_limit=limit, n_targets_batch=n_targets_batch)
+        return make_plan(problem, solver=possible, memory_limit=limit, n_targets_batch=n_targets_batch)
 
-    problems = [_problem(design, targets, settings, storage, resident) for design in designs]
-    return plan_together(problems, make, settings.n_targets_batch)
+    here = plan_together(problems, make, settings.n_targets_batch)
+    if there is not None and (settings.device_required or _seconds(there) < _seconds(here)):
+        return there
+    return here
+
+
+def _seconds(plans: Sequence[Plan]) -> float:
+    return sum(plan.seconds for plan in plans)
 
 
 def _fallback(plan: Plan, error: np.linalg.LinAlgError, settings: Settings, name: str) -> str:
@@ -219,11 +239,13 @@ def _possible(solver: str, settings: Settings) -> str:
     return {"auto": "leave-out", "primal": "primal-leave-out", "dual": "dual-leave-out"}.get(solver, solver)
 
 
-def make_method(design: Design, plan: Plan, settings: Settings) -> Method:
-    """The route that the plan names."""
+def make_method(design: Design, plan: Plan, settings: Settings, session: Any = None) -> Method:
+    """The route that the plan names; ``session`` is the device's, if it is one of a device."""
     common: dict[str, Any] = {"scoring": settings.scoring, "fit_intercept": settings.fit_intercept}
     if plan.method != "spectral":
         common |= {"root": settings.root, "pooled": settings.evaluation == "pooled"}
+    if session is not None:
+        return make_device_method(session, design, plan, settings, common)
     make = method_of(plan.route, gcv=settings.evaluation == "gcv")
     return make(design, settings.alphas, settings.folds, plan, **common)
 
@@ -251,7 +273,9 @@ def _attempt(
         if isinstance(design, StreamedDesign):
             design.rows_per_chunk, design.columns_per_chunk = plan.rows_per_chunk, plan.columns_per_chunk
     fits: list[Fit] = []
-    methods = _methods(designs, plans, settings, checkpoint)
+    session = open_session(settings, plans)
+    methods = _methods(designs, plans, settings, checkpoint, session)
+    reader = tile_reader(session, targets, designs[0].dtype, centre=settings.fit_intercept)
     try:
         for number, method in enumerate(methods):
             shape = method.weights_size, targets.n_targets
@@ -263,8 +287,7 @@ def _attempt(
                 targets,
                 settings.alphas,
                 min(plan.n_targets_batch for plan in plans),
-                settings.fit_intercept,
-                designs[0].dtype,
+                reader,
                 settings.groups,
                 report,
                 checkpoint,
@@ -280,13 +303,17 @@ def _attempt(
 
 
 def _methods(
-    designs: Sequence[Design], plans: Sequence[Plan], settings: Settings, checkpoint: Checkpoint
+    designs: Sequence[Design],
+    plans: Sequence[Plan],
+    settings: Settings,
+    checkpoint: Checkpoint,
+    session: Any,
 ) -> list[Guarded]:
     buffers = Buffers()
     alive: set[int] = set()
     methods = []
     for number, (design, plan) in enumerate(zip(designs, plans, strict=True)):
-        method = make_method(design, plan, settings)
+        method = make_method(design, plan, settings, session)
         method.buffers = buffers
         marker = None
         if checkpoint.folder is not None:
@@ -315,6 +342,7 @@ def _identity(
         "n_targets": targets.n_targets,
         "alphas": settings.alphas.tolist(),
         "scoring": settings.scoring,
+        "precision": settings.precision,
         "fit_intercept": settings.fit_intercept,
         "evaluation": settings.evaluation,
         "folds_groups_weights": rows.hexdigest(),

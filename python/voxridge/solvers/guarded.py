@@ -59,7 +59,7 @@ class Guarded:
             if self._method is not None:
                 self._method.begin(number, report)
 
-    def load(self, y: Floating) -> None:
+    def load(self, y: Any) -> None:
         self._width = y.shape[1]
         with self._guard():
             if self._method is not None:

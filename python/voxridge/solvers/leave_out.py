@@ -146,7 +146,7 @@ def leverage(smoother: Smoother, alpha: float, sets: Sequence[HeldOut], at_once:
         if smoother.r is not None:
             rest = rest - smoother.r**2
         least = float(rest.min(initial=1.0))
-        _require_positive(least, alpha)
+        require_positive(least, alpha)
         return Leverage(alpha, _precision(smoother, 1.0 / least), [], np.stack([h, rest]))
     inverses = list(side_by_side([partial(_set_inverse, smoother, alpha, held) for held in sets], at_once))
     worst = max(1.0, *(magnification(inverse) for inverse in inverses))
@@ -209,15 +209,15 @@ def _inverse(a: Floating, alpha: float) -> Floating:
         try:
             factor = cholesky(a)
         except np.linalg.LinAlgError:
-            _require_positive(-1.0, alpha)
-        _require_positive(float(factor.diagonal().min(initial=1.0)) ** 2, alpha)
+            require_positive(-1.0, alpha)
+        require_positive(float(factor.diagonal().min(initial=1.0)) ** 2, alpha)
         _cpu.cholesky_inverse(factor)
     out = np.empty_like(factor)
     _cpu.symmetric_rows(factor, 0, 1.0, 0.0, out, n_threads())
     return out
 
 
-def _require_positive(share: float, alpha: float) -> None:
+def require_positive(share: float, alpha: float) -> None:
     """``share``: the part of a held-out sample that the others do not explain, at the least."""
     if not share > 1e3 * np.finfo(np.float64).eps:
         raise np.linalg.LinAlgError(

@@ -152,7 +152,7 @@ class LeaveOutMethod(ABC):
                 found = targets[number].of(columns).scores(sums, self.scoring)
                 totals[place, columns] += found / len(self.sets)
         if single or self.pooled:
-            everyone = _pooled(targets)
+            everyone = pooled_moments(targets)
             totals = np.stack([everyone.scores(pool, self.scoring) for pool in pools])
         return self._chosen, totals
 
@@ -260,7 +260,7 @@ def _product_moments(y: Floating, q: Floating, weights: Floating | None) -> Floa
     return moments
 
 
-def _pooled(targets: list[TargetMoments]) -> TargetMoments:
+def pooled_moments(targets: list[TargetMoments]) -> TargetMoments:
     """All sets together; the training means are in the predictions already."""
     count = sum(moments.count for moments in targets)
     sums = np.sum([moments.sums for moments in targets], axis=0)

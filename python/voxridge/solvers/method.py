@@ -19,8 +19,9 @@ class Method(Protocol):
     """Scores in one or more passes over the targets, then weights.
 
     A pass covers some folds or some penalties; what ``score`` returns is added up over the passes.
-    ``running``: the factors of a penalty are gone when its pass is over, so weights are kept for the targets
-    that this pass's penalties suit best so far. Such passes go from the largest penalty to the smallest.
+    ``running``: the factors of a penalty are gone when its pass is over, so weights are made, in the pass,
+    for the targets that its penalties suit best so far; such passes go from the largest penalty to the
+    smallest, and targets whose penalty is of another pass may be given anything.
     ``dual``: weights are of samples (weights_size = n_samples), else of columns.
     """
 
@@ -47,8 +48,8 @@ class Method(Protocol):
         """Make the factors of a pass."""
         ...
 
-    def load(self, y: Floating) -> None:
-        """Take a tile of centred targets (n, v)."""
+    def load(self, y: Any) -> None:
+        """Take a tile of centred targets (n, v): an array, or for methods on a device a matrix there."""
         ...
 
     def score(self) -> tuple[NDArray[np.intp], Floating]:
@@ -57,7 +58,8 @@ class Method(Protocol):
         ...
 
     def begin_refit(self, alpha: float) -> None:
-        """Make the factors of the refit; ``alpha`` matters to running methods only."""
+        """Make the factors of the refit, which for running methods is that of the targets with ``alpha``;
+        not called where they refit in the pass."""
         ...
 
     def refit(self, alphas: Floating, out: Floating) -> Floating:

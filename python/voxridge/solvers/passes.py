@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from voxridge import _cpu
-from voxridge._threads import n_threads
 from voxridge.solvers.buffers import Buffers
 from voxridge.solvers.checkpoint import Checkpoint
+from voxridge.solvers.host_tiles import TileReader
 from voxridge.solvers.method import Method, Report
 from voxridge.solvers.tiles import Targets
-from voxridge.streams.read_ahead import read_ahead
 from voxridge.streams.sink_base import Sink
 
 Floating = NDArray[Any]
@@ -58,8 +56,7 @@ class Passes:
     targets: Targets
     alphas: Floating
     n_targets_batch: int
-    centre: bool
-    dtype: Any
+    reader: TileReader
     groups: NDArray[np.intp] | None
     report: Report
     checkpoint: Checkpoint
@@ -130,11 +127,10 @@ class Passes:
             if fit.weights is not None:
                 self._write(fit, fit.alpha[begin:end], np.ones(end - begin, dtype=bool), begin, end)
             return
-        alpha = float(self.alphas[chosen[0]])
-        better = fit.scores[chosen[0], begin:end] > before
-        fit.alpha[begin:end][better] = alpha
+        here = chosen[best_index(fit.scores[chosen, begin:end], self.alphas[chosen])]
+        better = fit.scores[here, np.arange(begin, end)] > before
+        fit.alpha[begin:end][better] = self.alphas[here[better]]
         if fit.weights is not None and better.any():
-            fit.method.begin_refit(alpha)
             self._write(fit, fit.alpha[begin:end], better, begin, end)
 
     def _write(self, fit: Fit, alphas: Floating, which: NDArray[np.bool_], begin: int, end: int) -> None:
@@ -191,33 +187,18 @@ class Passes:
         n, step = self.targets.n_targets, self.n_targets_batch
         return [(begin, min(begin + step, n)) for begin in range(0, n, step)]
 
-    def _read(self, tiles: list[tuple[int, int]], name: str) -> Iterator[tuple[int, int, Floating]]:
-        """Centred tiles; those in files are read while the one before is worked on."""
-        if self.targets.between_passes is not None:
-            self.targets.between_passes()
-        jobs = [partial(self.targets.read, begin, end) for begin, end in tiles]
-        with read_ahead(jobs, depth=0 if self.targets.in_memory else 1) as blocks:
+    def _read(self, tiles: list[tuple[int, int]], name: str) -> Iterator[tuple[int, int, Any]]:
+        """Centred tiles of unchanged data."""
+        between = self.targets.between_passes or (lambda: None)
+        between()
+        with contextlib.closing(self.reader.read(tiles)) as blocks:
             for number, (begin, end) in enumerate(tiles):
                 self.report(name, number / len(tiles))
-                y = self._buffers.take("y", self.targets.n_samples, end - begin, self.dtype)
-                self.targets.place(next(blocks), begin, end, y, self.centre)
-                if self.targets.between_passes is not None:
-                    self.targets.between_passes()
-                self._check_targets(y, begin)
+                y = next(blocks)
+                between()
                 self._anew.add(begin)
                 yield begin, end, y
         self.report(name, 1.0)
-
-    def _check_targets(self, y: Floating, begin: int) -> None:
-        """Scores hide what is not finite: the correlation of a bad target is 0."""
-        sums, squares = np.empty(y.shape[1]), np.empty(y.shape[1])
-        _cpu.column_moments(y, [(0, y.shape[0])], sums, squares, n_threads())
-        bad = ~np.isfinite(squares)
-        if bad.any():
-            raise ValueError(
-                f"target {begin + int(np.argmax(bad))} of the responses is not finite, though it was when "
-                "it was checked: the data have changed since; start again when nothing writes them any more"
-            )
 
     @staticmethod
     def _found(i: int, fit: Fit, begin: int, end: int) -> dict[str, Floating]:

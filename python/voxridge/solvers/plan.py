@@ -71,6 +71,12 @@ class Plan:
         Whether dual weights stay components of the eigenvectors, which takes half the memory.
     panels_at_once : int
         Panels of ``PANEL`` targets that are worked on side by side.
+    device : str
+        "cpu", or the CUDA device that does the arithmetic, such as "cuda:0".
+    device_bytes : int
+        Memory of that device that the fit takes at worst; the bytes above are the host's.
+    precision : str
+        What the inputs of float32 products on that device are rounded to while penalties are compared.
     """
 
     route: str
@@ -96,6 +102,9 @@ class Plan:
     turned: bool = False
     panels_at_once: int = 1
     components: bool = False
+    device: str = "cpu"
+    device_bytes: int = 0
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         """Take steps and rejected routes from JSON too, which knows lists only."""
@@ -126,9 +135,14 @@ class Plan:
             found[step.name] = (flops + step.flops, seconds + step.seconds)
         return [(name, *both) for name, both in found.items()]
 
+    def _on_device(self) -> str:
+        rounded = "" if self.precision == "float32" else f", penalties compared in {self.precision}"
+        return f"{self.device}, {in_words(self.device_bytes)} of its memory at worst{rounded}"
+
     def __str__(self) -> str:
         rows = [
             ("route", f"{self.route} ({self.reason})"),
+            *([("device", self._on_device())] if self.device != "cpu" else []),
             ("targets in a tile", f"{self.n_targets_batch:,}"),
             ("folds in a pass", f"{self.folds_per_pass:,}"),
             ("  at once, a core each", f"{self.folds_at_once:,}"),

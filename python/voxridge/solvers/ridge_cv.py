@@ -9,6 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from voxridge._dispatch import find_device
 from voxridge.solvers.design import Design
 from voxridge.solvers.fits import RidgeCVResult, fit_designs
 from voxridge.solvers.folds import Fold
@@ -38,6 +39,8 @@ def solve_ridge_cv(
     checkpoint: str | os.PathLike[str] | None = None,
     identity: dict[str, Any] | None = None,
     report: Report | None = None,
+    device: str = "auto",
+    precision: str = "float32",
 ) -> RidgeCVResult:
     """Choose a penalty for every target by its mean held-out score, then refit on all samples.
 
@@ -80,6 +83,12 @@ def solve_ridge_cv(
     fit_intercept : bool, default True
     n_targets_batch : int, optional
         Targets in a tile. Default: chosen.
+    device : "auto", "cpu", "cuda" or "cuda:1"
+        Where the arithmetic is done. "auto": on the first CUDA device, where there is one and the fit is
+        expected to end sooner.
+    precision : "float32", "tf32" or "bf16"
+        On a CUDA device, what the inputs of float32 products are rounded to while penalties are compared. The
+        scores of the chosen ones and the weights are float32 whatever is said here.
 
     Returns
     -------
@@ -87,6 +96,8 @@ def solve_ridge_cv(
 
     Raises
     ------
+    RuntimeError
+        If a CUDA device is asked for that cannot be had.
     ValueError, MemoryError
         As :func:`voxridge.solvers.plan.make_plan`; bad penalties, scoring or weights; a checkpoint of another
         fit.
@@ -127,6 +138,9 @@ def solve_ridge_cv(
         solver=solver,
         memory_limit=memory_limit,
         n_targets_batch=n_targets_batch,
+        cuda=find_device(device),
+        device_required=device not in ("auto", "cpu"),
+        precision=precision,
     )
     if checkpoint is not None and not identity:
         raise ValueError("checkpoint needs identity, or the records of one data set pass for another's")

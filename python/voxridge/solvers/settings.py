@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from voxridge._dispatch import CudaDevice, check_precision
 from voxridge.solvers.folds import Fold
 from voxridge.solvers.heldout import Scoring
 from voxridge.solvers.rows import check_alphas
@@ -34,6 +35,9 @@ class Settings:
     solver: str
     memory_limit: int | None
     n_targets_batch: int | None
+    cuda: CudaDevice | None = None  # None: the processor
+    device_required: bool = False  # False: the processor, too, if it is expected to be faster
+    precision: str = "float32"
 
     @property
     def needs_leave_out(self) -> bool:
@@ -59,6 +63,9 @@ def check_settings(
     solver: str,
     memory_limit: int | None,
     n_targets_batch: int | None,
+    cuda: CudaDevice | None = None,
+    device_required: bool = False,
+    precision: str = "float32",
 ) -> Settings:
     """The arguments of :func:`~voxridge.solvers.ridge_cv.solve_ridge_cv` that concern every design alike."""
     grid = check_alphas(alphas)
@@ -80,6 +87,9 @@ def check_settings(
         solver,
         memory_limit,
         n_targets_batch,
+        cuda,
+        device_required,
+        check_precision(precision),
     )
 
 

@@ -208,12 +208,14 @@ class StreamedDesign:
         dtype : float32 or float64
         """
         out = np.empty((self.n_samples, self.n_samples), dtype=dtype)
-        for number, block in enumerate(self._column_groups()):
+        for number, block in enumerate(self.column_groups()):
             _cpu.base_kernel(block, out, number > 0)
         _cpu.shift_kernel(out, self.offsets, self.offsets, self.delays, True, n_threads())
         return out
 
-    def _column_groups(self) -> Iterator[Floating]:
+    def column_groups(self) -> Iterator[Floating]:
+        """The features (n_samples, n_features before delays) in groups of columns, each read while the one
+        before is worked on."""
         self.between_passes()
         step = self.columns_per_chunk
 

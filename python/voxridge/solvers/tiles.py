@@ -32,6 +32,8 @@ class Targets:
         False where they are read from a file.
     between_passes : callable, optional
         Called between two passes over the targets; raises where the data have changed.
+    on_device : matrix of a CUDA device (n_samples, n_targets), optional
+        The targets, where they lie there already.
     """
 
     n_samples: int
@@ -41,6 +43,7 @@ class Targets:
     valid: NDArray[np.bool_]
     in_memory: bool = True
     between_passes: Callable[[], None] | None = None  # raises where the data have changed
+    on_device: Any = None
 
     def place(self, block: Floating, begin: int, end: int, out: Floating, centre: bool) -> Floating:
         """``block``, as it was read, into ``out``: centred, in its dtype, masked targets zero.

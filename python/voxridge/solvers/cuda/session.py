@@ -1,0 +1,106 @@
+"""What a fit holds on a device: queues, and matrices by name that every tile uses again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floating = NDArray[Any]
+Array = Any  # voxridge._cuda.Array, whose module may not exist
+
+
+class Session:
+    """A device in use by one fit.
+
+    ``ops`` is the module ``voxridge._cuda``; ``queue`` does the arithmetic, ``copies`` brings the next tile
+    meanwhile. Two threads may hold a session: one queues copies, the other everything else.
+
+    Parameters
+    ----------
+    ops : module
+        ``voxridge._cuda``.
+    device : int
+        Its number.
+    precision : "float32", "tf32" or "bf16"
+        Of the inputs of float32 products as wide as the targets.
+    """
+
+    def __init__(self, ops: Any, device: int = 0, precision: str = "float32") -> None:
+        self.ops, self.device, self.precision = ops, device, precision
+        self.queue, self.copies = ops.Queue(device), ops.Queue(device)
+        self._kept: dict[tuple[str, np.dtype[Any]], Array] = {}
+        self._pinned: dict[tuple[str, np.dtype[Any]], Floating] = {}
+
+    # --- memory
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Memory of the device, as long as somebody holds it."""
+        return self.ops.empty(shape, np.dtype(dtype), self.device)
+
+    def take(self, name: str, rows: int, cols: int, dtype: Any) -> Array:
+        """A contiguous (rows, cols) matrix called ``name``; its content is what the last user left."""
+        key = name, np.dtype(dtype)
+        kept = self._kept.get(key)
+        if kept is None or kept.shape[0] < rows * cols:
+            self._kept.pop(key, None)  # before the larger one is asked for
+            kept = None
+            self._kept[key] = kept = self.empty((max(rows * cols, 1),), dtype)
+        return kept.reshape(rows, cols)
+
+    def take_pinned(self, name: str, rows: int, cols: int, dtype: Any) -> Floating:
+        """The same in page-locked memory of the host."""
+        key = name, np.dtype(dtype)
+        kept = self._pinned.get(key)
+        if kept is None or kept.size < rows * cols:
+            self._pinned.pop(key, None)
+            kept = None
+            self._pinned[key] = kept = self.ops.pinned((max(rows * cols, 1),), np.dtype(dtype))
+        return kept[: rows * cols].reshape(rows, cols)
+
+    def clear(self) -> None:
+        """Give all named matrices back."""
+        self.queue.synchronize()
+        self.copies.synchronize()
+        self._kept.clear()
+        self._pinned.clear()
+
+    # --- to the device and back
+
+    def up(self, a: ArrayLike, dtype: Any = None) -> Array:
+        """A copy on the device; it may be used at once by what is queued on ``queue``."""
+        host = np.ascontiguousarray(a, dtype=dtype)
+        out = self.empty(host.shape, host.dtype)
+        self.ops.upload(host, out, self.queue)
+        return out
+
+    def rows(self, index: ArrayLike) -> Array:
+        """A vector of indices on the device."""
+        return self.up(index, np.int64)
+
+    def down(self, a: Array) -> Floating:
+        """A copy on the host, complete when this returns."""
+        out: Floating = np.empty(a.shape, dtype=a.dtype)
+        self.ops.download(a, out, self.queue)
+        self.queue.synchronize()
+        return out
+
+    # --- products
+
+    def matmul(
+        self,
+        a: Array,
+        b: Array,
+        out: Array,
+        *,
+        trans_a: bool = False,
+        trans_b: bool = False,
+        alpha: float = 1.0,
+        beta: float = 0.0,
+        exact: bool = True,
+    ) -> Array:
+        """``out = alpha op(a) op(b) + beta out``; ``exact=False`` where ``precision`` may round the inputs."""
+        precision = "float32" if exact else self.precision
+        self.ops.gemm(a, b, out, trans_a, trans_b, alpha, beta, precision, queue=self.queue)
+        return out
