@@ -119,3 +119,10 @@ def to_host(cuda: ModuleType, queue: Any) -> Callable[[Any], np.ndarray]:
         return out
 
     return download
+
+
+@pytest.fixture
+def on_cuda(cuda: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Fits with ``device="cuda"`` run on this module."""
+    monkeypatch.setattr("voxridge._dispatch.load_cuda", lambda: cuda)
+    return cuda
