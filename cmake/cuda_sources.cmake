@@ -4,14 +4,16 @@
 set(VOXRIDGE_CUDA_SOURCES
   csrc/cuda/blas.cpp
   csrc/cuda/delayed_gram.cpp
-  csrc/cuda/delayed_kernel.cu
+  csrc/cuda/delayed_kernel.cpp
   csrc/cuda/delayed_products.cu
   csrc/cuda/delayed_rows.cu
+  csrc/cuda/delayed_shift.cu
   csrc/cuda/design_columns.cu
   csrc/cuda/heldout_moments.cu
   csrc/cuda/invert_factor.cu
   csrc/cuda/matrices.cu
   csrc/cuda/targets.cu
+  csrc/cuda/transpose.cu
   csrc/cuda/triangles.cu)
 
 # cuda/runtime.hpp by CUDA itself; the emulated build has its own.

@@ -1,4 +1,4 @@
-#include "bind/device_arrays.hpp"
+#include "bind/device_calls.hpp"
 #include "cuda/delayed.hpp"
 
 namespace voxridge::bind {
@@ -19,21 +19,16 @@ void with_types(const DeviceArray& features, const char* name, const DeviceArray
     });
 }
 
-void check_devices(const Queue& queue, std::initializer_list<std::pair<const DeviceArray*, const char*>> arrays) {
-    for (const auto& [array, name] : arrays) check_device(queue, *array, name);
-}
-
 void delayed_gram(const DeviceArray& features, const Offsets& runs, const Ranges& ranges, const Offsets& delays, const DeviceArray& out,
                   const Queue& queue) {
-    check_devices(queue, {{&features, "features"}, {&out, "out"}});
+    check_devices(queue, features, "features", out, "out");
     with_types(features, "features", out, [&](auto f, auto t) {
         using F = decltype(f);
         using T = decltype(t);
         const auto vf = matrix<const F>(features, "features");
         const auto vo = matrix<T>(out, "out");
         const auto segments = segments_of(runs, ranges);
-        py::gil_scoped_release nogil;  // the views point into arrays that the caller holds
-        cuda::delayed_gram<F, T>(queue.stream(), vf, segments, delays, vo);
+        queued(queue, [&](cuda::Stream& stream) { cuda::delayed_gram<F, T>(stream, vf, segments, delays, vo); });
     });
 }
 
@@ -41,7 +36,7 @@ void delayed_gram(const DeviceArray& features, const Offsets& runs, const Ranges
 template <class Op>
 void product(const DeviceArray& features, const DeviceArray& with, const char* name, const Offsets& runs, const Ranges& ranges,
              const DeviceArray& out, const Queue& queue, const Op& op) {
-    check_devices(queue, {{&features, "features"}, {&with, name}, {&out, "out"}});
+    check_devices(queue, features, "features", with, name, out, "out");
     with_types(features, "features", out, [&](auto f, auto t) {
         using F = decltype(f);
         using T = decltype(t);
@@ -49,70 +44,65 @@ void product(const DeviceArray& features, const DeviceArray& with, const char* n
         const auto vw = matrix<const T>(with, name);
         const auto vo = matrix<T>(out, "out");
         const auto segments = segments_of(runs, ranges);
-        py::gil_scoped_release nogil;  // as above
-        op(vf, vw, segments, vo);
+        queued(queue, [&](cuda::Stream& stream) { op(stream, vf, vw, segments, vo); });
     });
 }
 
 void delayed_xty(const DeviceArray& features, const DeviceArray& y, const Offsets& runs, const Ranges& ranges, const Offsets& delays,
                  const DeviceArray& out, const Queue& queue) {
-    product(features, y, "y", runs, ranges, out, queue, [&](auto vf, auto vy, const auto& segments, auto vo) {
-        cuda::delayed_xty(queue.stream(), vf, vy, segments, delays, vo);
+    product(features, y, "y", runs, ranges, out, queue, [&](cuda::Stream& stream, auto vf, auto vy, const auto& segments, auto vo) {
+        cuda::delayed_xty(stream, vf, vy, segments, delays, vo);
     });
 }
 
 void delayed_xw(const DeviceArray& features, const DeviceArray& w, const Offsets& runs, const Ranges& ranges, const Offsets& delays,
                 const DeviceArray& out, const Queue& queue) {
-    product(features, w, "w", runs, ranges, out, queue, [&](auto vf, auto vw, const auto& segments, auto vo) {
-        cuda::delayed_xw(queue.stream(), vf, vw, segments, delays, vo);
+    product(features, w, "w", runs, ranges, out, queue, [&](cuda::Stream& stream, auto vf, auto vw, const auto& segments, auto vo) {
+        cuda::delayed_xw(stream, vf, vw, segments, delays, vo);
     });
 }
 
 void delayed_sums(const DeviceArray& features, const Offsets& runs, const Ranges& ranges, const Offsets& delays, const DeviceArray& out,
                   const Queue& queue) {
-    check_devices(queue, {{&features, "features"}, {&out, "out"}});
+    check_devices(queue, features, "features", out, "out");
     with_float(features, "features", [&](auto f) {
         using F = decltype(f);
         const auto vf = matrix<const F>(features, "features");
         double* sums = vector<double>(out, vf.cols * static_cast<index_t>(delays.size()), "out");
         const auto segments = segments_of(runs, ranges);
-        py::gil_scoped_release nogil;  // as above
-        cuda::delayed_sums<F>(queue.stream(), vf, segments, delays, sums);
+        queued(queue, [&](cuda::Stream& stream) { cuda::delayed_sums<F>(stream, vf, segments, delays, sums); });
     });
 }
 
 void base_kernel(const DeviceArray& features, const DeviceArray& out, bool accumulate, const Queue& queue) {
-    check_devices(queue, {{&features, "features"}, {&out, "out"}});
+    check_devices(queue, features, "features", out, "out");
     with_types(features, "features", out, [&](auto f, auto t) {
         using F = decltype(f);
         using T = decltype(t);
         const auto vf = matrix<const F>(features, "features");
         const auto vo = matrix<T>(out, "out");
-        py::gil_scoped_release nogil;  // as above
-        cuda::base_kernel<F, T>(queue.stream(), vf, vo, accumulate);
+        queued(queue, [&](cuda::Stream& stream) { cuda::base_kernel<F, T>(stream, vf, vo, accumulate); });
     });
 }
 
 void base_cross_kernel(const DeviceArray& left, const DeviceArray& right, const DeviceArray& out, const Queue& queue) {
-    check_devices(queue, {{&left, "left"}, {&right, "right"}, {&out, "out"}});
+    check_devices(queue, left, "left", right, "right", out, "out");
     with_types(left, "left", out, [&](auto f, auto t) {
         using F = decltype(f);
         using T = decltype(t);
         const auto vl = matrix<const F>(left, "left"), vr = matrix<const F>(right, "right");
         const auto vo = matrix<T>(out, "out");
-        py::gil_scoped_release nogil;  // as above
-        cuda::base_cross_kernel<F, T>(queue.stream(), vl, vr, vo);
+        queued(queue, [&](cuda::Stream& stream) { cuda::base_cross_kernel<F, T>(stream, vl, vr, vo); });
     });
 }
 
 void shift_kernel(const DeviceArray& kernel, const Offsets& row_offsets, const Offsets& col_offsets, const Offsets& delays, bool symmetric,
                   const Queue& queue) {
-    check_device(queue, kernel, "kernel");
+    check_devices(queue, kernel, "kernel");
     with_float(kernel, "kernel", [&](auto t) {
         using T = decltype(t);
         const auto vk = matrix<T>(kernel, "kernel");
-        py::gil_scoped_release nogil;  // as above
-        cuda::shift_kernel<T>(queue.stream(), vk, row_offsets, col_offsets, delays, symmetric);
+        queued(queue, [&](cuda::Stream& stream) { cuda::shift_kernel<T>(stream, vk, row_offsets, col_offsets, delays, symmetric); });
     });
 }
 

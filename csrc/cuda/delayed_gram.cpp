@@ -1,6 +1,7 @@
 #include "core/delayed_lags.hpp"
 #include "cuda/blas.hpp"
 #include "cuda/delayed_rows.hpp"
+#include "cuda/passes.hpp"
 
 namespace voxridge::cuda {
 namespace {

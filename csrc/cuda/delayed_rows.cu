@@ -2,7 +2,6 @@
 
 #include "cuda/blas.hpp"
 #include "cuda/block.hpp"
-#include "cuda/tiles.hpp"
 
 namespace voxridge::cuda {
 namespace {
@@ -34,45 +33,6 @@ struct Gather {
             }
     }
 };
-
-// Through a tile of shared memory, so that reads and writes both follow the rows.
-template <class T>
-struct Transpose {
-    static constexpr int kThreads = kTileThreads;
-    static constexpr bool kSyncs = true;
-    struct Shared {
-        T tile[kTile][kTile + 1];  // one more: a column is spread over all banks
-    };
-    Matrix<const T> from;
-    Matrix<T> to;
-    bool lower;  // from and to are one matrix: its lower triangle to its upper one
-
-    Grid grid() const {
-        const index_t rows = blocks_for(from.rows, kTile), columns = blocks_for(from.cols, kTile);
-        return lower ? lower_grid(rows) : Grid{columns, rows};
-    }
-
-    template <class Block>
-    VOXRIDGE_DEVICE void operator()(const Block& block, Shared& shared) const {
-        TilePair at{block.y(), block.x()};
-        if (lower) at = lower_tile(blocks_for(from.rows, kTile), at.j, at.i);
-        const int lane = block.thread() % kTile, warp = block.thread() / kTile;
-        for (int y = warp; y < kTile; y += kTileWarps) {
-            const index_t i = at.i * kTile + y, j = at.j * kTile + lane;
-            if (i < from.rows && j < from.cols) shared.tile[y][lane] = from.row(i)[j];
-        }
-        block.sync();
-        for (int y = warp; y < kTile; y += kTileWarps) {
-            const index_t i = at.i * kTile + lane, j = at.j * kTile + y;
-            if (i < from.rows && j < from.cols && (!lower || j < i)) to.row(j)[i] = shared.tile[lane][y];
-        }
-    }
-};
-
-template <class T>
-void run(Stream& stream, const Transpose<T>& kernel) {
-    launch(stream, kernel.grid(), kernel);
-}
 
 }  // namespace
 
@@ -122,22 +82,8 @@ void lower_product(Stream& stream, bool trans, Matrix<const float> a, double bet
     }
 }
 
-template <class T>
-void transpose(Stream& stream, Matrix<const T> from, Matrix<T> to) {
-    run(stream, Transpose<T>{from, to, false});
-}
-
-template <class T>
-void mirror_lower(Stream& stream, Matrix<T> a) {
-    run(stream, Transpose<T>{a, a, true});
-}
-
 template void gather_rows<float, float>(Stream&, Matrix<const float>, const index_t*, index_t, Matrix<float>);
 template void gather_rows<float, double>(Stream&, Matrix<const float>, const index_t*, index_t, Matrix<double>);
 template void gather_rows<double, double>(Stream&, Matrix<const double>, const index_t*, index_t, Matrix<double>);
-template void transpose<float>(Stream&, Matrix<const float>, Matrix<float>);
-template void transpose<double>(Stream&, Matrix<const double>, Matrix<double>);
-template void mirror_lower<float>(Stream&, Matrix<float>);
-template void mirror_lower<double>(Stream&, Matrix<double>);
 
 }  // namespace voxridge::cuda

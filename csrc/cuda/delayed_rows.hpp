@@ -117,11 +117,4 @@ void fill_zero(Stream& stream, Matrix<T> a) {
 void lower_product(Stream& stream, bool trans, Matrix<const double> a, double beta, Matrix<double> c);
 void lower_product(Stream& stream, bool trans, Matrix<const float> a, double beta, Matrix<float> c);
 
-// to <- from', which may not overlap.
-template <class T>
-void transpose(Stream& stream, Matrix<const T> from, Matrix<T> to);
-// Strict upper triangle <- strict lower triangle.
-template <class T>
-void mirror_lower(Stream& stream, Matrix<T> a);
-
 }  // namespace voxridge::cuda

@@ -11,7 +11,11 @@ namespace voxridge::cuda {
 // --- triangles and symmetric matrices: contracts of core/leave_out.hpp
 void restore_lower(Stream& stream, Matrix<double> a);
 // Strict upper triangle <- strict lower triangle.
-void mirror_lower(Stream& stream, Matrix<double> a);
+template <class T>
+void mirror_lower(Stream& stream, Matrix<T> a);
+// to <- from', which may not overlap.
+template <class T>
+void transpose(Stream& stream, Matrix<const T> from, Matrix<T> to);
 template <class T>
 void symmetric_rows(Stream& stream, Matrix<const double> a, index_t begin, double scale, double diagonal, Matrix<T> out);
 // a_ii <- diagonal_i + alpha.

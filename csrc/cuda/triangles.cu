@@ -79,11 +79,6 @@ void fill_from_lower(Stream& stream, const Value& value, Matrix<double> out) {
     launch(stream, lower_grid(blocks_for(out.rows, kTile)), BothFromLower<Value>{value, out});
 }
 
-struct AsItIs {
-    Matrix<const double> a;
-    VOXRIDGE_DEVICE double operator()(index_t i, index_t j) const { return a.row(i)[j]; }
-};
-
 struct Centred {
     Matrix<const double> a;
     const double* mean;
@@ -185,11 +180,6 @@ void require_square(Matrix<const double> a, const char* op) {
 void restore_lower(Stream& stream, Matrix<double> a) {
     require_square(a, "restore_lower");
     launch(stream, lower_grid(blocks_for(a.rows, kTile)), LowerFromUpper{a});
-}
-
-void mirror_lower(Stream& stream, Matrix<double> a) {
-    require_square(a, "mirror_lower");
-    fill_from_lower(stream, AsItIs{a}, a);
 }
 
 template <class T>
