@@ -1,5 +1,4 @@
-"""Imports ``voxridge._cuda``, whose libraries (cuBLAS, cuSOLVER, the CUDA runtime) are in NVIDIA's wheels or a
-toolkit."""
+"""Imports ``voxridge._cuda``, whose libraries (cuBLAS, cuSOLVER, the CUDA runtime) are in wheels or a toolkit."""
 
 from __future__ import annotations
 
