@@ -1,4 +1,4 @@
-"""Imports ``voxridge._cuda``, whose libraries (cuBLAS, cuSOLVER, the CUDA runtime) are in wheels or a toolkit."""
+"""Imports ``voxridge._cuda``, whose libraries (cuBLAS, cuSOLVER, the CUDA runtime) are in NVIDIA's wheels."""
 
 from __future__ import annotations
 
