@@ -1,35 +1,12 @@
 #include "core/delayed_gram.hpp"
 
-#include <cstdlib>
-#include <map>
-
 #include "core/blas.hpp"
+#include "core/delayed_lags.hpp"
 #include "cpu/chunks.hpp"
 #include "cpu/mirror.hpp"
 
 namespace voxridge {
 namespace {
-
-// Blocks on and above the diagonal whose lag |delays[i] - delays[k]| is the same; the first of them is formed in full.
-struct Pair {
-    std::size_t i, k;  // delays[i] - delays[k] = lag >= 0
-};
-using Lags = std::map<index_t, std::vector<Pair>>;
-
-Lags pairs_by_lag(const std::vector<index_t>& delays) {
-    Lags lags;
-    for (std::size_t i = 0; i < delays.size(); ++i)
-        for (std::size_t k = i; k < delays.size(); ++k) {
-            const index_t lag = delays[i] - delays[k];
-            lags[std::abs(lag)].push_back(lag >= 0 ? Pair{i, k} : Pair{k, i});
-        }
-    return lags;
-}
-
-template <class T>
-Matrix<T> block_of(Matrix<T> gram, Pair pair, index_t p0) {
-    return gram.block(static_cast<index_t>(pair.i) * p0, static_cast<index_t>(pair.k) * p0, p0, p0);
-}
 
 // block (pair) += sum over the rows of one segment, a chunk of rows at a time.
 template <class F, class T>
@@ -87,23 +64,6 @@ private:
     index_t filled_ = 0;
 };
 
-// block (pair) = block (first of its lag) + what enters and leaves when the window of feature rows moves from one pair's place to the
-// other's. Row u of the left factor meets row u + lag of the right one, over u in [begin - delays[i], end - delays[i]).
-template <class F, class T>
-void correct_block(const std::vector<Segment>& segments, index_t from, index_t to, index_t lag,
-                   EdgeProducts<F, T>& edges) {
-    const index_t move = from - to;  // > 0: the window moves towards later rows
-    for (const Segment& s : segments) {
-        const auto add = [&](T sign, index_t begin, index_t end) {
-            for (index_t u = std::max(begin, s.run_begin); u < std::min(end, s.run_end - lag); ++u) edges.add(sign, u, u + lag);
-        };
-        const T entering = move > 0 ? T{1} : T{-1};
-        add(entering, s.end - from + std::min<index_t>(move, 0), s.end - from + std::max<index_t>(move, 0));
-        add(-entering, s.begin - from + std::min<index_t>(move, 0), s.begin - from + std::max<index_t>(move, 0));
-    }
-    edges.flush();
-}
-
 template <class T>
 void copy_block(Matrix<T> from, Matrix<T> to, int n_threads) {
     parallel_for(from.rows, n_threads, [&](index_t i) { std::copy_n(from.row(i), from.cols, to.row(i)); });
@@ -132,7 +92,9 @@ void lagged_gram(Matrix<const F> features, const std::vector<Segment>& segments,
             const Matrix<T> block = block_of(gram, pairs[other], features.cols);
             copy_block(block_of(gram, pairs.front(), features.cols), block, n_threads);
             EdgeProducts<F, T> edges(features, block);
-            correct_block(segments, delays[pairs.front().i], delays[pairs[other].i], lag, edges);
+            for_each_edge(segments, delays[pairs.front().i], delays[pairs[other].i], lag,
+                          [&edges, shift = lag](int sign, index_t u) { edges.add(static_cast<T>(sign), u, u + shift); });
+            edges.flush();
             poll();
         }
     mirror_blocks(gram, lags, features.cols, n_threads);
