@@ -126,3 +126,59 @@ def on_cuda(cuda: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Fits with ``device="cuda"`` run on this module."""
     monkeypatch.setattr("voxridge._dispatch.load_cuda", lambda: cuda)
     return cuda
+
+
+class Arrays:
+    """Arrays on a device that know what is in them: every one lies inside a larger one, whose margins no op
+    may touch."""
+
+    MARGIN = 7
+
+    def __init__(self, cuda: ModuleType, queue: Any) -> None:
+        self._cuda, self._queue = cuda, queue
+        self._held: list[tuple[Any, Any, np.ndarray]] = []
+
+    def put(self, x: np.ndarray | None, pad: int = 0) -> Any:
+        """``x`` on the device, None for None; with ``pad``, in rows with so many elements on either side."""
+        if x is None:
+            return None
+        margins = [(8, 8)] if x.ndim == 1 else [(1, 1), (pad, pad)]
+        held = np.pad(x, margins, constant_values=self.MARGIN)
+        whole = self._cuda.empty(held.shape, held.dtype)
+        self._cuda.upload(held, whole, self._queue)
+        inside = tuple(
+            slice(before, before + size) for (before, _), size in zip(margins, x.shape, strict=True)
+        )
+        view = whole[inside if x.ndim == 2 else inside[0]]
+        self._held.append((whole, view, held))
+        return view
+
+    def get(self, a: Any) -> np.ndarray:
+        """A numpy copy."""
+        out = np.empty(a.shape, a.dtype)
+        self._cuda.download(a, out, self._queue)
+        self._queue.synchronize()
+        return out
+
+    def call(self, op: Callable[..., Any], *arguments: Any, writes: list[Any], **more: Any) -> Any:
+        """Calls ``op`` and requires that it changed nothing but the arrays it ``writes``."""
+        result = op(*arguments, **more, queue=self._queue)
+        for place, (whole, view, held) in enumerate(self._held):
+            found = self.get(whole)
+            if any(view is written for written in writes):
+                inside = (slice(8, -8),) if found.ndim == 1 else self._inside(found, view)
+                held = held.copy()
+                held[inside] = found[inside]
+                self._held[place] = (whole, view, held)
+            np.testing.assert_array_equal(found, held)
+        return result
+
+    @staticmethod
+    def _inside(found: np.ndarray, view: Any) -> tuple[slice, slice]:
+        pad = (found.shape[1] - view.shape[1]) // 2
+        return slice(1, -1), slice(pad, pad + view.shape[1])
+
+
+@pytest.fixture
+def arrays(cuda: ModuleType, queue: Any) -> Arrays:
+    return Arrays(cuda, queue)
