@@ -150,6 +150,7 @@ void check_same(const py::array& host, const char* host_name, const DeviceArray&
 
 void check_writable(const DeviceArray& a, const char* name) { require(!a.read_only, name, " is read-only; copy it into an array of its own first"); }
 
+// Memory that is not pinned belongs to the caller again when a copy returns. CUDA says of such copies only that they "might" wait, so this does.
 void upload(const py::array& a, const DeviceArray& out, const Queue& queue) {
     check_same(a, "a", out, "out");
     check_writable(out, "out");
@@ -158,6 +159,7 @@ void upload(const py::array& a, const DeviceArray& out, const Queue& queue) {
     merge(to, from);
     py::gil_scoped_release nogil;  // memory that goes waits for the queues
     queue.stream().upload(to.data, to.pitch, from.data, from.pitch, to.width, to.rows);
+    if (!cuda::is_pinned(from.data)) queue.stream().synchronize();
 }
 
 void download(const DeviceArray& a, const py::array& out, const Queue& queue) {
@@ -168,6 +170,7 @@ void download(const DeviceArray& a, const py::array& out, const Queue& queue) {
     merge(to, from);
     py::gil_scoped_release nogil;  // as above
     queue.stream().download(to.data, to.pitch, from.data, from.pitch, to.width, to.rows);
+    if (!cuda::is_pinned(to.data)) queue.stream().synchronize();
 }
 
 // `a` may be on another device.

@@ -59,10 +59,9 @@ void copy_rows(void* to, index_t to_pitch, const void* from, index_t from_pitch,
         std::memmove(static_cast<char*>(to) + i * to_pitch, static_cast<const char*>(from) + i * from_pitch, static_cast<std::size_t>(width));
 }
 
-// Bytes from the first to behind the last of rows at a pitch; Failure for pitches that CUDA refuses.
+// Bytes from the first to behind the last of rows at a pitch.
 index_t extent(const char* what, index_t pitch, index_t width, index_t rows) {
-    constexpr index_t kMaxPitch = (index_t{1} << 31) - 1;
-    if (rows > 1 && (pitch < width || pitch > kMaxPitch))
+    if (rows > 1 && pitch < width)
         throw Failure(std::string(what) + ": a pitch of " + std::to_string(pitch) + " bytes for rows of " + std::to_string(width));
     return (rows - 1) * pitch + width;
 }

@@ -152,6 +152,7 @@ def test_what_a_capsule_holds(kind: Any, max_version: Any, cuda: ModuleType) -> 
 def test_a_capsule_keeps_the_memory_until_it_is_deleted(
     taken: bool, max_version: Any, emulator: ModuleType
 ) -> None:
+    gc.collect()  # what earlier tests left
     free = emulator.devices()[0]["free_bytes"]
     a = emulator.empty((100,), np.float64)
     capsule = a.__dlpack__(max_version=max_version)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from types import ModuleType
 from typing import Any
 
@@ -148,6 +149,7 @@ def test_new_memory_is_not_zero(emulator: ModuleType) -> None:
 
 
 def test_a_full_device(emulator: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    gc.collect()  # what earlier tests left
     used = emulator.devices()[0]["total_bytes"] - emulator.devices()[0]["free_bytes"]
     monkeypatch.setenv("VOXRIDGE_EMULATED_BYTES", str(used + 1000))
     a = emulator.empty((100,), float)
