@@ -86,7 +86,7 @@ def _precision(dtype: np.dtype[Any], worst: float) -> np.dtype[Any]:
 
 
 class _Inverses:
-    """``(I - S_ff)^-1`` of the sets under one penalty: on the host for small ones, on the device for others."""
+    """``(I - S_ff)^-1`` of the sets under one penalty: small ones on the host, others on the device."""
 
     def __init__(
         self, session: Session, smoother: DeviceSmoother, alpha: float, r: Floating | None

@@ -39,7 +39,7 @@ def plan_on(
     if settings.evaluation == "gcv":
         if required:
             raise ValueError(
-                'generalised cross-validation wants eigenvectors of all samples, which run on device="cpu" only'
+                'generalised cross-validation wants eigenvectors of all samples: device="cpu" has them'
             )
         return None
 

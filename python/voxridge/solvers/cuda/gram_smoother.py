@@ -24,8 +24,8 @@ class HeldFactor:
 
 
 class GramSmootherOnDevice:
-    """``H = X_c (G + alpha I)^-1 X_c'`` of a design with more samples than columns. With ``G + alpha I = L L'``,
-    ``H_ff = Z_f' Z_f`` for ``Z = L^-1 X_c'``, which is formed for some samples at a time."""
+    """``H = X_c (G + alpha I)^-1 X_c'`` of a design with more samples than columns. With ``G + alpha I = L
+    L'``, ``H_ff = Z_f' Z_f`` for ``Z = L^-1 X_c'``, which is formed for some samples at a time."""
 
     def __init__(self, design: DeviceDesign) -> None:
         session = self.session = design.session
@@ -121,7 +121,7 @@ class GramSmootherOnDevice:
             y = weighted
         self.design.xty(y, self.everything, out)
         if self.design.fit_intercept:
-            session.ops.rank_one(out, -1.0, self._mean, session.up(tile.sums), queue=session.queue)
+            session.ops.rank_one(out, -1.0, self._mean, tile.sums_there, queue=session.queue)
         tile.has_products = True
         return out
 

@@ -78,9 +78,8 @@ class KernelSmootherOnDevice:
             session.ops.accumulate(1.0, held.matrix, 0.0, matrix, queue=session.queue)
         out = tile.take("smoothed", self.n, dtype)
         session.matmul(matrix, tile.scaled(dtype), out, exact=exact)
-        if self.host_r is not None:  # r'(root y) = sum of w y / |root|
-            along = session.up(tile.sums / np.sqrt(tile.total))
-            session.ops.rank_one(out, -held.share, self.r, along, queue=session.queue)
+        if self.r is not None:
+            session.ops.rank_one(out, -held.share, self.r, tile.along_r, queue=session.queue)
         return out
 
 

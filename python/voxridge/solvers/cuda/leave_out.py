@@ -143,11 +143,10 @@ class DeviceLeaveOut:
         """Scores (n_places, v) under penalties of the pass. The host makes those of one penalty while the
         device works on the next."""
         session, moments = self.session, self._target_moments(tile)
-        means = None if self._single else session.up(np.stack([m.train_mean for m in moments]))
         found = np.zeros((len(places), tile.width))
         waiting: tuple[int, Floating, Any] | None = None
         for number, place in enumerate(places):
-            sums = self._sums(tile, self._penalties[place], means, number % 2, exact)
+            sums = self._sums(tile, self._penalties[place], moments, number % 2, exact)
             here = session.take_pinned(f"sums {number % 2}", *sums.shape, np.float64)
             session.ops.download(sums, here, session.queue)
             done = session.queue.record()
@@ -177,7 +176,7 @@ class DeviceLeaveOut:
     # --- sums of held-out predictions
 
     def _sums(
-        self, tile: TargetTile, penalty: _Penalty, means: Array | None, slot: int, exact: bool
+        self, tile: TargetTile, penalty: _Penalty, moments: list[TargetMoments], slot: int, exact: bool
     ) -> Array:
         """Sums of q, q^2 and q y over the scored rows of every set, (3 n_sets, v)."""
         session, dtype = self.session, penalty.leverage.dtype
@@ -187,17 +186,15 @@ class DeviceLeaveOut:
         if self._single:
             self._single_sums(tile, penalty, smoothed, sums)
         for number, one in enumerate(self.sets):
-            mean = tile.take("training means", 1, dtype)
-            assert means is not None
-            session.ops.accumulate(1.0, means[number : number + 1], 0.0, mean, queue=session.queue)
             own = sums[3 * number : 3 * number + 3]
-            self._set_sums(tile, penalty.leverage, number, one, smoothed, mean[0], own, exact)
+            mean = tile.training_means(moments, dtype)[number]
+            self._set_sums(tile, penalty.leverage, number, one, smoothed, mean, own, exact)
         return sums
 
     def _single_sums(self, tile: TargetTile, penalty: _Penalty, smoothed: Array, sums: Array) -> None:
         assert penalty.leverage.singles is not None
         session = self.session
-        y_sums = session.up(tile.sums) if self.fit_intercept else None
+        y_sums = tile.sums_there if self.fit_intercept else None
         session.ops.single_moments(
             tile.as_type(penalty.leverage.dtype),
             smoothed,
@@ -276,8 +273,7 @@ class DeviceLeaveOut:
                 session.ops.copy(made, weights, session.queue)
             else:
                 session.ops.put_columns(made, session.rows(which), weights, queue=session.queue)
-        session.ops.download(weights, out, session.queue)
-        session.queue.synchronize()
+        session.down_into(weights, out)
         return mean
 
     def _mean_prediction(self, there: DeviceDesign, weights: Array) -> Floating:

@@ -11,6 +11,14 @@ Floating = NDArray[Any]
 Array = Any  # voxridge._cuda.Array, whose module may not exist
 
 
+_BLOCK_BYTES = 32 * 2**20  # on their way to the host at once, twice
+
+
+def _arrived(out: Floating, rows: slice, here: Floating, done: Any) -> None:
+    done.synchronize()
+    np.copyto(out[rows], here)
+
+
 class Session:
     """A device in use by one fit.
 
@@ -86,6 +94,23 @@ class Session:
         self.queue.synchronize()
         return out
 
+    def down_into(self, a: Array, out: Floating) -> None:
+        """A copy in ``out``, complete when this returns. It goes through page-locked memory a block of rows
+        at a time, since a device sends to other memory slowly."""
+        rows, cols = a.shape
+        step = max(1, _BLOCK_BYTES // max(1, cols * np.dtype(a.dtype).itemsize))
+        waiting: tuple[slice, Floating, Any] | None = None
+        for number, begin in enumerate(range(0, rows, step)):
+            part = slice(begin, min(begin + step, rows))
+            here = self.take_pinned(f"down {number % 2}", part.stop - begin, cols, a.dtype)
+            self.ops.download(a[part], here, self.queue)
+            done = self.queue.record()
+            if waiting is not None:
+                _arrived(out, *waiting)
+            waiting = part, here, done
+        if waiting is not None:
+            _arrived(out, *waiting)
+
     # --- products
 
     def matmul(
@@ -100,7 +125,7 @@ class Session:
         beta: float = 0.0,
         exact: bool = True,
     ) -> Array:
-        """``out = alpha op(a) op(b) + beta out``; ``exact=False`` where ``precision`` may round the inputs."""
+        """``out = alpha op(a) op(b) + beta out``; ``exact=False``: ``precision`` may round the inputs."""
         precision = "float32" if exact else self.precision
         self.ops.gemm(a, b, out, trans_a, trans_b, alpha, beta, precision, queue=self.queue)
         return out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -168,6 +169,27 @@ class TargetTile:
             count = self._weight(one.held.rows[one.held.scored])
             moments.append(TargetMoments(count, scored[0], scored[1], mean))
         return moments
+
+    def training_means(self, moments: Sequence[TargetMoments], dtype: Any) -> Array:
+        """Those of every set (n_sets, v), on the device in ``dtype``; ``moments`` are :meth:`moments_of`."""
+        key = "training means", np.dtype(dtype)
+        if key not in self._forms:
+            out = self.take("training means", len(moments), dtype)
+            means = np.stack([of_set.train_mean for of_set in moments]).astype(dtype)
+            self.session.ops.upload(means, out, self.session.queue)
+            self._forms[key] = out
+        return self._forms[key]
+
+    @cached_property
+    def sums_there(self) -> Array:
+        """``sums`` on the device."""
+        return self.session.up(self.sums)
+
+    @cached_property
+    def along_r(self) -> Array:
+        """``r'y`` (v,) of the scaled tile, r the unit constant direction: sums of w y over the root of those
+        of w."""
+        return self.session.up(self.sums / np.sqrt(self.total))
 
     def _weight(self, rows: NDArray[np.intp]) -> float:
         root = self.host_root
