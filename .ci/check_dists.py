@@ -17,6 +17,8 @@ SDIST_HAS = (
     "LICENSE",
     "csrc/cpu/blas.cpp",
     "csrc/core/matrix.hpp",
+    "csrc/cuda/runtime.cu",
+    "cmake/cuda.cmake",
     "python/voxridge/_cpu.pyi",
     "tests/conftest.py",
 )
@@ -50,6 +52,8 @@ def main() -> int:
     )
     if sum(name.startswith("voxridge/_cpu.") and not name.endswith(".pyi") for name in in_wheel) != 1:
         found.append(f"{wheel.name} must hold one compiled module")
+    if any(name.startswith("voxridge/_cuda.") and not name.endswith(".pyi") for name in in_wheel):
+        found.append(f"{wheel.name} holds a CUDA module, which is linked to the machine that built it")
     for path, names in ((sdist, in_sdist), (wheel, in_wheel)):
         print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB, {len(names)} files")
     print("\n".join(found), file=sys.stderr)
