@@ -91,7 +91,7 @@ def test_other_machines() -> None:
     here = Machine("here", RATES, "made up")
     server, gpu = many_cores(64, here), h200()
     assert server.rates.gemm8 > 10 * RATES.gemm8
-    assert gpu.rates.gemm8 == pytest.approx(0.7 * 60e12)
+    assert gpu.rates.gemm8 == pytest.approx(0.7 * 60e12, rel=0.01)
     assert gpu.rates.file == pytest.approx(35e9)
     assert gpu.eigh_order > server.eigh_order == 32_766
     assert gpu.memory_bytes == 141 * 10**9

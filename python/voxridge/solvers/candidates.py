@@ -106,16 +106,16 @@ def eigh_order(problem: Problem, route: str) -> int:
 def tilings(problem: Problem, route: str, asked_tile: int | None = None, cores: int = 1) -> Iterator[Tiling]:
     """Every combination worth a look: amounts double."""
     v = max(problem.n_targets, 1)
-    tiles = [min(-(-asked_tile // PANEL) * PANEL, v)] if asked_tile else _doubling(PANEL, v)
-    folds = _doubling(1, len(problem.folds)) if route.endswith("spectral") else [len(problem.folds)]
+    tiles = [min(-(-asked_tile // PANEL) * PANEL, v)] if asked_tile else doubling(PANEL, v)
+    folds = doubling(1, len(problem.folds)) if route.endswith("spectral") else [len(problem.folds)]
     alphas = [problem.n_alphas]
     if route.endswith("leave-out") or route == "svd":
-        alphas = _doubling(1, problem.n_alphas)
+        alphas = doubling(1, problem.n_alphas)
     elif route.endswith("cholesky"):
         alphas = [1]
     at_onces = _at_once(problem, route, cores)
     turns = (False, True) if _turns(problem, route) else (False,)
-    for rows, columns in _chunks(problem):
+    for rows, columns in chunks(problem):
         for tile in tiles:
             for fold in folds:
                 for at_once in at_onces(tile, fold):
@@ -152,7 +152,7 @@ def _at_once(problem: Problem, route: str, cores: int) -> Callable[[int, int], s
     return lambda tile, folds: {cores if parts * -(-tile // PANEL) >= cores else 1}
 
 
-def _chunks(problem: Problem) -> list[tuple[int, int]]:
+def chunks(problem: Problem) -> list[tuple[int, int]]:
     """(rows, columns) of features that are read at once, about the same number of bytes."""
     n, width = problem.n, problem.n_features
     if problem.features_in_memory:
@@ -164,7 +164,7 @@ def _chunks(problem: Problem) -> list[tuple[int, int]]:
     return [(min(n, max(4, size // row)), min(width, max(8, size // column))) for size in sizes]
 
 
-def _doubling(first: int, last: int) -> list[int]:
+def doubling(first: int, last: int) -> list[int]:
     """``first``, twice that, ... and ``last``."""
     amounts = [min(first, last)]
     while amounts[-1] < last:

@@ -16,6 +16,15 @@ from voxridge.solvers.linalg import EighWorkspace, eigh_inplace, matmul
 
 # Least dimension (order) at which half the rate is reached.
 _HALF_SPEED = {"gemm4": 20, "gemm8": 12, "syrk8": 40, "potrf": 350, "potri": 400, "eigh": 700}
+_INSTEAD = {  # of what only plans for a CUDA device ask for (solvers/cuda/devices.py)
+    "gemm2": "gemm4",
+    "fused2": "gemm4",
+    "fused4": "gemm4",
+    "fused8": "gemm8",
+    "link": "memory",
+    "staging": "memory",
+    "inverses": "potrf",
+}
 _IN_CACHE = 2000.0  # order up to which the reduction of an eigendecomposition stays in the last cache
 _HALF_SPEED_ALONE = 150  # of factorisations by one thread
 _LONG_ENOUGH = 2e-3  # seconds of a timed product: no larger one is needed on this machine
@@ -27,7 +36,8 @@ _LAPACK_ORDER = 32_766  # 32-bit LAPACK counts the 2 n^2 + 6 n + 1 elements of w
 class Step(NamedTuple):
     """Work of one kind: ``flops`` (for "filters": multiply-adds) and ``bytes``, read or moved. ``size`` is
     the least dimension of a product or the order of a factorisation; ``at_once`` of them run side by side
-    (on average), each on one core, where that is more than 1."""
+    (on average), each on one core, where that is more than 1. ``hidden`` is the share of its time in which
+    something else is waited for anyway."""
 
     name: str
     flops: float
@@ -36,6 +46,7 @@ class Step(NamedTuple):
     size: float = 1e9
     bytes: float = 0.0
     at_once: float = 1.0
+    hidden: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -56,14 +67,26 @@ class Rates:
     file: float = 1e9  # assumed: a file's rate is not known before it is read
     cores: int = 1
 
+    @property
+    def slow_start(self) -> float:
+        """Times the orders at which half the rate is reached, of those of a processor."""
+        return 1.0
+
+    def rate(self, kind: str) -> float:
+        """Of one kind of work, at its best."""
+        return float(getattr(self, kind if hasattr(self, kind) else _INSTEAD[kind]))
+
     def seconds(self, step: Step) -> float:
         """Expected time of one step."""
-        rate = float(getattr(self, step.kind))
+        return self._seconds(step) * (1.0 - step.hidden)
+
+    def _seconds(self, step: Step) -> float:
+        rate = self.rate(step.kind)
         if step.at_once > 1:  # the rate is that of all cores on one of them
             rate *= step.at_once / (_eigh_gain(self.cores) if step.kind == "eigh" else self.cores)
-        if step.kind in ("memory", "moments", "file", "pages"):
+        if step.kind in ("memory", "moments", "file", "pages", "link", "staging"):
             return step.bytes / rate
-        slowness = 1 + _HALF_SPEED.get(step.kind, 0.0) / max(step.size, 1.0)
+        slowness = 1 + self.slow_start * _HALF_SPEED.get(step.kind, 0.0) / max(step.size, 1.0)
         seconds = step.flops / rate * slowness + step.bytes / self.memory
         if step.kind == "eigh":  # every step of the reduction reads the trailing triangle: 8 n^3 / 6 bytes
             beyond = min(max(step.size / _IN_CACHE - 1, 0.0), 1.0)
@@ -234,28 +257,13 @@ def many_cores(cores: int = 32, base: Machine | None = None) -> Machine:
 
 
 def h200() -> Machine:
-    """One H200-class GPU: 70 % of 60 TFLOP/s in float64 (tensor cores) and in float32 and of 4.8 TB/s of
-    memory, an eighth of that for eigenvectors, whose reduction waits for memory; files and targets cross a 50
-    GB/s link."""
-    share = 0.7
-    gemm, memory = 60e12 * share, 4.8e12 * share
-    rates = Rates(
-        gemm4=gemm,
-        gemm8=gemm,
-        syrk8=gemm,
-        potrf=gemm / 2,
-        potri=gemm / 2,
-        eigh=gemm / 8,
-        filters=gemm / 4,
-        moments=memory,
-        memory=memory,
-        file=50e9 * share,
-        pages=memory,
-    )
-    source = (
-        "assumed: 70 % of 60 TFLOP/s, an eighth of it for eigenvectors, 70 % of 4.8 TB/s, data over 50 GB/s"
-    )
-    return Machine("one H200-class GPU", rates, source, eigh_order=2**31, memory_bytes=141 * 10**9)
+    """One H200-class GPU, by the rule for all devices, in the place of a processor: what is read and where it
+    is put are at the other end of its link."""
+    from voxridge.solvers.cuda.devices import fake, machine_of  # which is made of what is above
+
+    device = machine_of(fake("h200"))
+    rates = replace(device.rates, file=device.rates.rate("link"), pages=device.rates.memory)
+    return replace(device, name="one H200-class GPU", rates=rates)
 
 
 MACHINES: dict[str, Callable[[], Machine]] = {"here": measured, "32-cores": many_cores, "h200": h200}
