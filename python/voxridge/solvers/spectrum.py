@@ -56,7 +56,13 @@ def decompose(a: Floating, rank: int, alpha_min: float) -> Spectrum:
         See :func:`~voxridge.solvers.trust.require_trust`, which is given ``rank`` and ``alpha_min``.
     """
     values = eigh_inplace(a)
+    first = first_trusted(values, rank, alpha_min)
+    return Spectrum(np.ascontiguousarray(values[first:]), a[first:])
+
+
+def first_trusted(values: Floating, rank: int, alpha_min: float) -> int:
+    """Index of the first of ascending eigenvalues that is more than rounding of the largest; errors as
+    :func:`decompose`."""
     require_trust(values, rank, alpha_min)
     floor = gram_noise(float(values[-1]), values.size) if values.size else 0.0
-    first = int(np.searchsorted(values, floor, side="right"))
-    return Spectrum(np.ascontiguousarray(values[first:]), a[first:])
+    return int(np.searchsorted(values, floor, side="right"))

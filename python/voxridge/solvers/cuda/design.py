@@ -118,6 +118,15 @@ class DeviceDesign:
         )
         return gram
 
+    def sums(self, ranges: Ranges) -> Floating:
+        """(p,) float64 on the host: the sum of the rows ``ranges`` of the design."""
+        session = self.session
+        out = session.empty((self.host.n_columns,), np.float64)
+        session.ops.delayed_sums(
+            self.features, self._runs, ranges, self._delays, out, queue=session.queue
+        )
+        return session.down(out)
+
     def xty(self, y: Array, ranges: Ranges, out: Array) -> Array:
         """``X[rows]' y[rows]`` (p, v) in the dtype of ``y``, which has all rows."""
         self.session.ops.delayed_xty(
