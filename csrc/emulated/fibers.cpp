@@ -1,8 +1,11 @@
+// The checked _longjmp takes a switch to another stack for an error.
+#undef _FORTIFY_SOURCE
 #include "emulated/fibers.hpp"
 
 #include <algorithm>
-#include <memory>
+#include <map>
 #include <stdexcept>
+#include <utility>
 
 #include "emulated/rounding.hpp"
 
@@ -11,39 +14,34 @@ namespace voxridge::cuda {
 namespace {
 constexpr std::size_t kStack = 128 * 1024;
 constexpr int kWarp = 32;
-thread_local std::vector<std::vector<char>> spare_stacks;  // worth keeping: every block of a grid wants them
 }  // namespace
 
-Fibers::Fibers(int n_threads, bool forwards)
-    : n_(n_threads), contexts_(n_threads), waiting_(n_threads, 0), warps_((n_threads + kWarp - 1) / kWarp), forwards_(forwards) {
-    while (static_cast<int>(spare_stacks.size()) < n_threads) spare_stacks.emplace_back(kStack);
-    stacks_.swap(spare_stacks);
+Fibers& Fibers::of(int n_threads) {
+    thread_local std::map<int, std::unique_ptr<Fibers>> kept;
+    auto& fibers = kept[n_threads];
+    if (!fibers) fibers = std::make_unique<Fibers>(n_threads);
+    return *fibers;
 }
 
-Fibers::~Fibers() { stacks_.swap(spare_stacks); }
+Fibers::Fibers(int n_threads) : n_(n_threads), fibers_(n_threads), waiting_(n_threads, 3), warps_((n_threads + kWarp - 1) / kWarp) {
+    for (Fiber& fiber : fibers_) fiber.stack = std::make_unique_for_overwrite<char[]>(kStack);
+}
 
 void Fibers::entry(unsigned low, unsigned high, unsigned thread) {
     auto* fibers = reinterpret_cast<Fibers*>(static_cast<std::uintptr_t>(low) | (static_cast<std::uintptr_t>(high) << 32));
-    try {
-        fibers->body_(static_cast<int>(thread));
-    } catch (...) {
-        fibers->error_ = std::current_exception();
+    for (;;) {  // a block after the other
+        try {
+            (*fibers->body_)(static_cast<int>(thread));
+        } catch (...) {
+            fibers->error_ = std::current_exception();
+        }
+        fibers->pause(3);
     }
-    fibers->waiting_[thread] = 3;
-    swapcontext(&fibers->contexts_[thread], &fibers->scheduler_);
 }
 
-void Fibers::run(const std::function<void(int)>& body) {
-    body_ = body;
-    const auto self = reinterpret_cast<std::uintptr_t>(this);
-    for (int i = 0; i < n_; ++i) {
-        getcontext(&contexts_[i]);
-        contexts_[i].uc_stack.ss_sp = stacks_[i].data();
-        contexts_[i].uc_stack.ss_size = stacks_[i].size();
-        contexts_[i].uc_link = nullptr;
-        makecontext(&contexts_[i], reinterpret_cast<void (*)()>(&Fibers::entry), 3, static_cast<unsigned>(self), static_cast<unsigned>(self >> 32),
-                    static_cast<unsigned>(i));
-    }
+void Fibers::run(bool forwards, const std::function<void(int)>& body) {
+    body_ = &body;
+    forwards_ = forwards;
     resume(0, n_);
     while (!error_) {
         const auto returned = std::ranges::count(waiting_, 3), at_barrier = std::ranges::count(waiting_, 1);
@@ -64,21 +62,38 @@ void Fibers::run(const std::function<void(int)>& body) {
         forwards_ = !forwards_;
         resume(0, n_);
     }
-    if (error_) std::rethrow_exception(error_);
+    if (!error_) return;
+    for (Fiber& fiber : fibers_) fiber.started = false;  // some have stopped half-way
+    std::rethrow_exception(std::exchange(error_, nullptr));
+}
+
+void Fibers::enter(int thread) {
+    Fiber& fiber = fibers_[thread];
+    if (_setjmp(scheduler_) != 0) return;
+    if (fiber.started) _longjmp(fiber.place, 1);
+    fiber.started = true;
+    const auto self = reinterpret_cast<std::uintptr_t>(this);
+    getcontext(&fiber.start);
+    fiber.start.uc_stack.ss_sp = fiber.stack.get();
+    fiber.start.uc_stack.ss_size = kStack;
+    fiber.start.uc_link = nullptr;
+    makecontext(&fiber.start, reinterpret_cast<void (*)()>(&Fibers::entry), 3, static_cast<unsigned>(self), static_cast<unsigned>(self >> 32),
+                static_cast<unsigned>(thread));
+    setcontext(&fiber.start);
 }
 
 void Fibers::resume(int first, int last) {
     for (int turn = first; turn < last && !error_; ++turn) {
         current_ = forwards_ ? turn : first + last - 1 - turn;
         waiting_[current_] = 0;
-        swapcontext(&scheduler_, &contexts_[current_]);
+        enter(current_);
     }
 }
 
 void Fibers::pause(int kind) {
     const int me = current_;
     waiting_[me] = kind;
-    swapcontext(&contexts_[me], &scheduler_);
+    if (_setjmp(fibers_[me].place) == 0) _longjmp(scheduler_, 1);
 }
 
 void Fibers::sync() { pause(1); }

@@ -38,8 +38,8 @@ void run_block(const Kernel& kernel, Grid at) {
     auto shared = std::make_unique<typename Kernel::Shared>();
     std::fill_n(reinterpret_cast<unsigned char*>(shared.get()), sizeof(typename Kernel::Shared), 0xff);  // NaN in every float: no kernel may count on zeros
     if constexpr (Kernel::kSyncs) {
-        Fibers fibers(Kernel::kThreads, (at.x + at.y + at.z) % 2 == 0);
-        fibers.run([&](int thread) { kernel(EmulatedBlock(at, thread, &fibers), *shared); });
+        Fibers& fibers = Fibers::of(Kernel::kThreads);
+        fibers.run((at.x + at.y + at.z) % 2 == 0, [&](int thread) { kernel(EmulatedBlock(at, thread, &fibers), *shared); });
     } else {
         for (int thread = 0; thread < Kernel::kThreads; ++thread) kernel(EmulatedBlock(at, thread, nullptr), *shared);
     }

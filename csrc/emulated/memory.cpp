@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "emulated/world.hpp"
 
@@ -36,6 +37,12 @@ index_t used_bytes(int device) {
     return used;
 }
 
+// The most bytes in use on each device since they were asked for.
+std::map<int, index_t>& peaks() {
+    static auto* all = new std::map<int, index_t>;
+    return *all;
+}
+
 index_t total_bytes() { return emulated::setting("VOXRIDGE_EMULATED_BYTES", index_t{64} << 30); }
 
 index_t n_devices() { return emulated::setting("VOXRIDGE_EMULATED_DEVICES", 1); }
@@ -45,6 +52,8 @@ void* allocate(std::size_t bytes, int device) {
     if (data == nullptr) throw OutOfMemory("the emulator: this machine has no " + std::to_string(bytes) + " bytes left");
     std::memset(data, 0xff, bytes);  // NaN in every float: nothing may count on zeros
     blocks()[static_cast<const char*>(data)] = {bytes, device};
+    index_t& peak = peaks()[device];
+    peak = std::max(peak, used_bytes(device));
     return data;
 }
 
@@ -60,6 +69,11 @@ std::recursive_mutex& world() {
 index_t setting(const char* name, index_t otherwise) {
     const char* text = std::getenv(name);
     return text == nullptr || *text == '\0' ? otherwise : std::atoll(text);
+}
+
+index_t take_peak(int device) {
+    const std::lock_guard held(world());
+    return std::exchange(peaks()[device], used_bytes(device));
 }
 
 void check_device_number(int device) {

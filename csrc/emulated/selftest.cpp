@@ -1,6 +1,7 @@
 #include "emulated/selftest.hpp"
 
 #include "cuda/block.hpp"
+#include "emulated/world.hpp"
 
 namespace voxridge::cuda {
 namespace {
@@ -114,6 +115,7 @@ void register_selftest(py::module_& m) {
         const cuda::Grid grid{gx, gy, gz};
         cuda::launch(queue.stream(), grid, cuda::Count{grid, vector<double>(x, gx * gy * gz * 32, "x")}); }, py::arg("x"), py::arg("grid_x"), py::arg("grid_y"), py::arg("grid_z"), py::arg("queue"));
     test.def("gemm_on_host", [](py::array_t<double> a, const DeviceArray& c, const Queue& queue) { queue.stream().gemm('N', 'N', 1, 1, 1, 1.0, a.data(), 1, a.data(), 1, 0.0, vector<double>(c, 1, "c"), 1); }, py::arg("a"), py::arg("c"), py::arg("queue"));
+    test.def("take_peak", &cuda::emulated::take_peak, py::arg("device"));
     test.def("tf32", [](float x) { return cuda::tf32_value(cuda::to_tf32(x)); }, py::arg("x"));
     test.def("bf16", [](float x) { return cuda::bf16_value(cuda::to_bf16(x)); }, py::arg("x"));
 }

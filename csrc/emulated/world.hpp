@@ -21,6 +21,8 @@ void check_on_some_device(const std::string& what, const void* pointer, index_t 
 void check_on_host(const std::string& what, const void* pointer);
 bool pinned_range(const void* pointer, index_t bytes);
 void check_device_number(int device);
+// The most bytes in use on a device (-1: page-locked ones of the host) since the last call.
+index_t take_peak(int device);
 // Switches of the tests, looked up at every use.
 index_t setting(const char* name, index_t otherwise);
 
