@@ -167,8 +167,11 @@ std::vector<DeviceFacts> devices() {
     for (int device = 0; device < count; ++device) {
         cudaDeviceProp properties{};
         check(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties(device ", device, ")");
-        std::size_t free = 0, total = properties.totalGlobalMem;
-        if (const DeviceScope scope(device, std::nothrow); scope.entered()) ignore(cudaMemGetInfo(&free, &total));
+        std::size_t total = properties.totalGlobalMem, free = total;
+        if (has_context(device)) {
+            const DeviceScope scope(device, std::nothrow);
+            if (scope.entered()) ignore(cudaMemGetInfo(&free, &total));
+        }
         all.push_back({properties.name, properties.major, properties.minor, properties.multiProcessorCount, static_cast<index_t>(total),
                        static_cast<index_t>(free), 1e3 * attribute(cudaDevAttrClockRate, device),
                        1e3 * attribute(cudaDevAttrMemoryClockRate, device), attribute(cudaDevAttrGlobalMemoryBusWidth, device)});

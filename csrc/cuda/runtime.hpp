@@ -35,6 +35,8 @@ struct DeviceFacts {
 
 // "" where a device can be used, else what is missing: the driver, a driver new enough, a device.
 std::string missing();
+// free_bytes is total_bytes for a device that this process has not used: to ask, it would have to take memory of every device there is. A
+// Stream is use.
 std::vector<DeviceFacts> devices();
 std::string runtime_version();
 

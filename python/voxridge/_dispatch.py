@@ -86,7 +86,8 @@ def _device(number: int) -> CudaDevice:
     facts = ops.devices()
     if number >= len(facts):
         raise RuntimeError(f"there are {len(facts)} CUDA devices, and they are counted from 0")
-    return CudaDevice(ops, number, facts[number])
+    ops.Queue(number)  # what is free on a device is known once it is used
+    return CudaDevice(ops, number, ops.devices()[number])
 
 
 def check_precision(precision: str) -> str:
