@@ -165,14 +165,40 @@ def memory() -> Facts:
 
 
 def devices(instruction_set: str) -> list[Facts]:
-    """The processor, and what is known of CUDA: whether this build has it, and whether there is a GPU."""
+    """The processor, and what is known of CUDA: whether this build has it, and what GPUs it can use."""
     flags = set(next(_cpuinfo("flags"), next(_cpuinfo("Features"), "")).split())
     has = " ".join(name for name in _INSTRUCTIONS if name in flags)
-    built = importlib.util.find_spec("voxridge._cuda") is not None
-    status = "built" if built else "not built: every fit runs on the processor"
+    cpu = {"device": "cpu", "status": "used", "runs": instruction_set, "has": has or "not known"}
+    return [cpu, *_cuda_devices()]
+
+
+def _cuda_devices() -> list[Facts]:
+    """One entry for each device that fits can run on, or one that says why there is none."""
+    from voxridge._dispatch import load_cuda
+
+    driver = _cuda_driver()
+    if importlib.util.find_spec("voxridge._cuda") is None:
+        status = "not built: every fit runs on the processor"
+        return [{"device": "cuda", "status": status, "driver": driver}]
+    try:
+        ops = load_cuda()
+        missing = ops.missing()
+    except ImportError as error:
+        missing = str(error)
+    if missing:
+        return [{"device": "cuda", "status": f"built, not usable: {missing}", "driver": driver}]
+    built = ops.build_info()
     return [
-        {"device": "cpu", "status": "used", "runs": instruction_set, "has": has or "not known"},
-        {"device": "cuda", "status": status, "driver": _cuda_driver()},
+        {
+            "device": f"cuda:{number}",
+            "status": "used where it is asked for or expected to be faster",
+            "name": facts["name"],
+            "compute capability": f"{facts['major']}.{facts['minor']}",
+            "memory": facts["total_bytes"],
+            "built for": built["architectures"],
+            "driver": driver,
+        }
+        for number, facts in enumerate(ops.devices())
     ]
 
 

@@ -198,6 +198,19 @@ def _add_fit(commands: Any) -> None:
         "that `voxridge plan` prints",
     )
     fit.add_argument(
+        "--device",
+        default="auto",
+        help='"auto" (default: the first CUDA device, where that is expected to be faster), "cpu", "cuda" or '
+        '"cuda:1"',
+    )
+    fit.add_argument(
+        "--precision",
+        choices=("float32", "tf32", "bf16"),
+        default="float32",
+        help="on a CUDA device, what the inputs of products are rounded to while penalties are compared "
+        "(default: float32, which rounds nothing)",
+    )
+    fit.add_argument(
         "--memory-limit",
         help='of the whole process, such as "8GB" (default: what it holds and 80 %% of what is free)',
     )
@@ -295,6 +308,8 @@ def _fit(options: argparse.Namespace) -> int:
         cv=options.cv if options.cv in _NAMED_CV else _numbers(options.cv, int, "--cv")[0],
         scoring=options.scoring,
         solver=options.solver,
+        device=options.device,
+        precision=options.precision,
         memory_limit=options.memory_limit,
         weights=options.weights,
         checkpoint=None if options.checkpoint is None else str(options.checkpoint),
@@ -306,7 +321,7 @@ def _fit(options: argparse.Namespace) -> int:
     measure = "r" if options.scoring == "correlation" else "R2"
     print(
         f"{best.size} target(s), mean cross-validated {measure} = {np.nanmean(best):.4f} at the penalty "
-        f"chosen per target (route {model.plan_.route})"
+        f"chosen per target (route {model.plan_.route}, on {model.plan_.device})"
     )
     if options.resumes:
         print(f"The checkpoint is no longer needed: {options.checkpoint}")
