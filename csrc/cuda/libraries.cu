@@ -89,6 +89,7 @@ index_t Stream::State::read_info(const char* call) {
 void Stream::gemm(char trans_a, char trans_b, index_t m, index_t n, index_t k, float alpha, const float* a, index_t lda, const float* b,
                   index_t ldb, float beta, float* c, index_t ldc, Precision precision) {
     if (m == 0 || n == 0) return;
+    if (k == 0) a = b = c;  // nothing is read, but null pointers are refused
     const DeviceScope scope(device_);
     check(cublasGemmEx_64(state_->get_blas(), operation(trans_a), operation(trans_b), m, n, k, &alpha, a, CUDA_R_32F, leading(lda), b, CUDA_R_32F,
                           leading(ldb), &beta, c, CUDA_R_32F, leading(ldc), compute_type(precision), CUBLAS_GEMM_DEFAULT),
@@ -98,6 +99,7 @@ void Stream::gemm(char trans_a, char trans_b, index_t m, index_t n, index_t k, f
 void Stream::gemm(char trans_a, char trans_b, index_t m, index_t n, index_t k, double alpha, const double* a, index_t lda, const double* b,
                   index_t ldb, double beta, double* c, index_t ldc) {
     if (m == 0 || n == 0) return;
+    if (k == 0) a = b = c;
     const DeviceScope scope(device_);
     check(cublasDgemm_64(state_->get_blas(), operation(trans_a), operation(trans_b), m, n, k, &alpha, a, leading(lda), b, leading(ldb), &beta, c,
                          leading(ldc)),
@@ -106,6 +108,7 @@ void Stream::gemm(char trans_a, char trans_b, index_t m, index_t n, index_t k, d
 
 void Stream::syrk(char uplo, char trans, index_t n, index_t k, double alpha, const double* a, index_t lda, double beta, double* c, index_t ldc) {
     if (n == 0) return;
+    if (k == 0) a = c;
     const DeviceScope scope(device_);
     check(cublasDsyrk_64(state_->get_blas(), triangle(uplo), operation(trans), n, k, &alpha, a, leading(lda), &beta, c, leading(ldc)),
           "cublasDsyrk_64 with n, k = ", n, ", ", k);

@@ -109,7 +109,8 @@ void Stream::download(void* to, index_t to_pitch, const void* from, index_t from
 }
 
 void Stream::copy(void* to, index_t to_pitch, const void* from, index_t from_pitch, index_t width, index_t rows) {
-    transfer(*this, to, to_pitch, from, from_pitch, width, rows, cudaMemcpyDeviceToDevice, "copy");
+    // "Default": by the addresses, which may be of two devices.
+    transfer(*this, to, to_pitch, from, from_pitch, width, rows, cudaMemcpyDefault, "copy");
 }
 
 void Stream::zero(void* to, index_t pitch, index_t width, index_t rows) {
