@@ -13,7 +13,7 @@ macro(voxridge_without_cuda reason)
     return()
   endif()
   message(FATAL_ERROR "VOXRIDGE_CUDA=${VOXRIDGE_CUDA}, but ${reason}\nThe CUDA module wants nvcc 13 (of the CUDA toolkit) and cuBLAS, cuSOLVER and "
-    "the CUDA runtime with their headers, from the toolkit or from\n  pip install 'cuda-toolkit[cublas,cusolver,cudart]>=13.0'\nin the environment "
+    "the CUDA runtime with their headers, from the toolkit or from\n  pip install 'cuda-toolkit[cublas,cusolver,cudart]>=13.0,<14'\nin the environment "
     "that builds. -DVOXRIDGE_CUDA_ROOT=FOLDER (or the environment variable) names their folder.")
 endmacro()
 

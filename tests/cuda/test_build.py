@@ -315,5 +315,5 @@ def test_what_is_missing_is_a_line_by_default_and_an_error_where_the_module_is_a
     assert done.returncode != 0
     message = " ".join(done.stderr.split())
     assert reason in message
-    assert "pip install 'cuda-toolkit[cublas,cusolver,cudart]>=13.0'" in message
+    assert "pip install 'cuda-toolkit[cublas,cusolver,cudart]>=13.0,<14'" in message
     assert "-DVOXRIDGE_CUDA_ROOT=FOLDER" in message
