@@ -13,13 +13,19 @@ import numpy as np
 import pytest
 
 import voxridge.solvers.cuda.fits as device_fits
+from voxridge._dispatch import find_device
 from voxridge._warnings import FallbackWarning
 from voxridge.solvers import DelayedDesign, Fold, RidgeCVResult, Targets, make_folds, solve_ridge_cv
+from voxridge.solvers.cuda import spectral_folds
 from voxridge.solvers.cuda.design import DeviceDesign
 from voxridge.solvers.cuda.session import Session
 from voxridge.solvers.cuda.spectral_folds import DualFoldsOnDevice, PrimalFoldsOnDevice
+from voxridge.solvers.fits import fit_designs
+from voxridge.solvers.settings import Storage, check_settings
+from voxridge.solvers.stream_design import StreamedDesign
 from voxridge.solvers.trust import UntrustedFactor
 from voxridge.solvers.weights import coefficients
+from voxridge.streams import as_source
 from voxridge.testing import (
     DESIGNS,
     delayed_matrix,
@@ -333,6 +339,83 @@ def test_a_fit_that_was_cut_short_goes_on(
     np.testing.assert_array_equal(resumed.alpha, whole.alpha)
     np.testing.assert_array_equal(coefficients(resumed.weights), coefficients(whole.weights))
     np.testing.assert_array_equal(resumed.intercept, whole.intercept)
+
+
+@pytest.mark.parametrize("n_alphas", [1, 4])
+def test_several_designs_at_once(
+    on_cuda: ModuleType, in_passes: Callable[[int], None], route: str, n_alphas: int
+) -> None:
+    """They take turns at the session's buffers; one that cannot be trusted drops out."""
+    rng = np.random.default_rng(11)
+    designs = {"a": rng.standard_normal((40, 6)), "b": rng.standard_normal((40, 11))}
+    designs["twice"] = np.concatenate([designs["a"], designs["a"]], axis=1)
+    y = rng.standard_normal((40, 7))
+    folds = make_folds(4, [40], gap=0)
+    alphas = np.append(ALPHAS[: n_alphas - 1], 1e-14)
+    in_passes(2)
+    checked = check_settings(
+        40,
+        targets_of(y),
+        alphas,
+        folds,
+        scoring="correlation",
+        fit_intercept=True,
+        alpha_per_target=True,
+        sample_weight=None,
+        evaluation="folds",
+        memory_limit=None,
+        solver=f"{route}-spectral",
+        n_targets_batch=3,
+        cuda=find_device("cuda"),
+        device_required=True,
+    )
+    storage = Storage("memory", None, {})
+    with pytest.warns(FallbackWarning, match=f"'twice': route {route}-spectral"):
+        together = fit_designs(
+            [DelayedDesign(x) for x in designs.values()],
+            targets_of(y),
+            checked,
+            storage,
+            lambda name, done: None,
+            list(designs),
+        )
+    assert [result.plan.route for result in together] == [f"{route}-spectral"] * 2 + ["svd"]
+    for x, result in zip(designs.values(), together[:2], strict=False):
+        alone = solve(x, y, alphas, folds, solver=f"{route}-spectral", n_targets_batch=3)
+        np.testing.assert_array_equal(result.cv_scores, alone.cv_scores)
+        np.testing.assert_array_equal(coefficients(result.weights), coefficients(alone.weights))
+
+
+def test_streamed_features(on_cuda: ModuleType, route: str, dtype: type, tmp_path: Path) -> None:
+    rng = np.random.default_rng(12)
+    features, y = rng.standard_normal((40, 6)).astype(dtype), rng.standard_normal((40, 5)).astype(dtype)
+    np.save(tmp_path / "features.npy", features)
+    source = as_source(tmp_path / "features.npy", name="features", runs=[18, 22])
+    folds = make_folds("leave-one-run-out", [18, 22], longest_delay=2)
+    streamed = StreamedDesign(source, (1, 2), rows_per_chunk=17, columns_per_chunk=4)
+    held = DelayedDesign(features, (1, 2), [18, 22])
+    found = [
+        solve_ridge_cv(design, targets_of(y), ALPHAS, folds, solver=f"{route}-spectral", device="cuda")
+        for design in (streamed, held)
+    ]
+    np.testing.assert_array_equal(found[0].cv_scores, found[1].cv_scores)
+    np.testing.assert_array_equal(coefficients(found[0].weights), coefficients(found[1].weights))
+
+
+def test_either_order_of_the_queues(
+    on_cuda: ModuleType, order: str, route: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few scored rows at a time, too."""
+    rng = np.random.default_rng(13)
+    x, y = rng.standard_normal((40, 6)), rng.standard_normal((40, 9))
+    folds = make_folds(2, [40], gap=0)
+    monkeypatch.setattr(spectral_folds, "_SAMPLES", 7)
+    options: dict[str, Any] = {"solver": f"{route}-spectral", "n_targets_batch": 4}
+    result, again = (solve(x, y, ALPHAS, folds, **options) for _ in range(2))
+    expected = textbook_scores(x, y, ALPHAS, splits(folds), "correlation")
+    assert np.abs(result.cv_scores - expected).max() <= tolerance("f8", 10)
+    np.testing.assert_array_equal(again.cv_scores, result.cv_scores)
+    np.testing.assert_array_equal(coefficients(again.weights), coefficients(result.weights))
 
 
 # --- less than float32

@@ -19,8 +19,8 @@ from voxridge._threads import n_threads
 from voxridge._warnings import FallbackWarning
 from voxridge.solvers.buffers import Buffers
 from voxridge.solvers.checkpoint import Checkpoint
-from voxridge.solvers.design import DelayedDesign, Design
 from voxridge.solvers.cuda.fits import make_device_method, open_session, plan_on, tile_reader
+from voxridge.solvers.design import DelayedDesign, Design
 from voxridge.solvers.guarded import AllFailed, Guarded
 from voxridge.solvers.memory import resident_memory
 from voxridge.solvers.method import Method, Report
@@ -106,15 +106,17 @@ def fit_designs(
     storage: Storage,
     report: Report,
     names: Sequence[str] = (),
+    fallback: str | None = None,
 ) -> list[RidgeCVResult]:
     """Fit every design to the targets, which are read once a pass for all of them together.
 
     A design that its route cannot be trusted with is fitted by another: of several, by itself, when the
-    others are done. ``names`` are for the warning.
+    others are done. ``names`` are for the warning. ``fallback`` is the solver where another one failed, which
+    may be one that a required device has not.
     """
     names = names or [""] * len(designs)
     checkpoint = Checkpoint(storage.checkpoint, _identity(designs, targets, settings, storage))
-    plans = _kept_plans(checkpoint, settings) or plan_designs(designs, targets, settings, storage)
+    plans = _kept_plans(checkpoint, settings) or plan_designs(designs, targets, settings, storage, fallback)
     for _ in range(4):  # leave-out -> spectral -> svd, and the svd's own error
         checkpoint.start([dataclasses.asdict(plan) for plan in plans])
         found = _run(designs, plans, targets, settings, storage, checkpoint, report)
@@ -127,7 +129,7 @@ def fit_designs(
             for i, solver in solvers.items():
                 again = dataclasses.replace(settings, solver=solver)
                 alone = storage.alone(i, solver)
-                results[i] = fit_designs([designs[i]], targets, again, alone, report, [names[i]])[0]
+                results[i] = fit_designs([designs[i]], targets, again, alone, report, [names[i]], solver)[0]
             return results
         plans = plan_designs(designs, targets, settings, storage, solvers[0])
     raise AssertionError("every fallback was tried")

@@ -137,9 +137,9 @@ class DualFoldsOnDevice:
         session.ops.rank_one(cross, -1.0, of_rows.reshape(1, m)[0], ones[:n], queue=session.queue)
 
     def project(
-        self, factor: FoldFactor, tile: TargetTile, train_sums: Array, z: Array, *, exact: bool
+        self, factor: FoldFactor, tile: TargetTile, mean: Array | None, z: Array, *, exact: bool
     ) -> None:
-        """z (k, v) <- Q'Y_train: Q is orthogonal to the constant already."""
+        """z (k, v) <- Q'Y_train: Q is orthogonal to ``mean``, the training means, already."""
         assert factor.train is not None
         session = self.session
         rows = tile.take("training rows", factor.n_train, tile.dtype)
@@ -227,17 +227,17 @@ class PrimalFoldsOnDevice:
         return a
 
     def project(
-        self, factor: FoldFactor, tile: TargetTile, train_sums: Array, z: Array, *, exact: bool
+        self, factor: FoldFactor, tile: TargetTile, mean: Array | None, z: Array, *, exact: bool
     ) -> None:
-        """z (k, v) <- Q' of the centred X_train'Y_train. ``exact`` is not asked for: products with the
-        features keep their precision."""
+        """z (k, v) <- Q' of X_train'Y_train about the training means, of the targets ``mean`` (v,) float64.
+        ``exact`` is not asked for: products with the features keep their precision."""
         session, dtype = self.session, np.dtype(factor.spectrum.q_t.dtype)
         train = tile.take("X'y of a fold", self.design.host.n_columns, dtype)
         self.design.xty(tile.as_type(dtype), factor.ranges, train)
         if factor.subtracted:
             session.ops.accumulate(1.0, self._products(tile, dtype), -1.0, train, queue=session.queue)
         if factor.x_mean is not None:
-            session.ops.rank_one(train, -1.0, factor.x_mean, train_sums, queue=session.queue)
+            session.ops.rank_one(train, -float(factor.n_train), factor.x_mean, mean, queue=session.queue)
         self._turn(factor.spectrum, train, tile, z)
 
     def project_all(self, spectrum: DeviceSpectrum, tile: TargetTile, z: Array) -> None:

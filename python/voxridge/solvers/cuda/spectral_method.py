@@ -43,10 +43,11 @@ class DeviceSpectral:
     Held on the device: what the engine says, and of every fold of the pass its eigenvectors, its scored rows
     in their basis (S_f, k), and ``1 / (l + alpha)`` (n_alphas, k) float64. From :meth:`begin_refit` on, also
     the eigenvectors of all samples, in float64 and in the dtype of the tiles where either needs them.
-    Of a tile: "z" (k, v), "sums" (3 n_alphas, v) float64, "weights" (weights_size, v); in the dual "training
-    rows" (n_train, v), and what :func:`~voxridge.solvers.cuda.dual_weights.expand` says; in the primal "X'y"
-    and "X'y of a fold" (p, v), where float32 does not do in float64, with "y" and "wide z". Of the largest
-    fold: "scaled rows" (S_f, k).
+
+    Of a tile: "z" (k, v), "sums" (3 n_alphas, v) float64, "training means" (n_folds, v) float64, "weights"
+    (weights_size, v); in the dual "training rows" (n_train, v) and what ``expand`` of dual_weights.py says;
+    in the primal "X'y" and "X'y of a fold" (p, v), where float32 does not do in float64, with "y" and "wide
+    z". Of the largest fold: "scaled rows" (S_f, k).
 
     Where the session rounds products to less than float32, penalties are compared by those and the scores of
     the best are made again in float32. That takes the factors of all folds: where they come in several
@@ -144,13 +145,11 @@ class DeviceSpectral:
         """Scores (n_places, v) under some penalties of the order, summed over the pass's folds and divided by
         the number of all folds. The host makes those of one fold while the device works on the next."""
         session, moments = self.session, tile.moments_of(self._sets)
-        counts = [factor.n_train for factor in self._factors]
-        means = [of_fold.train_mean for of_fold in moments]
-        train_sums = session.up(np.array(counts)[:, None] * np.stack(means))
+        means = tile.training_means(moments, np.float64) if self.fit_intercept else None
         found = np.zeros((len(places), tile.width))
         waiting: tuple[TargetMoments, Floating, Any] | None = None
         for number, of_fold in enumerate(moments):
-            sums = self._sums(tile, number, places, train_sums[number], exact)
+            sums = self._sums(tile, number, places, None if means is None else means[number], exact)
             here = session.take_pinned(f"sums {number % 2}", 3 * len(places), tile.width, np.float64)
             session.ops.download(sums, here, session.queue)
             done = session.queue.record()
@@ -168,7 +167,7 @@ class DeviceSpectral:
             row += of_fold.scores(part, self.scoring)
 
     def _sums(
-        self, tile: TargetTile, number: int, places: Sequence[int], train_sums: Array, exact: bool
+        self, tile: TargetTile, number: int, places: Sequence[int], mean: Array | None, exact: bool
     ) -> Array:
         """Sums of q, q^2 and q y over the scored rows of one fold, (3 n_places, v)."""
         session, factor, scored = self.session, self._factors[number], self._sets[number]
@@ -177,7 +176,7 @@ class DeviceSpectral:
         if not factor.spectrum.rank:
             return sums
         z = tile.take("z", factor.spectrum.rank, tile.dtype)
-        self.engine.project(factor, tile, train_sums, z, exact=exact)
+        self.engine.project(factor, tile, mean, z, exact=exact)
         rows = session.take("scaled rows", scored.n_scored, factor.spectrum.rank, tile.dtype)
         scratch = session.ops.heldout_scratch(scored.n_scored, tile.width)
         partial = session.take("partial sums", 1, -(-scratch // 8), np.float64)[0]
@@ -210,7 +209,7 @@ class DeviceSpectral:
             self._expand(vectors, z, alphas, weights)
         else:
             session.ops.zero(weights, session.queue)
-        session.ops.download(weights, out, session.queue)
+        session.down_into(weights, out)
         return self._mean_prediction(weights)
 
     def _expand(
@@ -224,7 +223,7 @@ class DeviceSpectral:
             self.session.matmul(vectors[np.dtype(z.dtype)], z, weights, trans_a=True)
 
     def _mean_prediction(self, weights: Array) -> Floating:
-        """Mean over the samples of ``X w``, (v,); waits for what is queued."""
+        """Mean over the samples of ``X w``, (v,)."""
         session = self.session
         row = session.up(self.there.mean_row(dual=self.dual), weights.dtype)
         out = session.take("mean prediction", 1, weights.shape[1], weights.dtype)
