@@ -13,6 +13,7 @@ struct PartialMoments {
     using T = typename Product::T;
     static constexpr int kThreads = Product::kThreads;
     static constexpr bool kSyncs = true;
+    static constexpr int kBlocks = Product::kBlocks;
     static constexpr int kSpan = Product::kSpan, kRounds = Product::kThreadCols / kSpan;   // a round: neighbouring columns of every thread
     static constexpr int kSlots = kSpan * Product::kOwners;                                // columns of a round
     static constexpr int kStride = kSlots + Product::kOwnersOfWarp;                        // a warp's sums lie in different banks
@@ -56,7 +57,8 @@ struct PartialMoments {
     // The thread's own rows of its columns of the round.
     VOXRIDGE_DEVICE void sum_rows(int thread, const Product& product, int round, index_t first_row, index_t first_column, Shared& shared) const {
         const int part = Product::part_of(thread), owner = Product::owner_of(thread);
-        const index_t v = first_column + Product::column_of(owner, round * kSpan), left = set.y.cols - v;
+        const index_t v = first_column + Product::column_of(owner, round * kSpan);
+        const int left = rest(set.y.cols, v, kSpan);
         const auto along = load<kSpan>(set.along ? set.along + v : nullptr, set.along ? left : 0, false);
         const auto shift = load<kSpan>(set.shift ? set.shift + v : nullptr, set.shift ? left : 0, false);
         const T sign = static_cast<T>(set.sign);
@@ -123,13 +125,18 @@ void run(Stream& stream, const HeldOut<typename Product::T>& set, double* scratc
     launch(stream, {pieces(3 * moments.cols, AddBlocks::kThreads)}, AddBlocks{scratch, blocks.blocks, moments});
 }
 
+constexpr index_t kMaxDepth = (index_t{1} << 31) - 64;  // kernels count along k in int
 constexpr index_t kFewRows = 512;  // fill a device better as tiles of 64 x 64
 
 void choose(Stream& stream, const HeldOut<float>& set, Precision precision, double* scratch, Matrix<double> moments) {
-    if (precision == Precision::tf32) run<TensorProduct<Precision::tf32>>(stream, set, scratch, moments);
-    else if (precision == Precision::bf16) run<TensorProduct<Precision::bf16>>(stream, set, scratch, moments);
-    else if (set.factor.rows <= kFewRows) run<SimtProduct<float, 2, 1>>(stream, set, scratch, moments);
-    else run<SimtProduct<float, 4, 2>>(stream, set, scratch, moments);
+    if (precision == Precision::tf32)
+        run<TensorProduct<Precision::tf32>>(stream, set, scratch, moments);
+    else if (precision == Precision::bf16)
+        run<TensorProduct<Precision::bf16>>(stream, set, scratch, moments);
+    else if (set.factor.rows <= kFewRows)
+        run<SimtProduct<float, 2, 1>>(stream, set, scratch, moments);
+    else
+        run<SimtProduct<float, 4, 2>>(stream, set, scratch, moments);
 }
 
 void choose(Stream& stream, const HeldOut<double>& set, Precision, double* scratch, Matrix<double> moments) {
@@ -141,6 +148,7 @@ void check(const HeldOut<T>& set, Matrix<double> moments) {
     const auto &f = set.factor, &r = set.residual;
     require(r.cols == set.y.cols && (set.inner || r.rows >= f.cols), "heldout_moments: factor ", shape{f.rows, f.cols}, " and residual ",
             shape{r.rows, r.cols}, " do not give the columns of y ", shape{set.y.rows, set.y.cols});
+    require(f.cols <= kMaxDepth, "heldout_moments: factor ", shape{f.rows, f.cols}, " has more than ", kMaxDepth, " columns");
     require(set.rows || f.rows <= set.y.rows, "heldout_moments: factor ", shape{f.rows, f.cols}, " has more rows than y ",
             shape{set.y.rows, set.y.cols});
     require(!set.base.data || (set.base.rows == set.y.rows && set.base.cols == set.y.cols), "heldout_moments: base ",

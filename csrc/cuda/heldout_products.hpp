@@ -13,15 +13,68 @@ struct Operands {
     const index_t* inner;  // nullptr: the identity
     bool factor_aligned, residual_aligned;
 
-    // N elements of the factor from (i, j) on, and of the row of the residual that belongs to column j; zeros beyond the edges.
-    template <int N>
-    VOXRIDGE_DEVICE Pack<T, N> left(index_t i, index_t j) const {
-        return load<N>(factor.row(i) + j, i < factor.rows ? factor.cols - j : 0, factor_aligned);
+    VOXRIDGE_DEVICE int depth() const { return static_cast<int>(factor.cols); }
+    // The row of the residual that belongs to column j of the factor, from the place of `column` in its first row on.
+    VOXRIDGE_DEVICE const T* row_of_residual(int j, const T* column) const { return column + (inner ? inner[j] : index_t{j}) * residual.stride; }
+};
+
+// What a thread loads of the next piece of k, in registers until the tile's buffers are free for it.
+template <class T, class Tile>
+struct Incoming {
+    Pack<T> a[Tile::kLoadsA][Tile::kValues], b[Tile::kLoadsB][Tile::kValues];
+
+    VOXRIDGE_DEVICE void start(int thread, const Operands<T>& from, index_t row, index_t first_column) {
+        VOXRIDGE_UNROLL
+        for (int l = 0; l < Tile::kLoadsA; ++l)  // beyond the last row any will do: nobody asks for its results
+            rows_[l] = from.factor.row(smaller(row + Tile::a_row(thread, l), from.factor.rows - 1));
+        const index_t at = first_column + Tile::b_column(thread);
+        column_ = from.residual.data + at;
+        count_ = rest(from.residual.cols, at, Tile::kPack);
     }
-    template <int N>
-    VOXRIDGE_DEVICE Pack<T, N> right(index_t j, index_t v) const {
-        if (j >= factor.cols) return load<N>(residual.data, 0, false);
-        return load<N>(residual.row(inner ? inner[j] : j) + v, residual.cols - v, residual_aligned);
+    VOXRIDGE_DEVICE void fetch(int thread, const Operands<T>& from, int k) {
+        const bool inside = kMany && k + Tile::kDepth <= from.depth();
+        if (inside && from.factor_aligned)
+            fetch_a<true>(thread, from, k);
+        else
+            fetch_a<false>(thread, from, k);
+        if (inside && from.residual_aligned && count_ == Tile::kPack)
+            fetch_b<true>(thread, from, k);
+        else
+            fetch_b<false>(thread, from, k);
+    }
+
+private:
+    const T* rows_[Tile::kLoadsA];
+    const T* column_;
+    int count_;  // of columns that are there, up to a pack
+    static constexpr bool kMany = Tile::kLoadsA * Tile::kValues > 1;  // then one question for all of them is worth its registers
+
+    template <bool Packed>  // all of it is there, and may be loaded as packs
+    VOXRIDGE_DEVICE void fetch_a(int thread, const Operands<T>& from, int k) {
+        VOXRIDGE_UNROLL
+        for (int l = 0; l < Tile::kLoadsA; ++l) {
+            VOXRIDGE_UNROLL
+            for (int c = 0; c < Tile::kValues; ++c) {
+                const int j = k + Tile::a_k(thread) + c * Tile::kPack;
+                a[l][c] = load<Tile::kPack>(rows_[l] + j, Packed ? Tile::kPack : from.depth() - j, Packed || from.factor_aligned);
+            }
+        }
+    }
+    template <bool Packed>
+    VOXRIDGE_DEVICE void fetch_b(int thread, const Operands<T>& from, int k) {
+        VOXRIDGE_UNROLL
+        for (int l = 0; l < Tile::kLoadsB; ++l) {
+            VOXRIDGE_UNROLL
+            for (int c = 0; c < Tile::kValues; ++c) {
+                const int j = k + Tile::b_k(thread, l) + c;
+                if (Packed)
+                    b[l][c] = load<Tile::kPack>(from.row_of_residual(j, column_), Tile::kPack, true);
+                else if (j < from.depth())
+                    b[l][c] = load<Tile::kPack>(from.row_of_residual(j, column_), count_, from.residual_aligned);
+                else
+                    b[l][c] = Pack<T>{};
+            }
+        }
     }
 };
 
@@ -36,8 +89,9 @@ struct SimtProduct : SimtTile<Element, WarpRows, WarpCols> {
         alignas(16) T a[2][kDepth][Tile::kRows + kPack];
         alignas(16) T b[2][kDepth][Tile::kCols];
     };
+    static constexpr int kBlocks = sizeof(T) == 4 && Tile::kThreads == 256 ? 2 : 0;  // one multiplies while the other waits at a barrier
     T sums[kThreadRows][kThreadCols];
-    Pack<T> next_a[kLoadsA], next_b[kLoadsB];
+    Incoming<T, Tile> next;
 
     VOXRIDGE_DEVICE void clear() {
         VOXRIDGE_UNROLL
@@ -46,23 +100,17 @@ struct SimtProduct : SimtTile<Element, WarpRows, WarpCols> {
             for (int j = 0; j < kThreadCols; ++j) sums[i][j] = T(0);
         }
     }
-    VOXRIDGE_DEVICE void fetch(int thread, const Operands<T>& from, index_t row, index_t k, index_t column) {
-        VOXRIDGE_UNROLL
-        for (int l = 0; l < kLoadsA; ++l) next_a[l] = from.template left<kPack>(row + Tile::a_row(thread, l), k + Tile::a_k(thread, l));
-        VOXRIDGE_UNROLL
-        for (int l = 0; l < kLoadsB; ++l) next_b[l] = from.template right<kPack>(k + Tile::b_k(thread, l), column + Tile::b_column(thread, l));
-    }
     VOXRIDGE_DEVICE void put(int thread, Shared& shared, int half) const {
         VOXRIDGE_UNROLL
         for (int l = 0; l < kLoadsA; ++l) {
             VOXRIDGE_UNROLL
-            for (int c = 0; c < kPack; ++c) shared.a[half][Tile::a_k(thread, l) + c][Tile::a_row(thread, l)] = next_a[l].value[c];
+            for (int c = 0; c < kPack; ++c) shared.a[half][Tile::a_k(thread) + c][Tile::a_row(thread, l)] = next.a[l][0].value[c];
         }
         VOXRIDGE_UNROLL
-        for (int l = 0; l < kLoadsB; ++l) store(&shared.b[half][Tile::b_k(thread, l)][Tile::b_column(thread, l)], next_b[l]);
+        for (int l = 0; l < kLoadsB; ++l) store(&shared.b[half][Tile::b_k(thread, l)][Tile::b_column(thread)], next.b[l][0]);
     }
     template <class Block>
-    VOXRIDGE_DEVICE void multiply(const Block& block, const Shared& shared, int half, index_t) {
+    VOXRIDGE_DEVICE void multiply(const Block& block, const Shared& shared, int half, int) {
         const int row = Tile::row_of(Tile::part_of(block.thread()), 0), column = Tile::column_of(Tile::owner_of(block.thread()), 0);
         VOXRIDGE_UNROLL
         for (int k = 0; k < kDepth; ++k) {
@@ -87,20 +135,20 @@ template <Precision P>
 struct TensorProduct : TensorTile<P == Precision::bf16 ? 2 : 1> {
     using T = float;
     static constexpr bool kBf16 = P == Precision::bf16;
-    static constexpr int kValues = kBf16 ? 2 : 1;
-    using Tile = TensorTile<kValues>;
+    using Tile = TensorTile<kBf16 ? 2 : 1>;
     using Word = std::uint32_t;
-    using Tile::kDepth, Tile::kPack, Tile::kWords, Tile::kLoadsA, Tile::kLoadsB;
+    using Tile::kDepth, Tile::kPack, Tile::kWords, Tile::kValues, Tile::kLoadsA, Tile::kLoadsB;
     // Tensor cores truncate the sums that they carry, always towards zero: over tens of thousands of steps that shrinks a result by as much as
     // rounding the inputs to tf32 blurs it. So they carry sums over 256 of k only; those are added by the ordinary cores, which round. The second
     // set of sums costs 64 registers, and one block on a multiprocessor instead of two.
-    static constexpr index_t kCarried = 256 / kDepth;
+    static constexpr int kCarried = 256 / kDepth;
     struct Shared {
         alignas(16) Word a[2][Tile::kRows][kWords];
         alignas(16) Word b[2][kWords][Tile::kCols + 8];  // 8 words between rows: the four rows that a fragment reads lie in different banks
     };
+    static constexpr int kBlocks = 0;
     float sums[4][4][4], carried[4][4][4];  // fragments of 16 rows, of 8 columns; elements
-    Pack<float> next_a[kLoadsA][kValues], next_b[kLoadsB][kValues];
+    Incoming<float, Tile> next;
 
     VOXRIDGE_DEVICE void clear() {
         VOXRIDGE_UNROLL
@@ -113,18 +161,6 @@ struct TensorProduct : TensorTile<P == Precision::bf16 ? 2 : 1> {
             carried[e / 16][e / 4 % 4][e % 4] = 0.0F;
         }
     }
-    VOXRIDGE_DEVICE void fetch(int thread, const Operands<float>& from, index_t row, index_t k, index_t column) {
-        VOXRIDGE_UNROLL
-        for (int l = 0; l < 2 * kValues; ++l) {
-            const int load = l / kValues, c = l % kValues;
-            next_a[load][c] = from.left<kPack>(row + Tile::a_row(thread, load), k + Tile::a_word(thread, load) * kValues + c * kPack);
-        }
-        VOXRIDGE_UNROLL
-        for (int l = 0; l < 2 * kValues; ++l) {
-            const int load = l / kValues, c = l % kValues;
-            next_b[load][c] = from.right<kPack>(k + Tile::b_word(thread, load) * kValues + c, column + Tile::b_column(thread, load));
-        }
-    }
     VOXRIDGE_DEVICE void put(int thread, Shared& shared, int half) const {
         VOXRIDGE_UNROLL
         for (int l = 0; l < kLoadsA; ++l) {
@@ -132,20 +168,20 @@ struct TensorProduct : TensorTile<P == Precision::bf16 ? 2 : 1> {
             VOXRIDGE_UNROLL
             for (int w = 0; w < kPack; ++w) {
                 const int first = w * kValues, second = first + kValues - 1;  // along k, as they were loaded
-                words.value[w] = word(next_a[l][first / kPack].value[first % kPack], next_a[l][second / kPack].value[second % kPack]);
+                words.value[w] = word(next.a[l][first / kPack].value[first % kPack], next.a[l][second / kPack].value[second % kPack]);
             }
-            store(&shared.a[half][Tile::a_row(thread, l)][Tile::a_word(thread, l)], words);
+            store(&shared.a[half][Tile::a_row(thread, l)][Tile::a_word(thread)], words);
         }
         VOXRIDGE_UNROLL
         for (int l = 0; l < kLoadsB; ++l) {
             Pack<Word> words;
             VOXRIDGE_UNROLL
-            for (int w = 0; w < kPack; ++w) words.value[w] = word(next_b[l][0].value[w], next_b[l][kValues - 1].value[w]);
-            store(&shared.b[half][Tile::b_slot(Tile::b_word(thread, l))][Tile::b_column(thread, l)], words);
+            for (int w = 0; w < kPack; ++w) words.value[w] = word(next.b[l][0].value[w], next.b[l][kValues - 1].value[w]);
+            store(&shared.b[half][Tile::b_slot(Tile::b_word(thread, l))][Tile::b_column(thread)], words);
         }
     }
     template <class Block>
-    VOXRIDGE_DEVICE void multiply(const Block& block, const Shared& shared, int half, index_t step) {
+    VOXRIDGE_DEVICE void multiply(const Block& block, const Shared& shared, int half, int step) {
         const int group = block.thread() % 32 / 4, place = block.thread() % 4;
         const int row = block.thread() / 128 * 64 + group, column = block.thread() / 32 % 4 * 32 + group;
         Word b[4][4];
@@ -161,8 +197,10 @@ struct TensorProduct : TensorTile<P == Precision::bf16 ? 2 : 1> {
                 VOXRIDGE_UNROLL
                 for (int j = 0; j < 4; ++j) {
                     const Word bs[2] = {b[j][s], b[j][s + 1]};
-                    if constexpr (kBf16) block.mma_bf16(carried[i][j], a, bs);
-                    else block.mma_tf32(carried[i][j], a, bs);
+                    if constexpr (kBf16)
+                        block.mma_bf16(carried[i][j], a, bs);
+                    else
+                        block.mma_tf32(carried[i][j], a, bs);
                 }
             }
         }
@@ -172,8 +210,10 @@ struct TensorProduct : TensorTile<P == Precision::bf16 ? 2 : 1> {
 
 private:
     VOXRIDGE_DEVICE static Word word(float first, [[maybe_unused]] float second) {
-        if constexpr (kBf16) return to_bf16x2(first, second);
-        else return to_tf32(first);
+        if constexpr (kBf16)
+            return to_bf16x2(first, second);
+        else
+            return to_tf32(first);
     }
 };
 
@@ -182,17 +222,18 @@ template <class Product, class Block>
 VOXRIDGE_DEVICE void multiply_tile(Product& product, const Block& block, typename Product::Shared& shared,
                                    const Operands<typename Product::T>& from, index_t row, index_t column) {
     product.clear();
-    const index_t steps = pieces(from.factor.cols, Product::kDepth);
-    if (steps == 0) return;
-    product.fetch(block.thread(), from, row, 0, column);
-    product.put(block.thread(), shared, 0);
+    const int k = from.depth(), thread = block.thread();
+    if (k == 0) return;
+    product.next.start(thread, from, row, column);
+    product.next.fetch(thread, from, 0);
+    product.put(thread, shared, 0);
     block.sync();
-    for (index_t step = 0; step < steps; ++step) {
-        const int half = static_cast<int>(step % 2);
-        if (step + 1 < steps) product.fetch(block.thread(), from, row, (step + 1) * Product::kDepth, column);
-        product.multiply(block, shared, half, step);
-        if (step + 1 < steps) product.put(block.thread(), shared, 1 - half);  // which was last read before the last barrier
+    for (int step = 0, next = Product::kDepth;; ++step, next += Product::kDepth) {
+        if (next < k) product.next.fetch(thread, from, next);
+        product.multiply(block, shared, step % 2, step);
+        if (next < k) product.put(thread, shared, 1 - step % 2);  // which was last read before the last barrier
         block.sync();
+        if (next >= k) break;
     }
     product.finish();
 }

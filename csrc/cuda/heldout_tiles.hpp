@@ -29,7 +29,7 @@ bool rows_aligned(Matrix<const T> a) {
 
 // The first `count` elements of a pack, zeros behind them; nothing else is read.
 template <int N, class T>
-VOXRIDGE_DEVICE Pack<T, N> load(const T* from, index_t count, bool aligned) {
+VOXRIDGE_DEVICE Pack<T, N> load(const T* from, int count, bool aligned) {
     if (aligned && count >= N) return *reinterpret_cast<const Pack<T, N>*>(from);
     Pack<T, N> pack;
     VOXRIDGE_UNROLL
@@ -45,6 +45,8 @@ VOXRIDGE_DEVICE void store(T* to, const Pack<T>& pack) {
 // --- blocks
 
 VOXRIDGE_HD constexpr index_t smaller(index_t a, index_t b) { return a < b ? a : b; }
+// The rest of a row of n elements from i on, up to `most`, as a count.
+VOXRIDGE_HD constexpr int rest(index_t n, index_t i, int most) { return static_cast<int>(smaller(n - i, most)); }
 VOXRIDGE_HD constexpr index_t pieces(index_t n, index_t size) { return (n + size - 1) / size; }
 
 // Tiles of rows, shared out evenly to so few blocks that their partial sums stay small beside y: a function of m and the tile alone.
@@ -78,12 +80,13 @@ VOXRIDGE_HD constexpr Place place_of(index_t block, index_t n_row_blocks, index_
 // A warp is 4 x 8 threads; a thread has 2 x 2 groups of one pack x one pack, so that a warp reads packs from shared memory without conflicts.
 template <class T, int WarpRows, int WarpCols>
 struct SimtTile {
-    static constexpr int kPack = Pack<T>::kSize;
+    static constexpr int kPack = Pack<T>::kSize, kValues = 1;  // kValues: packs of a load
     static constexpr int kThreads = 32 * WarpRows * WarpCols, kRows = 8 * kPack * WarpRows, kCols = 16 * kPack * WarpCols, kDepth = 8;
     static constexpr int kThreadRows = 2 * kPack, kThreadCols = 2 * kPack, kSpan = kPack;  // kSpan: columns of a thread that are neighbours
     static constexpr int kParts = 4 * WarpRows, kOwners = 8 * WarpCols, kOwnersOfWarp = 8;
     static constexpr int kLoadsA = kRows * kDepth / kPack / kThreads, kLoadsB = kCols * kDepth / kPack / kThreads;
     static_assert(kLoadsA * kThreads * kPack == kRows * kDepth && kLoadsB * kThreads * kPack == kCols * kDepth);
+    static_assert(kThreads % (kDepth / kPack) == 0 && kThreads % (kCols / kPack) == 0);  // all loads of a thread lie in the same columns
 
     VOXRIDGE_HD static constexpr int part_of(int thread) { return thread / 32 / WarpCols * 4 + thread % 32 / 8; }
     VOXRIDGE_HD static constexpr int owner_of(int thread) { return thread / 32 % WarpCols * 8 + thread % 8; }
@@ -93,11 +96,11 @@ struct SimtTile {
     VOXRIDGE_HD static constexpr int column_of(int owner, int j) {
         return owner / 8 * 16 * kPack + j / kPack * 8 * kPack + owner % 8 * kPack + j % kPack;
     }
-    // A load is a pack: of the factor along k from (row, k), of the residual along the targets from (k, column).
+    // A load is a pack: of the factor along k from (a_row, a_k), of the residual along the targets from (b_k, b_column).
     VOXRIDGE_HD static constexpr int a_row(int thread, int load) { return (thread + load * kThreads) / (kDepth / kPack); }
-    VOXRIDGE_HD static constexpr int a_k(int thread, int load) { return (thread + load * kThreads) % (kDepth / kPack) * kPack; }
+    VOXRIDGE_HD static constexpr int a_k(int thread) { return thread % (kDepth / kPack) * kPack; }
     VOXRIDGE_HD static constexpr int b_k(int thread, int load) { return (thread + load * kThreads) / (kCols / kPack); }
-    VOXRIDGE_HD static constexpr int b_column(int thread, int load) { return (thread + load * kThreads) % (kCols / kPack) * kPack; }
+    VOXRIDGE_HD static constexpr int b_column(int thread) { return thread % (kCols / kPack) * kPack; }
 };
 
 // --- tiles of the tensor cores
@@ -107,7 +110,7 @@ struct SimtTile {
 // factor, one pack, where the fragments say place and place + 4 of two products; word 4 p + c of the residual therefore lies in slot 4 c + p.
 template <int Values>  // in a word
 struct TensorTile {
-    static constexpr int kThreads = 256, kRows = 128, kCols = 128, kWords = 16, kDepth = kWords * Values, kPack = 4;
+    static constexpr int kThreads = 256, kRows = 128, kCols = 128, kWords = 16, kValues = Values, kDepth = kWords * Values, kPack = 4;
     static constexpr int kThreadRows = 8, kThreadCols = 8, kSpan = 2;
     static constexpr int kParts = 16, kOwners = 16, kOwnersOfWarp = 4;
     static constexpr int kLoadsA = kRows * kWords / kPack / kThreads, kLoadsB = kCols * kWords / kPack / kThreads;
@@ -116,11 +119,13 @@ struct TensorTile {
     VOXRIDGE_HD static constexpr int owner_of(int thread) { return thread / 32 % 4 * 4 + thread % 4; }
     VOXRIDGE_HD static constexpr int row_of(int part, int i) { return part / 8 * 64 + i / 2 * 16 + i % 2 * 8 + part % 8; }
     VOXRIDGE_HD static constexpr int column_of(int owner, int j) { return owner / 4 * 32 + j / 2 * 8 + owner % 4 * 2 + j % 2; }
-    // A load is four words: of the factor along k, of the residual along the targets.
+    // A load is four words, so a pack for each of the values of a word: of the factor along k, of the residual along the targets.
     VOXRIDGE_HD static constexpr int a_row(int thread, int load) { return (thread + load * kThreads) / (kWords / kPack); }
-    VOXRIDGE_HD static constexpr int a_word(int thread, int load) { return (thread + load * kThreads) % (kWords / kPack) * kPack; }
+    VOXRIDGE_HD static constexpr int a_word(int thread) { return thread % (kWords / kPack) * kPack; }
+    VOXRIDGE_HD static constexpr int a_k(int thread) { return a_word(thread) * Values; }
+    VOXRIDGE_HD static constexpr int b_k(int thread, int load) { return b_word(thread, load) * Values; }
     VOXRIDGE_HD static constexpr int b_word(int thread, int load) { return (thread + load * kThreads) / (kCols / kPack); }
-    VOXRIDGE_HD static constexpr int b_column(int thread, int load) { return (thread + load * kThreads) % (kCols / kPack) * kPack; }
+    VOXRIDGE_HD static constexpr int b_column(int thread) { return thread % (kCols / kPack) * kPack; }
     VOXRIDGE_HD static constexpr int b_slot(int word) { return word % 4 * 4 + word / 4; }
 };
 

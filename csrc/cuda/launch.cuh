@@ -42,8 +42,15 @@ __device__ inline std::uint32_t to_bf16x2(float low, float high) {
     return bits;
 }
 
+// How many blocks a multiprocessor is to hold at least, where the kernel says so in kBlocks: a limit to its registers. 0: none.
 template <class Kernel>
-__global__ void __launch_bounds__(Kernel::kThreads) run_kernel(const __grid_constant__ Kernel kernel) {
+constexpr int blocks_of_multiprocessor() {
+    if constexpr (requires { Kernel::kBlocks; }) return Kernel::kBlocks;
+    else return 0;
+}
+
+template <class Kernel>
+__global__ void __launch_bounds__(Kernel::kThreads, blocks_of_multiprocessor<Kernel>()) run_kernel(const __grid_constant__ Kernel kernel) {
     __shared__ typename Kernel::Shared shared;
     kernel(DeviceBlock{}, shared);
 }
