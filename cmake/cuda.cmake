@@ -3,7 +3,10 @@ include("${CMAKE_CURRENT_LIST_DIR}/cuda_libraries.cmake")
 include("${CMAKE_CURRENT_LIST_DIR}/cuda_sources.cmake")
 
 set(VOXRIDGE_CUDA AUTO CACHE STRING "Build the CUDA module: AUTO (where nvcc and the libraries are found), ON or OFF")
-set(VOXRIDGE_CUDA_ROOT "$ENV{VOXRIDGE_CUDA_ROOT}" CACHE PATH "The folder with CUDA's headers and libraries, or with NVIDIA's wheels; empty: search")
+set(VOXRIDGE_CUDA_ROOT "" CACHE PATH "The folder with CUDA's headers and libraries, or with NVIDIA's wheels; empty: search")
+if(NOT VOXRIDGE_CUDA_ROOT AND DEFINED ENV{VOXRIDGE_CUDA_ROOT})
+  set(VOXRIDGE_CUDA_ROOT "$ENV{VOXRIDGE_CUDA_ROOT}")  # not in the cache: the next build may name another
+endif()
 # Machine code for A100, H100/H200 and RTX 50. The intermediate code of the last two serves what lies between and what comes.
 set(VOXRIDGE_CUDA_ARCHITECTURES 80-real 90 120 CACHE STRING "As CMAKE_CUDA_ARCHITECTURES")
 
@@ -79,6 +82,7 @@ endif()
 include(CheckLanguage)
 check_language(CUDA)
 if(NOT CMAKE_CUDA_COMPILER)
+  unset(CMAKE_CUDA_COMPILER CACHE)  # tried again when this is configured again
   voxridge_without_cuda("${VOXRIDGE_NVCC} and ${CMAKE_CXX_COMPILER} do not work together (${CMAKE_BINARY_DIR}/CMakeFiles/CMakeConfigureLog.yaml says why)")
 endif()
 enable_language(CUDA)
