@@ -14,6 +14,7 @@ namespace voxridge::cuda {
 //     };
 //
 // A thread forms all its values before it writes one, so that its reads need not wait for each other. Values may come from their own place in `out`.
+// What is too long to stand between two reads, as a division is, goes to an optional  T finish(T value, index_t i, index_t j) const.
 template <class T, class Op>
 struct Elements {
     static constexpr int kThreads = 256;
@@ -30,9 +31,15 @@ struct Elements {
         const index_t first = index_t{block.x() / blocks_across} * kRows + block.thread() / kColumns;
         if (j >= cols) return;
         T values[kRowsOfThread] = {};
-        for (int k = 0; k < kRowsOfThread; ++k) {
-            const index_t i = first + k * kWarps;
-            if (i < rows) values[k] = op.value(i, j);
+        if (first + (kRowsOfThread - 1) * kWarps < rows) {  // without a branch between two reads
+            for (int k = 0; k < kRowsOfThread; ++k) values[k] = op.value(first + k * kWarps, j);
+        } else {
+            for (int k = 0; k < kRowsOfThread; ++k)
+                if (first + k * kWarps < rows) values[k] = op.value(first + k * kWarps, j);
+        }
+        if constexpr (requires(const Op& o, T value) { o.finish(value, rows, cols); }) {
+            for (int k = 0; k < kRowsOfThread; ++k)
+                if (first + k * kWarps < rows) values[k] = op.finish(values[k], first + k * kWarps, j);
         }
         const index_t column = op.column(j);
         for (int k = 0; k < kRowsOfThread; ++k) {

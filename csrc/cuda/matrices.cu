@@ -31,7 +31,8 @@ template <class T>
 struct Penalised : InPlace {
     Matrix<T> out;
     const double *l, *alphas;
-    VOXRIDGE_DEVICE T value(index_t i, index_t j) const { return static_cast<T>(static_cast<double>(out.row(i)[j]) / (l[i] + alphas[j])); }
+    VOXRIDGE_DEVICE T value(index_t i, index_t j) const { return out.row(i)[j]; }
+    VOXRIDGE_DEVICE T finish(T value, index_t i, index_t j) const { return static_cast<T>(static_cast<double>(value) / (l[i] + alphas[j])); }
 };
 
 template <class T>

@@ -14,9 +14,9 @@ struct CentredTargets : InPlace {
     const double* mean;
     const unsigned char* valid;
     VOXRIDGE_DEVICE T value(index_t i, index_t j) const {
-        if (!valid[j]) return T{0};
-        const R value = raw.row(i)[j];
-        return mean ? static_cast<T>(value - static_cast<T>(mean[j])) : static_cast<T>(value);
+        const R value = raw.row(i)[j];  // of invalid targets, too: a branch would stand between the reads
+        const T centred = mean ? static_cast<T>(value - static_cast<T>(mean[j])) : static_cast<T>(value);
+        return valid[j] ? centred : T{0};
     }
 };
 

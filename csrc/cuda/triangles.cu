@@ -55,14 +55,17 @@ struct BothFromLower {
     VOXRIDGE_DEVICE void operator()(const Block& block, Shared& shared) const {
         const TilePair at = lower_tile(blocks_for(out.rows, kTile), block.x(), block.y());
         const int lane = block.thread() % kTile, warp = block.thread() / kTile;
-        double values[kTileRows] = {};  // all reads before the first write: they need not wait for each other
-        for (int k = 0; k < kTileRows; ++k) {
-            const int y = warp + k * kTileWarps;
-            const index_t row = at.i * kTile + y, column = at.j * kTile + lane;
-            if (column > row || row >= out.rows) continue;
-            values[k] = value(row, column);
-            shared.value[y][lane] = values[k];
+        const bool whole = at.j < at.i && (at.i + 1) * kTile <= out.rows;
+        double values[kTileRows] = {};
+        if (whole) {  // without a branch between two reads
+            for (int k = 0; k < kTileRows; ++k) values[k] = value(at.i * kTile + warp + k * kTileWarps, at.j * kTile + lane);
+        } else {
+            for (int k = 0; k < kTileRows; ++k) {
+                const index_t row = at.i * kTile + warp + k * kTileWarps, column = at.j * kTile + lane;
+                if (column <= row && row < out.rows) values[k] = value(row, column);
+            }
         }
+        for (int k = 0; k < kTileRows; ++k) shared.value[warp + k * kTileWarps][lane] = values[k];
         block.sync();
         for (int k = 0; k < kTileRows; ++k) {
             const int y = warp + k * kTileWarps;
@@ -118,24 +121,27 @@ struct SymmetricRows {
     VOXRIDGE_DEVICE void operator()(const Block& block, Shared& shared) const {
         const index_t first_row = begin + index_t{block.y()} * kTile, first_column = index_t{block.x()} * kTile, end = begin + out.rows;
         const int lane = block.thread() % kTile, warp = block.thread() / kTile;
+        double mirrored[kTileRows] = {}, values[kTileRows] = {};
         for (int k = 0; k < kTileRows; ++k) {
             const int y = warp + k * kTileWarps;
             const index_t row = first_row + lane, column = first_column + y;
-            if (row < column && column < a.cols && row < end) shared.value[y][lane] = scale * a.row(column)[row];
-        }
-        block.sync();
-        T values[kTileRows] = {};
-        for (int k = 0; k < kTileRows; ++k) {
-            const int y = warp + k * kTileWarps;
-            const index_t row = first_row + y, column = first_column + lane;
-            if (row >= end || column >= a.cols) continue;
-            double value = row < column ? shared.value[lane][y] : scale * a.row(row)[column];
-            if (row == column) value += diagonal;
-            values[k] = static_cast<T>(value);
+            if (row < column && column < a.cols && row < end) mirrored[k] = a.row(column)[row];
         }
         for (int k = 0; k < kTileRows; ++k) {
             const index_t row = first_row + warp + k * kTileWarps, column = first_column + lane;
-            if (row < end && column < a.cols) out.row(row - begin)[column] = values[k];
+            if (column <= row && row < end) values[k] = a.row(row)[column];
+        }
+        for (int k = 0; k < kTileRows; ++k) shared.value[warp + k * kTileWarps][lane] = mirrored[k];
+        block.sync();
+        for (int k = 0; k < kTileRows; ++k) {
+            const int y = warp + k * kTileWarps;
+            const index_t row = first_row + y, column = first_column + lane;
+            values[k] = scale * (row < column ? shared.value[lane][y] : values[k]);
+            if (row == column) values[k] += diagonal;
+        }
+        for (int k = 0; k < kTileRows; ++k) {
+            const index_t row = first_row + warp + k * kTileWarps, column = first_column + lane;
+            if (row < end && column < a.cols) out.row(row - begin)[column] = static_cast<T>(values[k]);
         }
     }
 };
