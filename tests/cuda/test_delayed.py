@@ -213,8 +213,8 @@ def test_wide_features_are_converted_in_chunks_of_columns(lazy_ops: Ops) -> None
     expected = exact @ exact.T
     kernel = lazy_ops.call("base_kernel", (features,), unset((64, 64), "f8"))
     assert relative_error(np.tril(kernel), np.tril(expected)) <= tolerance("f8")
-    cross = lazy_ops.call("base_cross_kernel", (features[:33], features), unset((33, 64), "f8"))
-    assert relative_error(cross, expected[:33]) <= tolerance("f8")
+    cross = lazy_ops.call("base_cross_kernel", (features[31:], features), unset((33, 64), "f8"))
+    assert relative_error(cross, expected[31:]) <= tolerance("f8")
 
 
 def test_long_designs_are_gathered_in_chunks_of_rows(lazy_ops: Ops) -> None:
