@@ -8,9 +8,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from voxridge._dispatch import PRECISIONS
+
 if TYPE_CHECKING:
+    from voxridge.solvers.plan import Plan
     from voxridge.solvers.problem import Problem
 
+_DEVICES = ("h200", "a100-80", "a100-40", "rtx4090", "rtx3070", "b200")  # of solvers/cuda/devices.py
 _SIZES = ("samples", "features", "targets")
 _EPILOG = """\
 Either two files, of which only the shapes are read, or sizes:
@@ -65,7 +69,16 @@ def add_plan(commands: Any) -> None:
         "--memory-limit", help='of the whole process, such as "8GB" (default here: 80 %% of what is free)'
     )
     plan.add_argument(
-        "--machine", choices=("here", "32-cores", "h200"), default="here", help="default: here, measured"
+        "--machine",
+        choices=("here", "32-cores", *_DEVICES),
+        default="here",
+        help="default: here, measured; others are assumed, CUDA devices beside a host without a limit",
+    )
+    plan.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="float32",
+        help="that CUDA devices round products to while penalties are compared (default: float32)",
     )
     plan.add_argument("--json", action="store_true", help="print JSON")
     plan.set_defaults(run=_run)
@@ -73,21 +86,32 @@ def add_plan(commands: Any) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from voxridge.solvers.memory import default_limit, parse_memory
-    from voxridge.solvers.plan import make_plan
-    from voxridge.solvers.rates import MACHINES
 
-    machine = MACHINES[options.machine]()
     limit = parse_memory(options.memory_limit)
-    if limit is None:
-        limit = default_limit() if options.machine == "here" else machine.memory_bytes
-    problem = _problem(options, limit)
-    plan = make_plan(problem, solver=options.solver, memory_limit=limit, machine=machine)
+    if limit is None and options.machine == "here":
+        limit = default_limit()
+    plan = _plan(options, _problem(options, limit), limit)
     if options.json:
         kept = {"side": plan.side, "method": plan.method, "memory_limit": limit}
         print(json.dumps(dataclasses.asdict(plan) | kept, indent=2))
     else:
         print(plan)
     return 0
+
+
+def _plan(options: argparse.Namespace, problem: Problem, limit: int | None) -> Plan:
+    from voxridge.solvers.cuda.devices import fake_device
+    from voxridge.solvers.cuda.plan import make_device_plan
+    from voxridge.solvers.plan import make_plan
+    from voxridge.solvers.rates import MACHINES
+
+    if options.machine not in _DEVICES:
+        machine = MACHINES[options.machine]()
+        return make_plan(problem, solver=options.solver, memory_limit=limit, machine=machine)
+    device = fake_device(options.machine)
+    return make_device_plan(
+        problem, device, solver=options.solver, precision=options.precision, memory_limit=limit
+    )
 
 
 class _Sizes(NamedTuple):

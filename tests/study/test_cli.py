@@ -196,7 +196,7 @@ def test_plan_of_sizes(capsys: pytest.CaptureFixture[str]) -> None:
     assert facts["peak_bytes"] <= facts["worst_bytes"] <= 16 * 10**9
 
 
-@pytest.mark.parametrize(("machine", "name"), [("32-cores", "32 cores"), ("h200", "one H200-class GPU")])
+@pytest.mark.parametrize(("machine", "name"), [("32-cores", "32 cores"), ("h200", "NVIDIA H200")])
 def test_plan_for_other_machines(machine: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", *SIZES, "--cv", "5", "--machine", machine]) == 0
     assert f"on {name} (assumed: " in capsys.readouterr().out

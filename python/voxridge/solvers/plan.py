@@ -53,7 +53,8 @@ class Plan:
     seconds : float
         Expected time on ``machine``; ``steps`` adds up to it.
     factor_bytes, tile_bytes, result_bytes : int
-        Factors, buffers of a tile, scores and weights.
+        Factors, buffers of a tile, scores and weights. Of these, factors and buffers are the device's, where
+        there is one, at worst.
     peak_bytes, worst_bytes, resident_bytes : int
         The whole process as expected, at worst, and before the fit.
     reason : str
@@ -74,7 +75,7 @@ class Plan:
     device : str
         "cpu", or the CUDA device that does the arithmetic, such as "cuda:0".
     device_bytes : int
-        Memory of that device that the fit takes at worst; the bytes above are the host's.
+        All the memory of that device that the fit takes at worst; what peaks above is the host's.
     precision : str
         What the inputs of float32 products on that device are rounded to while penalties are compared.
     """

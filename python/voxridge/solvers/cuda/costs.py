@@ -1,8 +1,9 @@
 """What the routes on a device do: flops and bytes, by which operation. Notation as in
 :mod:`voxridge.solvers.costs`.
 
-Targets cross the link while the device works on the tile before, and the host makes scores of one penalty
-while the device works on the next; of such steps the larger counts, and ``_UNHIDDEN`` of the other.
+Targets cross the link while the device works on the tile before, and the host launches work and makes scores
+of one penalty while the device works on the next. What takes longest of the three counts in full, and of the
+others ``_UNHIDDEN``.
 """
 
 from __future__ import annotations
@@ -39,16 +40,17 @@ def device_steps(
     making = _making(problem, side, method)
     wide = _wide_kind(problem, precision)
     if method == "spectral":
-        working = _spectral(problem, side, count, wide)
+        wide = "4" if wide == "2" and count > 1 else wide  # rounded scores of some folds decide nothing
+        working = _spectral(problem, side, tiling, count, wide)
     else:
         working = _cholesky(problem, side, tiling, count, wide)
-    working += _of_targets(problem, side, tiling, count, method)
+    working += _of_targets(problem, count)
     if wide == "2":
-        working += _refinement(problem, side, count)
+        working += _refinement(problem, route, count)
     working += _refit(problem, side, method, tiling, count)
     making, working = _times(making, problem.n_models), _times(working, problem.n_models)
     beside = _arrivals(problem, tiling, count)
-    on_host = _times(_scores_on_host(problem, method), problem.n_models)
+    on_host = _times(_on_host(problem, tiling, count), problem.n_models)
     steps = _overlapped(working, beside, on_host, rates)
     return [Step("starting the device", START * rates.calls, 0, "calls"), *making, *steps]
 
@@ -143,17 +145,13 @@ def _decompositions(problem: Problem, side: str) -> list[Step]:
 # --- targets
 
 
-def _of_targets(problem: Problem, side: str, tiling: DeviceTiling, count: int, method: str) -> list[Step]:
+def _of_targets(problem: Problem, count: int) -> list[Step]:
     """What the device does with every tile, whatever the penalties."""
-    n, v, s = float(problem.n), float(problem.n_targets), problem.itemsize
     passes = count + (not problem.alpha_per_target)
-    tiles = -(-problem.n_targets // tiling.targets)
-    parts = 1 if problem.leaves_one_out else len(problem.folds)
-    each = problem.n_alphas * parts
+    size = float(problem.n) * problem.n_targets * problem.itemsize * passes
     return [
-        Step("centring targets", 0, 0, bytes=6 * n * v * s * passes),
-        Step("sums over targets", 0, 0, "moments", bytes=4 * n * v * s * passes),
-        Step("launches", float(_LAUNCHES * tiles * (each + passes)), 0, "calls"),
+        Step("centring targets", 0, 0, bytes=6 * size),
+        Step("sums over targets", 0, 0, "moments", bytes=4 * size),
     ]
 
 
@@ -182,63 +180,100 @@ def _held_out(problem: Problem, wide: str, each: float) -> list[Step]:
         if f.held_out == 1:
             steps.append(Step("held-out predictions", 0, 0, bytes=moved))
             continue
-        again = (1 + scored / 1024) * t * v * s * count + 3 * scored * v * s * count
-        steps.append(
-            Step("held-out predictions", 2 * scored * t * v * count, 0, f"fused{wide}", bytes=moved + again)
-        )
+        steps.append(Step("held-out predictions", 0, 0, bytes=moved))
+        steps.append(_summed("held-out predictions", scored, t, v * count, wide, s))
     return steps
 
 
-def _spectral(problem: Problem, side: str, count: int, wide: str) -> list[Step]:
+def _spectral(problem: Problem, side: str, tiling: DeviceTiling, count: int, wide: str) -> list[Step]:
     n, p, v, s = float(problem.n), float(problem.p), float(problem.n_targets), problem.itemsize
-    steps = [Step("X'Y", 2 * n * p * v * count, 0, "gemm8", p)] if side == "primal" else []
+    a, tiles, steps = problem.n_alphas, -(-problem.n_targets // tiling.targets), []
+    if side == "primal":
+        steps += _with_features(problem, "X'Y", 2 * n * p * v * count, p)
     for f in problem.fold_sizes:
         order = float(f.train if side == "dual" else p)
         k, each, scored = rank(problem, f.train), float(f.n_folds) * v, float(f.scored)
-        a = problem.n_alphas
         if side == "primal":
-            steps.append(Step("X'Y", 2 * f.held_out * p * each, 0, "gemm8", min(float(f.held_out), p)))
-        steps.append(Step("projections", 2 * order * k * each, 0, f"gemm{wide}", k))
-        steps.append(
-            Step("held-out predictions", 2 * scored * k * each * a, 0, f"fused{wide}", min(scored, k))
-        )
-        passes_over = (3 * k + 4 * scored) * s * each * a
-        steps.append(Step("held-out predictions", 0, 0, bytes=passes_over))
+            rows = float(min(f.held_out, f.train))
+            steps += _with_features(problem, "X'Y", 2 * rows * p * each, min(rows, p))
+            steps += _with_features(problem, "projections", 2 * order * k * each, k)
+        else:
+            steps.append(Step("projections", 2 * order * k * each, 0, f"gemm{wide}", k))
+        steps.append(Step("projections", 0, 0, bytes=(4 * order + k) * s * each))
+        rows_read = 3 * scored * k * s * f.n_folds * tiles * a  # "scaled rows", for every penalty
+        steps.append(_summed("held-out predictions", scored, k, each * a, wide, s)._replace(size=k))
+        steps.append(Step("held-out predictions", 0, 0, bytes=rows_read))
     return steps
 
 
-def _refinement(problem: Problem, side: str, count: int) -> list[Step]:
+def _with_features(problem: Problem, name: str, flops: float, size: float) -> list[Step]:
+    """Products with the features or with eigenvectors of their Gram, which float64 may be wanted for: even
+    odds."""
+    exact = 1.0 if problem.itemsize == 8 else _EXACT
+    return [
+        Step(name, exact * flops, 0, "gemm8", size),
+        Step(name, (1 - exact) * flops, 0, f"gemm{problem.itemsize}", size),
+    ]
+
+
+def _summed(name: str, rows: float, k: float, columns: float, wide: str, s: int) -> Step:
+    """A product (rows, k) with (k, columns) whose results are summed up where they are made: blocks of 64
+    rows, and of 1,024 that read the other operand again."""
+    whole = -(-rows // 64) * 64.0
+    moved = ((1 + rows // 1024) * k + 2 * rows) * s * columns
+    return Step(name, 2 * whole * k * columns, 0, f"fused{wide}", bytes=moved)
+
+
+def _refinement(problem: Problem, route: str, count: int) -> list[Step]:
     """Scores of the best penalties of a pass once more in float32."""
-    n, p, v = float(problem.n), float(problem.p), float(problem.n_targets)
+    side, method = split_route(route)
+    n, p, v, s = float(problem.n), float(problem.p), float(problem.n_targets), problem.itemsize
+    if method == "spectral":
+        return _refined_folds(problem, side)
     again = _REFINED * count
     flops = 2 * n * n * v if side == "dual" else 2 * n * p * v
-    held = sum(2.0 * f.scored * f.held_out * f.n_folds for f in problem.fold_sizes if f.held_out > 1)
-    return [
-        Step("refinement", flops * again, 0, "gemm4", bytes=8 * n * v * again),
-        Step("refinement", held * v * again, 0, "fused4"),
-    ]
+    steps = [Step("refinement", flops * again, 0, "gemm4", bytes=8 * n * v * again)]
+    if side == "primal":
+        steps.append(Step("refinement", (2 * n * p + 2 * p * p) * v * again, 0, "gemm8", p))
+    for f in problem.fold_sizes:
+        if f.held_out > 1:
+            columns = v * f.n_folds * again
+            steps.append(_summed("refinement", float(f.scored), float(f.held_out), columns, "4", s))
+    return steps
+
+
+def _refined_folds(problem: Problem, side: str) -> list[Step]:
+    steps, v = [], float(problem.n_targets) * _REFINED
+    for f in problem.fold_sizes:
+        order = float(f.train if side == "dual" else problem.p)
+        k, columns = rank(problem, f.train), v * f.n_folds
+        steps.append(Step("refinement", 2 * order * k * columns, 0, "gemm4", k))
+        steps.append(_summed("refinement", float(f.scored), k, columns, "4", problem.itemsize))
+    return steps
 
 
 def _refit(problem: Problem, side: str, method: str, tiling: DeviceTiling, count: int) -> list[Step]:
     """Weights of the targets that a penalty of the pass suits best so far, and their way to the host."""
     if problem.weights == "none":
         return []
-    n, p, v = float(problem.n), float(problem.p), float(problem.n_targets)
-    size = n if side == "dual" else p
+    v, size = float(problem.n_targets), float(problem.n if side == "dual" else problem.p)
     tiles = -(-problem.n_targets // tiling.targets)
     written = (count + 1) / 2 if method == "cholesky" and problem.alpha_per_target else 1.0
     width = weights_itemsize(problem, side)
     exact = 1.0 if problem.itemsize == 8 else _EXACT if side == "dual" else 0.0
     flops = 2 * size * size * v * written
     kept = size * v * width * written
+    parts = min(tiling.alphas, 8) if method == "cholesky" else 1  # penalties of a tile's targets
     steps = [
         Step("refit", exact * flops, 0, "gemm8", size),
         Step("refit", (1 - exact) * flops, 0, f"gemm{problem.itemsize}", size),
-        Step("refit", 0, 0, bytes=8 * size * size * tiles * min(problem.n_alphas, 8) + 6 * kept),
+        Step("refit", 0, 0, bytes=8 * size * size * tiles * parts * written + 6 * kept),
         Step("copying weights", 0, 0, "link", bytes=kept),
-        Step("copying weights", 0, 0, "staging", bytes=2 * kept),
+        Step("copying weights", 0, 0, "staging", bytes=kept),
         Step("new memory", 0, 0, "pages", bytes=size * v * width if problem.weights == "memory" else 0),
     ]
+    if method == "spectral":
+        steps += _with_features(problem, "refit", 2 * size * size * v, size)
     if problem.weights == "file":
         steps.append(Step("writing weights", 0, 0, "file", bytes=2 * kept - size * v * width))
     return steps
@@ -263,10 +298,13 @@ def _arrivals(problem: Problem, tiling: DeviceTiling, count: int) -> list[Step]:
     ]
 
 
-def _scores_on_host(problem: Problem, method: str) -> list[Step]:
+def _on_host(problem: Problem, tiling: DeviceTiling, count: int) -> list[Step]:
+    """What the thread does that gives the device its work: launches, and scores from the sums of a set."""
     parts = 1 if problem.leaves_one_out or problem.pooled else len(problem.folds)
-    size = float(problem.n_targets) * problem.n_alphas * parts
+    tiles, each = -(-problem.n_targets // tiling.targets), problem.n_alphas * parts
+    size = float(problem.n_targets) * each
     return [
+        Step("launches", float(_LAUNCHES * tiles * (each + count)), 0, "calls"),
         Step("scores", 0, 0, "staging", bytes=_SCORE_BYTES * size),
         Step("copying sums", 0, 0, "link", bytes=24 * size),
     ]

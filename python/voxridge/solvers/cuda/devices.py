@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from voxridge._dispatch import CudaDevice
 from voxridge._threads import n_threads
 from voxridge.solvers.rates import Machine, Rates
 
@@ -157,6 +158,12 @@ _FAKES = {
 def fake(name: str) -> dict[str, Any]:
     """A device as its driver would describe it, for plans where it is not: one of ``FAKES``."""
     return dict(_FAKES[name])
+
+
+def fake_device(name: str) -> CudaDevice:
+    """The same, for plans alone: there is no module that could compute."""
+    no_ops: Any = None
+    return CudaDevice(no_ops, 0, fake(name))
 
 
 FAKES = tuple(_FAKES)

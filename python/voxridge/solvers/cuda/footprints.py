@@ -20,9 +20,10 @@ _GATHERED = 2 * 128 * MiB  # kChunkBytes of csrc/cuda/delayed.hpp: what an op ga
 _STRIP = 32 * MiB  # kStripBytes there
 _PANEL = 1024  # columns that a factorisation has work space for
 _SUM_CHUNKS = 64  # csrc/cuda/row_sums.hpp
-_MOMENT_BLOCKS = 64  # csrc/cuda/heldout_tiles.hpp
+_MOMENT_BLOCKS = 128  # csrc/cuda/heldout_tiles.hpp
 _SAMPLES = 4096  # whose Z is formed at once: solvers/cuda/gram_smoother.py
 _SMALL_SETS = 256 * MiB  # on their way to the host: solvers/cuda/factors.py
+_SMALL = 256  # bytes of a target in sums of a row or three
 _RESERVE = 400 * MiB  # of the device: libraries' work space, pages that are not full
 _RESERVED_SHARE = 0.05
 
@@ -59,7 +60,7 @@ def device_footprint(problem: Problem, route: str, tiling: DeviceTiling, precisi
     side, method = split_route(route)
     sets = _sets(problem)
     if method == "spectral":
-        held, making = _spectral(problem, side, tiling, sets)
+        held, making = _spectral(problem, side, tiling)
     else:
         held, making = _cholesky(problem, side, tiling, sets)
     tile = _tile(problem, side, method, tiling, precision) + _raw(problem, tiling)
@@ -113,20 +114,26 @@ def _cholesky(problem: Problem, side: str, tiling: DeviceTiling, sets: _Sets) ->
     return held, making
 
 
-def _spectral(problem: Problem, side: str, tiling: DeviceTiling, sets: _Sets) -> tuple[float, float]:
-    """The kernel or Gram; a fold's eigenvectors in both precisions, and its rows of them."""
-    n, p, s = problem.n, problem.p, problem.itemsize
-    order = float(problem.longest_train if side == "dual" else p)
-    scored = max(f.scored for f in problem.fold_sizes)
-    copy = s if s < 8 else 0
-    fold = (8.0 + copy) * order * (order + scored) + 8.0 * order
-    refit = (8.0 + copy) * float(n if side == "dual" else p) ** 2
-    held = 8.0 * float(n if side == "dual" else p) ** 2 + 64.0 * (sets.rows + n + p)
-    held += max(tiling.folds * fold, refit)
-    if side == "primal":
-        held += float(n) * problem.n_features * s
-    largest = float(n if side == "dual" else p)
-    return held, 16.0 * largest**2
+def _spectral(problem: Problem, side: str, tiling: DeviceTiling) -> tuple[float, float]:
+    """What stays: the kernel or Gram, factors of the folds of a pass, and with the last ones the eigenvectors
+    of all samples. What comes and goes: a fold that is decomposed, or a copy of those eigenvectors."""
+    n, p, s = float(problem.n), float(problem.p), problem.itemsize
+    dual = side == "dual"
+    order = float(problem.longest_train) if dual else p
+    scored = float(max(f.scored for f in problem.fold_sizes))
+    k = order if dual else min(order, float(problem.longest_train))
+    width = s if dual else 8  # of the eigenvectors that products with the features take
+    vectors = 8.0 * order * order if width == 8 else width * k * order
+    fold = vectors + s * scored * k + 8 * problem.n_alphas * k + 8 * (order + problem.n)
+    largest = n if dual else p
+    held = 8 * largest**2 + tiling.folds * fold + s * scored * k  # and "scaled rows"
+    held += 64 * (n + p) + 24 * problem.n
+    if not dual:
+        held += n * problem.n_features * s + 8 * p * min(_SAMPLES, scored)  # "some columns"
+    narrow = s * largest**2 if s < 8 else 0.0
+    held += narrow if problem.weights != "none" else 0.0
+    making = 8 * order**2 + 8 * scored * ((n + order) if dual else k)
+    return held, max(making, narrow if problem.weights != "none" else 0.0)
 
 
 def _shared(problem: Problem, side: str) -> float:
@@ -165,29 +172,57 @@ def _stored(problem: Problem) -> int:
 
 
 def _tile(problem: Problem, side: str, method: str, tiling: DeviceTiling, precision: str) -> float:
-    """The targets, what is made of them, of those that one penalty suits, and of those that are refined."""
-    n, p, s, v = problem.n, problem.p, problem.itemsize, tiling.targets
-    both = s + 8 if s < 8 else 8  # a buffer in either precision
-    folds = len(problem.folds)
-    size = n if side == "dual" else p
-    y = both * n + (both + s) * n * problem.sample_weight + s * n * (both > 8)  # "y" twice: raw and as it is
-    smoothed = both * n
-    if side == "primal":
-        y += 8 * n if s < 8 else 0
-        smoothed += (8 + both) * p + 8 * n * problem.sample_weight  # "products", "coefficients", "weighted"
-    if method == "spectral":
-        smoothed = both * (2 * size + 4 * max(n, p))
-    scoring = 0.0
-    if not problem.leaves_one_out or method == "spectral":
-        scoring += both * n + 8 * 3 * _MOMENT_BLOCKS  # "moved", "partial sums"
-    scoring += 8 * 3 * 2 * (folds + 1) + 8 * 6 * (folds + 1) + both * folds + 128
-    per_target: float = y + smoothed + scoring
+    """Bytes of everything as wide as the tile."""
+    make = _spectral_columns if method == "spectral" else _cholesky_columns
+    columns = make(problem, side, tiling)
+    per_target = columns.targets + columns.scores + _SMALL
     if problem.weights != "none":
-        part = y + smoothed + 8 * size
-        per_target += 8 * size + part  # "weights" and a tile of those that one penalty suits
-    if precision != "float32" and s < 8:
-        per_target += y + smoothed + scoring
-    return per_target * v
+        per_target += columns.weights
+    if precision != "float32" and problem.itemsize < 8:  # once more for those that are refined
+        per_target += columns.targets + columns.scores
+    return per_target * tiling.targets
+
+
+class _Columns(NamedTuple):
+    """Bytes of a target: itself and what smooths or projects it, its scores, its weights."""
+
+    targets: float
+    scores: float
+    weights: float
+
+
+def _cholesky_columns(problem: Problem, side: str, tiling: DeviceTiling) -> _Columns:
+    n, p, s, folds = problem.n, problem.p, problem.itemsize, len(problem.folds)
+    both = s + 8 if s < 8 else 8  # of a buffer in either precision
+    size = n if side == "dual" else p
+    targets = 2 * both * n  # "y", "smoothed"
+    if problem.sample_weight:
+        targets += (both + s) * n  # "scaled", "centred"
+    if side == "primal":
+        targets += (8 + both) * p  # "products", "coefficients"
+        targets += 8 * n if problem.sample_weight else 0  # "weighted"
+    scores = 0 if problem.leaves_one_out else both * n + _partial_sums(problem)  # "moved"
+    scores += 8 * 3 * 2 * folds + 8 * 6 * folds + both * folds  # "sums", "moments of targets", means
+    width = 8 if side == "dual" else s
+    return _Columns(targets, scores, width * size + targets + (s + 8) * size)
+
+
+def _spectral_columns(problem: Problem, side: str, tiling: DeviceTiling) -> _Columns:
+    n, p, s, train = problem.n, problem.p, problem.itemsize, problem.longest_train
+    both = s + 8 if s < 8 else 8
+    if side == "dual":
+        targets = s * (n + train + n)  # "y", "training rows", "z"
+        weights = 8 * n + 2 * both * n  # "weights", "some z", "some weights"
+    else:
+        targets = both * n + 2 * both * p + both * p  # "y", "X'y", "X'y of a fold", "z" and "wide z"
+        weights = s * p
+    scores = 8 * 3 * problem.n_alphas + 8 * 7 * tiling.folds + _partial_sums(problem)
+    return _Columns(targets, scores, weights)
+
+
+def _partial_sums(problem: Problem) -> int:
+    scored = max(f.scored for f in problem.fold_sizes)
+    return 8 * 3 * min(_MOMENT_BLOCKS, -(-scored // 64))
 
 
 # --- the host
@@ -196,11 +231,13 @@ def _tile(problem: Problem, side: str, method: str, tiling: DeviceTiling, precis
 def _host(problem: Problem, side: str, method: str, tiling: DeviceTiling, sets: _Sets) -> tuple[float, float]:
     """Results, and all: page-locked tiles, weights on their way, the inverses of small sets."""
     n, v, folds = problem.n, tiling.targets, len(problem.folds)
+    down = 64.0 * MiB  # page-locked, for weights on their way
     column = (n if side == "dual" else problem.p) * weights_itemsize(problem, side)
     scores = (problem.n_alphas + 6) * 8.0 * problem.n_targets * problem.n_models
     kept = column * problem.n_targets * problem.n_models if problem.weights == "memory" else 0
     raw = 2 * n * _stored(problem) * (1 if problem.targets_in_memory else 2)
-    sums = 8 * 3 * folds * 2 + 8 * 6 * folds * 2
+    parts = problem.n_alphas if method == "spectral" else folds
+    sums = 8 * 3 * parts * 2 + 8 * 6 * folds * 2
     tile = v * (raw + sums + 16.0 * problem.n_alphas + (2 * column if problem.weights != "none" else 0))
     chunk = 0.0
     if not problem.features_in_memory:
@@ -209,7 +246,7 @@ def _host(problem: Problem, side: str, method: str, tiling: DeviceTiling, sets: 
     if method == "cholesky" and not problem.leaves_one_out:
         inverses = 3 * 8.0 * sets.small
     results = scores + kept
-    return results, results + tile + chunk + inverses + _LIBRARIES + _HOLES
+    return results, results + tile + chunk + inverses + down + _LIBRARIES + _HOLES
 
 
 def weights_itemsize(problem: Problem, side: str) -> int:

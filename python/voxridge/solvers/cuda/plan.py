@@ -31,7 +31,6 @@ from voxridge.solvers.problem import Problem
 from voxridge.solvers.rates import Machine, Step
 
 DEVICE_ROUTES = ("dual-cholesky", "primal-cholesky", "dual-spectral", "primal-spectral")
-_BY_ITSELF = ("dual-cholesky", "primal-cholesky")  # what "auto" chooses from
 _WIDEST = 16 * PANEL  # products of more targets are no faster
 
 
@@ -111,7 +110,7 @@ def make_device_plan(
 
 
 def _routes(solver: str, problem: Problem) -> list[str]:
-    known: dict[str, list[str]] = {"auto": [route for route in DEVICE_ROUTES if route in _BY_ITSELF]}
+    known: dict[str, list[str]] = {"auto": list(DEVICE_ROUTES)}
     for route in DEVICE_ROUTES:
         for word in split_route(route):
             known.setdefault(word, []).append(route)
@@ -140,32 +139,50 @@ def _best(
 ) -> _Candidate:
     best: _Candidate | None = None
     for tiling in _tilings(problem, route, asked_tile):
-        memory = device_footprint(problem, route, tiling, precision)
-        fits_device, fits_host = memory.device <= usable, spare is None or memory.host <= spare
-        steps: tuple[Step, ...] = ()
-        if fits_device and fits_host:
-            steps = machine.rates.timed(device_steps(problem, route, tiling, precision, machine.rates))
-        seconds = sum(step.seconds for step in steps)
-        count = n_passes(problem, route, tiling)
-        candidate = _Candidate(route, tiling, steps, seconds, count, memory, fits_device, fits_host)
+        candidate = _candidate(problem, route, tiling, machine, precision, usable, spare)
         if best is None or candidate.key < best.key:
             best = candidate
     assert best is not None
     return best
 
 
+def _candidate(
+    problem: Problem,
+    route: str,
+    tiling: DeviceTiling,
+    machine: Machine,
+    precision: str,
+    usable: int,
+    spare: int | None,
+) -> _Candidate:
+    """With the largest chunks of features that the host has room for."""
+    for rows, columns in reversed(chunks(problem)):
+        tiling = tiling._replace(rows=rows, columns=columns)
+        memory = device_footprint(problem, route, tiling, precision)
+        fits_host = spare is None or memory.host <= spare
+        if fits_host:
+            break
+    fits_device = memory.device <= usable
+    steps: tuple[Step, ...] = ()
+    if fits_device and fits_host:
+        steps = machine.rates.timed(device_steps(problem, route, tiling, precision, machine.rates))
+    seconds = sum(step.seconds for step in steps)
+    count = n_passes(problem, route, tiling)
+    return _Candidate(route, tiling, steps, seconds, count, memory, fits_device, fits_host)
+
+
 def _tilings(problem: Problem, route: str, asked_tile: int | None) -> Iterator[DeviceTiling]:
-    """Every combination worth a look: amounts double."""
+    """Every combination worth a look: tiles double, and passes are as full as each other."""
     v = max(problem.n_targets, 1)
     tiles = [min(-(-asked_tile // PANEL) * PANEL, v)] if asked_tile else doubling(PANEL, min(v, _WIDEST))
-    folds, alphas = [len(problem.folds)], doubling(1, problem.n_alphas)
-    if route.endswith("spectral"):
-        folds, alphas = doubling(1, len(problem.folds)), [problem.n_alphas]
-    for rows, columns in chunks(problem):
-        for tile in tiles:
-            for fold in folds:
-                for alpha in alphas:
-                    yield DeviceTiling(tile, alpha, fold, rows, columns)
+    spectral = route.endswith("spectral")
+    amount = len(problem.folds) if spectral else problem.n_alphas
+    for tile in tiles:
+        for held in sorted({-(-amount // count) for count in range(1, amount + 1)}):
+            if spectral:
+                yield DeviceTiling(tile, problem.n_alphas, held, problem.n, problem.n_features)
+            else:
+                yield DeviceTiling(tile, held, len(problem.folds), problem.n, problem.n_features)
 
 
 def _no_room_there(cuda: CudaDevice, usable: int, least: _Candidate) -> MemoryError:
