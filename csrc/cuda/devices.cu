@@ -138,7 +138,8 @@ std::string describe(cublasStatus_t status) {
 
 std::string describe(cusolverStatus_t status) {
     const bool memory = status == CUSOLVER_STATUS_NOT_INITIALIZED || out_of_memory(status);
-    return sentence(name_of(status), "", memory ? "cuSOLVER found no memory on the device for its own use: use smaller tiles" : "");
+    const std::string number = "status " + std::to_string(static_cast<int>(status));
+    return sentence(name_of(status), number.c_str(), memory ? "cuSOLVER found no memory on the device for its own use: use smaller tiles" : "");
 }
 
 std::string missing() try {
