@@ -22,7 +22,7 @@ std::map<const char*, Block>& blocks() {
 // The block around a pointer; nullptr where there is none. `rest` is what the block has from there on.
 const Block* find_block(const void* pointer, index_t& rest) {
     const auto* at = static_cast<const char*>(pointer);
-    const std::lock_guard held(emulated::world());
+    const std::scoped_lock held(emulated::world());
     auto next = blocks().upper_bound(at);
     if (next == blocks().begin()) return nullptr;
     --next;
@@ -68,11 +68,11 @@ std::recursive_mutex& world() {
 
 index_t setting(const char* name, index_t otherwise) {
     const char* text = std::getenv(name);
-    return text == nullptr || *text == '\0' ? otherwise : std::atoll(text);
+    return text == nullptr || *text == '\0' ? otherwise : std::strtoll(text, nullptr, 10);
 }
 
 index_t take_peak(int device) {
-    const std::lock_guard held(world());
+    const std::scoped_lock held(world());
     return std::exchange(peaks()[device], used_bytes(device));
 }
 
@@ -112,31 +112,32 @@ std::string missing() { return n_devices() > 0 ? "" : "no CUDA device (emulated)
 std::string runtime_version() { return "emulated"; }
 
 std::vector<DeviceFacts> devices() {
-    const std::lock_guard held(emulated::world());
+    const std::scoped_lock held(emulated::world());
     std::vector<DeviceFacts> all;
+    all.reserve(static_cast<std::size_t>(std::max<index_t>(n_devices(), 0)));
     for (int device = 0; device < n_devices(); ++device)
         all.push_back({"emulated on the processor", 9, 0, 132, total_bytes(), total_bytes() - used_bytes(device), 1e9, 1e9, 4096});
     return all;
 }
 
 std::shared_ptr<Memory> Memory::on_device(int device, std::size_t bytes) {
-    const std::lock_guard held(emulated::world());
+    const std::scoped_lock held(emulated::world());
     emulated::check_device_number(device);
     const index_t free = total_bytes() - used_bytes(device);
-    if (static_cast<index_t>(bytes) > free)
+    if (std::cmp_greater(bytes, free))
         throw OutOfMemory("device " + std::to_string(device) + " has " + std::to_string(free) + " bytes free of " + std::to_string(total_bytes()) +
                           ", and " + std::to_string(bytes) + " are wanted; use smaller tiles, or free arrays of this device");
     return std::shared_ptr<Memory>(new Memory(allocate(bytes, device), bytes, device));
 }
 
 std::shared_ptr<Memory> Memory::pinned(std::size_t bytes) {
-    const std::lock_guard held(emulated::world());
+    const std::scoped_lock held(emulated::world());
     if (const std::string reason = missing(); !reason.empty()) throw Failure(reason);
     return std::shared_ptr<Memory>(new Memory(allocate(bytes, -1), bytes, -1));
 }
 
 Memory::~Memory() {
-    const std::lock_guard held(emulated::world());
+    const std::scoped_lock held(emulated::world());
     emulated::drain_all();
     blocks().erase(static_cast<const char*>(data_));
     std::free(data_);

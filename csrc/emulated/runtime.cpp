@@ -38,13 +38,13 @@ void run_until(Work& work, index_t position) {
 }
 
 void wait_until(Work& work, index_t position) {
-    const std::lock_guard held(emulated::world());
+    const std::scoped_lock held(emulated::world());
     run_until(work, position);
     if (failed) std::rethrow_exception(std::exchange(failed, nullptr));
 }
 
 void put(const std::shared_ptr<Work>& work, std::function<void()> closure) {
-    const std::lock_guard held(emulated::world());
+    const std::scoped_lock held(emulated::world());
     work->queue.push_back(std::move(closure));
     ++work->queued;
     if (emulated::setting("VOXRIDGE_EMULATED_EAGER", 0) != 0) run_until(*work, work->queued);
@@ -105,7 +105,7 @@ struct Event::State {
 };
 
 void emulated::drain_all() noexcept {
-    const std::lock_guard held(world());
+    const std::scoped_lock held(world());
     for (const auto& work : all_work()) run_until(*work, work->queued);
 }
 
@@ -114,13 +114,13 @@ void enqueue(Stream& stream, std::function<void()> work) { put(stream.state().wo
 void Event::synchronize() const { wait_until(*state_->work, state_->position); }
 
 Stream::Stream(int device) : device_(device), state_(std::make_unique<State>()) {
-    const std::lock_guard held(emulated::world());
+    const std::scoped_lock held(emulated::world());
     emulated::check_device_number(device);
     all_work().insert(state_->work);
 }
 
 Stream::~Stream() {
-    const std::lock_guard held(emulated::world());
+    const std::scoped_lock held(emulated::world());
     run_until(*state_->work, state_->work->queued);
     all_work().erase(state_->work);
 }
@@ -130,7 +130,7 @@ void* Stream::native() const { return state_->work.get(); }
 void Stream::synchronize() { wait_until(*state_->work, state_->work->queued); }
 
 Event Stream::record() {
-    const std::lock_guard held(emulated::world());
+    const std::scoped_lock held(emulated::world());
     return Event(std::make_shared<Event::State>(Event::State{state_->work, state_->work->queued}));
 }
 
@@ -138,7 +138,7 @@ void Stream::wait(const Event& event) { put_wait(state_->work, event.state()->wo
 
 void Stream::wait_for_native(std::uintptr_t stream) {
     if (stream <= 2) return;  // the default streams: nothing is ever queued on them here
-    const std::lock_guard held(emulated::world());
+    const std::scoped_lock held(emulated::world());
     const auto same = [stream](const auto& work) { return reinterpret_cast<std::uintptr_t>(work.get()) == stream; };
     const auto other = std::ranges::find_if(all_work(), same);
     if (other == all_work().end()) throw Failure("there is no stream at " + std::to_string(stream));

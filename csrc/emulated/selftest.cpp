@@ -85,8 +85,8 @@ namespace {
 
 void tree_sum(const DeviceArray& x, const DeviceArray& sums, bool barriers, const Queue& queue) {
     const index_t blocks = sums.rows;
-    const double* vx = vector<const double>(x, blocks * 64, "x");
-    double* vs = vector<double>(sums, blocks, "sums");
+    const auto* vx = vector<const double>(x, blocks * 64, "x");
+    auto* vs = vector<double>(sums, blocks, "sums");
     py::gil_scoped_release nogil;
     if (barriers)
         cuda::launch(queue.stream(), {blocks}, cuda::TreeSum<true>{vx, vs});
@@ -114,7 +114,7 @@ void register_selftest(py::module_& m) {
     test.def("count", [](const DeviceArray& x, index_t gx, index_t gy, index_t gz, const Queue& queue) {
         const cuda::Grid grid{gx, gy, gz};
         cuda::launch(queue.stream(), grid, cuda::Count{grid, vector<double>(x, gx * gy * gz * 32, "x")}); }, py::arg("x"), py::arg("grid_x"), py::arg("grid_y"), py::arg("grid_z"), py::arg("queue"));
-    test.def("gemm_on_host", [](py::array_t<double> a, const DeviceArray& c, const Queue& queue) { queue.stream().gemm('N', 'N', 1, 1, 1, 1.0, a.data(), 1, a.data(), 1, 0.0, vector<double>(c, 1, "c"), 1); }, py::arg("a"), py::arg("c"), py::arg("queue"));
+    test.def("gemm_on_host", [](const py::array_t<double>& a, const DeviceArray& c, const Queue& queue) { queue.stream().gemm('N', 'N', 1, 1, 1, 1.0, a.data(), 1, a.data(), 1, 0.0, vector<double>(c, 1, "c"), 1); }, py::arg("a"), py::arg("c"), py::arg("queue"));
     test.def("take_peak", &cuda::emulated::take_peak, py::arg("device"));
     test.def("tf32", [](float x) { return cuda::tf32_value(cuda::to_tf32(x)); }, py::arg("x"));
     test.def("bf16", [](float x) { return cuda::bf16_value(cuda::to_bf16(x)); }, py::arg("x"));
