@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import warnings
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from voxridge._dispatch import find_device
+from voxridge._dispatch import CudaDevice, find_device
 from voxridge._warnings import (
     AlphaEdgeWarning,
     MaskedTargetsWarning,
@@ -26,6 +27,7 @@ from voxridge.solvers.settings import Settings, Storage, check_settings
 from voxridge.solvers.stream_design import StreamedDesign
 from voxridge.solvers.tiles import Targets
 from voxridge.streams import Source, TargetScan, as_source, check_unchanged, fingerprint, match_runs
+from voxridge.streams.device_source import DeviceSource
 
 if TYPE_CHECKING:
     from voxridge.encoding import EncodingRidge
@@ -70,14 +72,20 @@ def make_job(
 ) -> Job:
     """Check the parameters and put the pieces together. ``scan`` None: the responses were not looked at,
     which will do for a plan. ``read`` False leaves features where they are."""
-    cuda = find_device(model.device)
+    held = device_of_inputs(model.device, [*sources, y])
+    cuda = find_device(model.device) if held is None else held
     kept = None if model.checkpoint is None else read_fit(model.checkpoint)
     limit = parse_memory(model.memory_limit)
     if limit is None:  # what was begun may use the last byte
         limit = default_limit() if kept is None else resident_memory() + available_memory()
     dtype = np.result_type(y.dtype, *(x.dtype for x in sources))
     whole = {} if kept is None else dict(enumerate(kept["identity"].get("features_in_memory", ())))
-    designs = [_design(x, model.delays, dtype, limit, read, whole.get(i)) for i, x in enumerate(sources)]
+    designs = [
+        held_design(x, model.delays, dtype)
+        if isinstance(x, DeviceSource) and held is not None
+        else _design(x, model.delays, dtype, limit, read, whole.get(i))
+        for i, x in enumerate(sources)
+    ]
     folds = _folds(model, y, max(abs(delay) for delay in designs[0].delays))
     targets = _targets(y, scan)
     gcv, alone = model.cv == "gcv", isinstance(model.cv, str) and model.cv == "leave-one-out"
@@ -95,10 +103,50 @@ def make_job(
         memory_limit=limit,
         n_targets_batch=None,
         cuda=cuda,
-        device_required=model.device not in ("auto", "cpu"),
+        device_required=held is not None or model.device not in ("auto", "cpu"),
         precision=model.precision,
     )
     return Job(designs, targets, settings, _storage(model, sources, y))
+
+
+def device_of_inputs(asked: str, sources: Sequence[Source]) -> CudaDevice | None:
+    """The CUDA device that sources lie on, which is then the one to work on; None where none does, or the
+    processor is asked for.
+
+    Parameters
+    ----------
+    asked : "auto", "cpu", "cuda" or "cuda:1"
+        "auto" and "cuda" stand for the device of the sources.
+
+    Raises
+    ------
+    ValueError
+        Two sources are on different devices, or one on another device than ``asked``; both are named.
+    """
+    held = [source for source in sources if isinstance(source, DeviceSource)]
+    if not held or asked == "cpu":
+        return None
+    first = held[0]
+    for other in held[1:]:
+        if other.cuda.number != first.cuda.number:
+            raise ValueError(
+                f"{first.name} is on {first.cuda.name} and {other.name} on {other.cuda.name}; "
+                "put both on one device"
+            )
+    if asked not in ("auto", "cuda", first.cuda.name):
+        with contextlib.suppress(RuntimeError):
+            find_device(asked)  # if the name is not known, that is what is wrong
+        raise ValueError(
+            f'device={asked!r}, but {first.name} is on {first.cuda.name}; move one, or use device="auto"'
+        )
+    return first.cuda
+
+
+def held_design(x: DeviceSource, delays: Sequence[int], dtype: Any) -> DelayedDesign:
+    """The design of features that lie on a device."""
+    from voxridge.solvers.cuda.held_design import HeldDesign
+
+    return HeldDesign(x, delays, x.runs, dtype)
 
 
 def _folds(model: EncodingRidge, y: Source, longest_delay: int) -> list[Fold]:
@@ -148,6 +196,7 @@ def _targets(y: Source, scan: TargetScan | None) -> Targets:
         valid=everyone if scan is None else scan.valid,
         in_memory=y.in_memory,
         between_passes=None if y.in_memory else _unchanged(y),
+        on_device=y.on_device if isinstance(y, DeviceSource) else None,
     )
 
 

@@ -49,7 +49,7 @@ def save_encoding(model: EncodingRidge, path: str | os.PathLike[str]) -> None:
         file.attrs["plan"] = json.dumps(dataclasses.asdict(model.plan_))
         file.attrs["n_features"] = model.n_features_in_
         for name in _ARRAYS:
-            file[name] = getattr(model, name)
+            file[name] = model._host(name)
         for number, fold in enumerate(model.folds_):
             file[f"folds/{number:04d}/train"] = fold.train
             file[f"folds/{number:04d}/validation"] = fold.validation

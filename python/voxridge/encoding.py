@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
+from voxridge._device_results import Caller
 from voxridge._encoding_job import Job, make_job, paired_sources, warn_of, watch
+from voxridge._encoding_prediction import predict_there, predicting_design, prediction_tiles
 from voxridge._progress import Progress
 from voxridge.science.scores import correlation_score, r2_score
-from voxridge.solvers.design import DelayedDesign, Design
+from voxridge.solvers.design import Design
 from voxridge.solvers.fits import RidgeCVResult, fit_designs, plan_designs
 from voxridge.solvers.folds import Fold
 from voxridge.solvers.plan import Plan
 from voxridge.solvers.rows import check_delays
-from voxridge.solvers.stream_design import StreamedDesign
 from voxridge.solvers.weights import Weights, coefficients
 from voxridge.streams import (
     ArraySink,
@@ -32,6 +33,8 @@ from voxridge.streams import (
 )
 
 Floating = NDArray[Any]
+
+_HANDED_OVER = ("alpha_", "cv_scores_", "best_cv_scores_", "intercept_")  # where the features were, to there
 
 
 class EncodingRidge(BaseEstimator):  # type: ignore[misc]
@@ -69,8 +72,8 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
         "spectral", "leave-out" and "cholesky" narrow the choice; "svd" keeps full precision on
         ill-conditioned features, at several times the cost.
     device : "auto", "cpu", "cuda" or "cuda:1"
-        Where the arithmetic is done. "auto": on the first CUDA device, where there is one and the fit is
-        expected to end sooner; else on the processor.
+        Where the arithmetic is done. "auto": where the inputs are, if they are on a CUDA device; else on the
+        first CUDA device, where there is one and the fit is expected to end sooner; else on the processor.
     precision : "float32", "tf32" or "bf16", default "float32"
         On a CUDA device, what the inputs of float32 products are rounded to while penalties are compared. The
         scores of the chosen ones and the weights are float32 whatever is said here.
@@ -179,7 +182,11 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
         ----------
         features : (n_samples, n_features)
             An array, a list of one array per run, a memmap, an HDF5 dataset or file, a list of files, or a
-            store selection.
+            store selection; or a matrix on a CUDA device (torch, cupy, or whatever speaks DLPack or
+            ``__cuda_array_interface__``; float32 or float64, row-major), which is used where it is, without a
+            copy: then ``alpha_``, ``cv_scores_``, ``best_cv_scores_``, ``coef_`` and ``intercept_`` are
+            arrays of the same library on the same device. (A list of such matrices, one per run, is copied
+            once, on the device.)
         responses : (n_samples, n_targets), likewise; read a tile of voxels at a time.
         runs : run lengths, where a single matrix is given. Default: one run.
         sample_weight : (n_samples,), optional
@@ -199,6 +206,7 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
         with Progress(self.progress) as report:
             result = fit_designs(job.designs, job.targets, job.settings, job.storage, report)[0]
         self._keep(job.designs[0], result, scan, job)
+        self._hand_over(Caller.of(x))
         warn_of(result, scan)
         return self
 
@@ -229,21 +237,47 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
         self.n_features_in_ = design.n_features
         self.n_targets_ = int(result.alpha.size)
         self._weights = None if result.weights is None else result.weights.owned()
-        self._coef: Floating | None = None
+        self._coef: Any = None
+        self._on_host: dict[str, Floating] = {}
+        self._caller: Caller | None = None
+
+    def _hand_over(self, caller: Caller | None) -> None:
+        """Attributes to where the features are; the host keeps its own, for all that is computed or saved."""
+        if caller is None:
+            return
+        self._on_host = {name: getattr(self, name) for name in _HANDED_OVER}
+        self._caller = caller
+        for name, array in self._on_host.items():
+            setattr(self, name, caller.send(array))
+
+    def _host(self, name: str) -> Floating:
+        """A fitted array in the memory of the host."""
+        found: Floating = getattr(self, "_on_host", {}).get(name, getattr(self, name))
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Of a fit to features on a device, the copies of the host."""
+        state: dict[str, Any] = dict(super().__getstate__())
+        if state.get("_caller") is not None:
+            state |= state["_on_host"] | {"_on_host": {}, "_caller": None, "_coef": None}
+        return state
 
     # --- using the fit
 
     @property
-    def best_alphas_(self) -> Floating:
+    def best_alphas_(self) -> Any:
         """``alpha_``, (n_targets,), under the name that it has in himalaya."""
         return self.alpha_
 
     @property
-    def coef_(self) -> Floating:
+    def coef_(self) -> Any:
         """(n_targets, n_delays * n_features), delay-major: column ``i * n_features + j`` is delay i of
         feature j."""
         if self._coef is None:
             self._coef = coefficients(self._fitted_weights()).T
+            caller = getattr(self, "_caller", None)
+            if caller is not None:
+                self._coef = caller.send(self._coef)
         return self._coef
 
     def save_coef(self, path: str | os.PathLike[str]) -> None:
@@ -257,7 +291,7 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
         """
         weights = self._fitted_weights()
         size = self.n_features_in_ * len(weights.delays)
-        with FileSink(path, (size, self.n_targets_), self.intercept_.dtype) as sink:
+        with FileSink(path, (size, self.n_targets_), self._host("intercept_").dtype) as sink:
             for begin, end, tile in weights.coefficient_tiles():
                 sink.write(begin, end, tile)
             sink.finish({"kind": "coef", "delays": list(weights.delays)})
@@ -269,6 +303,7 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         features, runs : as in :meth:`fit`
+            Features on a CUDA device are predicted from there, and the predictions are on it.
         out : path, array, memmap or open HDF5 dataset, optional
             Where the predictions go, a tile of voxels at a time; features in files are then read a chunk at a
             time. A .h5 file holds ``data`` (n_targets, n_samples). Returned in place of an array.
@@ -287,25 +322,24 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
             )
         check_finite(x)
         check_delays(weights.delays, x.runs)
-        dtype = self.intercept_.dtype
+        intercept, caller = self._host("intercept_"), Caller.of(x)
+        cuda, design = predicting_design(self, x, weights, whole=out is None)
+        if out is None and caller is not None and cuda is not None:
+            return caller.give(predict_there(cuda, weights, design, intercept))
         shape = x.shape[0], self.n_targets_
+        dtype = intercept.dtype
         sink = ArraySink(np.empty(shape, dtype=dtype)) if out is None else as_sink(out, *shape, dtype)
-        if out is None or x.in_memory:
-            design: Design = DelayedDesign(x.read().astype(dtype, copy=False), weights.delays, x.runs)
-        else:
-            design = StreamedDesign(x, weights.delays, x.runs, dtype=dtype)
         try:
-            for begin, end, tile in weights.prediction_tiles(design):
-                tile += self.intercept_[begin:end]
+            for begin, end, tile in prediction_tiles(cuda, weights, design, intercept):
                 sink.write(begin, end, tile)
             sink.finish()
         finally:
             sink.close()
-        return sink.result
+        return sink.result if out is not None or caller is None else caller.send(sink.result)
 
     def score(
         self, features: Any, responses: Any, runs: Sequence[int] | None = None, per_target: bool = True
-    ) -> Floating | float:
+    ) -> Any:
         """Correlation or R2 (as ``scoring`` says) of the predictions over all given samples; NaN for masked
         voxels.
 
@@ -331,8 +365,12 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
                 f"responses has shape {y.shape}, but the model was fitted on {self.n_targets_} targets"
             )
         scorer = correlation_score if self.scoring == "correlation" else r2_score
-        scores = scorer(y.read(), self.predict(x))
-        return scores if per_target else float(np.nanmean(scores))
+        caller = Caller.of(x)
+        predicted = None if caller is None else np.empty(y.shape, self._host("intercept_").dtype)
+        scores = scorer(y.read(), self.predict(x, out=predicted))
+        if not per_target:
+            return float(np.nanmean(scores))
+        return scores if caller is None else caller.send(scores)
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "intercept_"):

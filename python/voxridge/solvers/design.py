@@ -116,6 +116,10 @@ class DelayedDesign:
         made.features, made.delays, made.offsets = features, delays, offsets
         return made
 
+    def on_host(self) -> DelayedDesign:
+        """The same with features in the memory of the host; here itself."""
+        return self
+
     @property
     def n_samples(self) -> int:
         """Rows."""

@@ -211,11 +211,11 @@ class DualWeights:
         """Weights that share no memory with the caller's features: a fit must not change when they do."""
         if not isinstance(self.train, DelayedDesign):
             return self
-        features = self.train.features
-        if features.base is None and features.flags.writeable:
-            return self
-        runs = np.diff(self.train.offsets).tolist()
-        return DualWeights(self.matrix, DelayedDesign(features.copy(), self.delays, runs), self.basis)
+        train = self.train.on_host()
+        features = train.features
+        if features.base is not None or not features.flags.writeable:
+            train = DelayedDesign(features.copy(), self.delays, np.diff(train.offsets).tolist())
+        return self if train is self.train else DualWeights(self.matrix, train, self.basis)
 
     def dual_tiles(self) -> Iterator[tuple[int, int, Floating]]:
         """(begin, end, dual coefficients (n_train, end - begin)) over the targets."""

@@ -187,7 +187,7 @@ class RunSource:
             split, names = runs, run_names
         else:
             raise _other_runs(runs, self.runs, self.name)
-        new = RunSource(self._segments, name=self.name)
+        new = type(self)(self._segments, name=self.name)
         new.runs = _run_lengths(split, [self.shape[0]], self.name)
         new.run_names = _run_names(names, len(new.runs), self.name)
         return new
@@ -206,6 +206,8 @@ def as_source(
         * a list or tuple with one of these per run;
         * the path of a file, or a list of paths, one per run: ``.npy``, ``.npz``, or HDF5 (``.h5
           .hf5 .hdf5 .hdf``) with a dataset ``data``; a single HDF5 file may also be one of the stores;
+        * a matrix of float32 or float64 on a CUDA device, row-major, of torch, cupy, or whatever speaks
+          DLPack or ``__cuda_array_interface__``, taken without a copy; or a list with one per run;
         * a `Source`, returned as it is, or a store (a `FeatureStore` of one layer, a `ResponseStore`).
     name
         What the data is called in error messages: "features" or "responses".
@@ -257,7 +259,7 @@ def as_source(
         run_names = _path_names([Path(part) for part in parts])
     labels = [f"{name}[{i}]" for i in range(len(parts))] if isinstance(data, (list, tuple)) else [name]
     segments = [_segment(part, label, name) for part, label in zip(parts, labels, strict=True)]
-    return RunSource(segments, name=name, runs=runs, run_names=run_names)
+    return _source_class(segments, name)(segments, name=name, runs=runs, run_names=run_names)
 
 
 def match_runs(features: Source, responses: Source) -> None:
@@ -349,6 +351,8 @@ def _segment(part: Any, label: str, name: str) -> Segment:
     elif isinstance(part, h5py.Dataset):
         _check_ndim(part.shape, label, name)
         segment = DatasetSegment(part)
+    elif (there := _device_segment(part, label, name)) is not None:
+        return there
     else:
         array = _as_array(part, label)
         _check_ndim(array.shape, label, name)
@@ -356,6 +360,32 @@ def _segment(part: Any, label: str, name: str) -> Segment:
     _check_ndim(segment.shape, label, name)
     read_dtype(segment.dtype, label)
     return segment
+
+
+def _device_segment(part: Any, label: str, name: str) -> Segment | None:
+    """None where the part is in the memory of the host."""
+    from voxridge.streams.device_source import DeviceSegment, is_on_device
+
+    if not is_on_device(part):
+        return None
+    shape = getattr(part, "shape", None)
+    if shape is not None:  # before two dimensions are asked of it
+        _check_ndim(tuple(shape), label, name)
+    segment = DeviceSegment(part, label)
+    _check_ndim(segment.given_shape, label, name)
+    return segment
+
+
+def _source_class(segments: Sequence[Segment], name: str) -> type[RunSource]:
+    from voxridge.streams.device_source import DeviceSegment, DeviceSource  # built on the sources here
+
+    there = [isinstance(segment, DeviceSegment) for segment in segments]
+    if any(there) and not all(there):
+        raise ValueError(
+            f"{name}[{there.index(True)}] is on a CUDA device and {name}[{there.index(False)}] is not; "
+            "put all runs in one place"
+        )
+    return DeviceSource if any(there) else RunSource
 
 
 def _path_segment(path: Path) -> Segment:

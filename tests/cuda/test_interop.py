@@ -1,0 +1,404 @@
+"""Arrays on a device, of whatever library, as features and responses, and what comes back."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from voxridge import EncodingRidge
+from voxridge.streams import as_source, check_finite, fingerprint, scan_targets
+from voxridge.streams.device_source import DeviceSource
+
+pytestmark = pytest.mark.filterwarnings("ignore::voxridge._warnings.AlphaEdgeWarning")
+
+RUNS = [50, 30, 40]
+HANDED_OVER = ("alpha_", "cv_scores_", "best_cv_scores_", "intercept_", "coef_")
+
+
+class ByDLPack:
+    """An array of a library that speaks DLPack only."""
+
+    def __init__(self, a: Any, number: int = 0) -> None:
+        self.a, self.shape, self.number = a, a.shape, number
+        self.streams: list[int] = []
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, self.number
+
+    def __dlpack__(self, *, stream: int, max_version: Any = None) -> Any:
+        self.streams.append(stream)
+        return self.a.__dlpack__(stream=stream, max_version=max_version)
+
+
+class ByInterface:
+    """An array of a library that speaks ``__cuda_array_interface__`` only."""
+
+    def __init__(self, a: Any, **changes: Any) -> None:
+        self.a, self.shape, self.changes = a, a.shape, changes
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.a.__cuda_array_interface__ | self.changes
+        return found
+
+
+class Tensor(ByDLPack):
+    """As of torch, by the name of its module."""
+
+    requires_grad = False
+
+
+Tensor.__module__ = "torch"
+FAKE_TORCH = SimpleNamespace(from_dlpack=Tensor)
+
+
+class Library:
+    """``put`` makes its arrays on the device, ``get`` brings them and our own back; ``kind`` is that of
+    results."""
+
+    def __init__(self, name: str, cuda: ModuleType, put: Callable[[np.ndarray], Any], kind: type) -> None:
+        self.name, self.cuda, self.put, self.kind = name, cuda, put, kind
+
+    def get(self, a: Any) -> np.ndarray:
+        assert isinstance(a, self.kind)
+        queue = self.cuda.Queue()
+        there = a if isinstance(a, self.cuda.Array) else self.cuda.from_dlpack(a, queue)
+        out = np.empty(there.shape, there.dtype)
+        self.cuda.download(there, out, queue)
+        queue.synchronize()
+        return out
+
+    def address(self, a: Any) -> int:
+        if self.name == "real torch":
+            return int(a.data_ptr())
+        if self.name == "real cupy":
+            return int(a.data.ptr)
+        return int(a.a.__cuda_array_interface__["data"][0])
+
+
+@pytest.fixture
+def put(on_cuda: ModuleType) -> Callable[[np.ndarray], Any]:
+    """A matrix of ours on the device."""
+
+    def upload(x: np.ndarray) -> Any:
+        out = on_cuda.empty(x.shape, x.dtype)
+        with on_cuda.Queue() as queue:
+            on_cuda.upload(np.ascontiguousarray(x), out, queue)
+        return out
+
+    return upload
+
+
+@pytest.fixture(params=["interface", "dlpack", "torch", "real torch", "real cupy"])
+def library(
+    request: pytest.FixtureRequest, on_cuda: ModuleType, put: Any, monkeypatch: pytest.MonkeyPatch
+) -> Library:
+    name = request.param
+    if name == "interface":
+        return Library(name, on_cuda, lambda x: ByInterface(put(x)), on_cuda.Array)
+    if name == "dlpack":
+        return Library(name, on_cuda, lambda x: ByDLPack(put(x)), on_cuda.Array)
+    if name == "torch":
+        monkeypatch.setitem(sys.modules, "torch", FAKE_TORCH)
+        return Library(name, on_cuda, lambda x: Tensor(put(x)), Tensor)
+    if on_cuda.build_info()["emulated"] == "yes":
+        pytest.skip(f"NO GPU: {name} has no arrays in the emulator's memory")
+    if name == "real torch":
+        torch = pytest.importorskip("torch", reason="NO TORCH")
+        if not torch.cuda.is_available():
+            pytest.skip("NO CUDA IN TORCH")
+        return Library(name, on_cuda, lambda x: torch.from_numpy(x.copy()).cuda(), torch.Tensor)
+    cupy = pytest.importorskip("cupy", reason="NO CUPY")
+    return Library(name, on_cuda, cupy.asarray, cupy.ndarray)
+
+
+def problem(rng: np.random.Generator, dtype: Any = np.float32, v: int = 30) -> tuple[np.ndarray, np.ndarray]:
+    x = rng.standard_normal((sum(RUNS), 6)) * np.linspace(0.5, 2, 6) + 1
+    y = np.roll(x, 1, axis=0) @ rng.standard_normal((6, v)) + 3 * rng.standard_normal((len(x), v)) + 2
+    return x.astype(dtype), y.astype(dtype)
+
+
+def model(**options: Any) -> EncodingRidge:
+    alphas: Any = np.logspace(0, 4, 5)
+    return EncodingRidge(alphas, delays=(1, 2), progress=False, **options)
+
+
+def tolerance(dtype: Any) -> float:
+    return 5e-5 if dtype == np.float32 else 1e-9
+
+
+@pytest.fixture
+def uploads(on_cuda: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """Shapes of what is sent to the device."""
+    sent: list[tuple[int, ...]] = []
+    original = on_cuda.upload
+
+    def upload(a: np.ndarray, out: Any, queue: Any) -> None:
+        sent.append(a.shape)
+        original(a, out, queue)
+
+    monkeypatch.setattr(on_cuda, "upload", upload)
+    return sent
+
+
+# --- sources
+
+
+def test_a_source_is_the_memory_itself(library: Library, rng: Any, dtype: Any) -> None:
+    x, _ = problem(rng, dtype)
+    there = library.put(x)
+    source = as_source(there, name="features", runs=RUNS)
+    assert isinstance(source, DeviceSource)
+    assert (source.shape, source.runs, source.dtype) == (x.shape, tuple(RUNS), dtype)
+    assert source.in_memory
+    assert source.cuda.name == "cuda:0"
+    assert source.on_device.__cuda_array_interface__["data"][0] == library.address(there)
+    np.testing.assert_array_equal(source.read(), x)
+    np.testing.assert_array_equal(source.read(slice(3, 60), slice(2, 5)), x[3:60, 2:5])
+    assert isinstance(as_source(source, name="features"), DeviceSource)
+
+
+def test_one_array_per_run_is_copied_once(library: Library, rng: Any, uploads: Any) -> None:
+    x, _ = problem(rng)
+    parts = np.split(x, np.cumsum(RUNS)[:-1])
+    source = as_source([library.put(part) for part in parts], name="features")
+    assert isinstance(source, DeviceSource)
+    assert source.runs == tuple(RUNS)
+    uploads.clear()
+    first = source.on_device
+    assert source.on_device is first
+    assert uploads == []
+    queue = library.cuda.Queue()
+    out = np.empty(x.shape, x.dtype)
+    library.cuda.download(first, out, queue)
+    np.testing.assert_array_equal(out, x)
+    np.testing.assert_array_equal(source.read(slice(40, 90)), x[40:90])
+
+
+def test_a_source_with_other_runs_stays_on_the_device(put: Any, rng: Any) -> None:
+    x, y = problem(rng)
+    source = as_source(ByDLPack(put(x)), name="features")
+    split = as_source(source, name="features", runs=RUNS)
+    assert isinstance(split, DeviceSource)
+    assert split.runs == tuple(RUNS)
+    one = as_source(ByDLPack(put(y[:, 0])), name="responses")
+    assert one.shape == (len(y), 1)
+    np.testing.assert_array_equal(one.read()[:, 0], y[:, 0])
+
+
+def test_checks_scans_and_fingerprints(put: Any, rng: Any) -> None:
+    x, y = problem(rng)
+    y[:, 3], y[7, 4] = 2.0, np.nan
+    here, there = (scan_targets(as_source(a, name="responses", runs=RUNS)) for a in (y, ByInterface(put(y))))
+    np.testing.assert_array_equal(here.valid, there.valid)
+    np.testing.assert_array_equal(here.mean, there.mean)
+    assert here.first_bad == there.first_bad
+    a, b = (fingerprint(as_source(m, name="features")) for m in (x, ByDLPack(put(x))))
+    assert a == b
+    check_finite(as_source(ByDLPack(put(x)), name="features"))
+    large = np.full((9, 2), 1e200)  # whose squares are not finite
+    check_finite(as_source(ByDLPack(put(large)), name="features"))
+    x[60, 2] = np.inf
+    with pytest.raises(ValueError, match="features has inf at run 'run 1', row 10 of that run, column 2"):
+        check_finite(as_source(ByDLPack(put(x)), name="features", runs=RUNS))
+
+
+def test_what_is_not_taken(put: Any, on_cuda: ModuleType, rng: Any) -> None:
+    x, _ = problem(rng)
+    there = put(x)
+    tensor = Tensor(there)
+    tensor.requires_grad = True
+    with pytest.raises(ValueError, match=r"features needs gradients.*\.detach\(\)"):
+        as_source(tensor, name="features")
+    strides = {"shape": (6, len(x)), "strides": (4, 24)}
+    with pytest.raises(ValueError, match=r"features: .*row-major.*contiguous\(\)"):
+        as_source(ByInterface(there, **strides), name="features")
+    with pytest.raises(TypeError, match=r"features has dtype int64 on cuda:0; give float32 or float64"):
+        as_source(ByDLPack(put(np.ones((3, 2), np.int64))), name="features")
+    with pytest.raises(ValueError, match=r"features has shape \(6,\); give 2-D"):
+        as_source(ByDLPack(put(np.ones(6))), name="features")
+    with pytest.raises(RuntimeError, match=r"features is on cuda:7, which cannot be used .*\.cpu\(\)"):
+        as_source(ByDLPack(there, number=7), name="features")
+    with pytest.raises(ValueError, match=r"features\[1\] is on a CUDA device and features\[0\] is not"):
+        as_source([x, ByDLPack(there)], name="features")
+
+
+def test_without_cuda(put: Any, rng: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = ByDLPack(put(problem(rng)[0]))
+
+    def absent() -> Any:
+        raise ImportError("this voxridge was built without CUDA")
+
+    monkeypatch.setattr("voxridge._dispatch.load_cuda", absent)
+    with pytest.raises(RuntimeError, match=r"features is on cuda:0.*built without CUDA.*\.cpu\(\)"):
+        as_source(there, name="features")
+
+
+# --- fits
+
+
+@pytest.mark.parametrize("solver", ["primal-cholesky", "dual-cholesky"])
+@pytest.mark.parametrize("where", ["features", "responses", "both"])
+def test_a_fit_equals_that_of_the_host(
+    library: Library, rng: Any, dtype: Any, solver: str, where: str
+) -> None:
+    x, y = problem(rng, dtype)
+    features = library.put(x) if where != "responses" else x
+    responses = library.put(y) if where != "features" else y
+    here = model(solver=solver, device="cuda").fit(x, y, RUNS)
+    there = model(solver=solver).fit(features, responses, RUNS)
+    assert there.plan_.device == "cuda:0"
+    for name in HANDED_OVER:
+        found = getattr(there, name)
+        found = found if where == "responses" else library.get(found)
+        assert found.dtype == getattr(here, name).dtype
+        np.testing.assert_allclose(found, getattr(here, name), rtol=1e-5, atol=tolerance(dtype))
+    assert isinstance(there.valid_targets_, np.ndarray)
+    for kept, given in ((x, features), (y, responses)):
+        if not isinstance(given, np.ndarray):
+            np.testing.assert_array_equal(as_source(given, name="responses").read(), kept)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("solver", ["primal-cholesky", "dual-cholesky"])
+def test_features_are_not_sent(
+    put: Any, rng: Any, uploads: list[tuple[int, ...]], solver: str, weighted: bool
+) -> None:
+    x, y = problem(rng)
+    features, responses = ByDLPack(put(x)), ByDLPack(put(y))
+    weight = rng.uniform(0.5, 2, len(x)) if weighted else None
+    uploads.clear()
+    fitted = model(solver=solver).fit(features, responses, RUNS, sample_weight=weight)
+    assert fitted.plan_.device == "cuda:0"
+    assert x.shape not in uploads
+    assert not any(len(shape) == 2 and shape[0] == len(y) and shape[1] > 1 for shape in uploads)
+    here = model(solver=solver, device="cpu").fit(x, y, RUNS, sample_weight=weight)
+    host = np.empty((len(x), y.shape[1]), np.float32)
+    np.testing.assert_allclose(fitted.predict(features, RUNS, out=host), here.predict(x, RUNS), atol=1e-3)
+
+
+def test_features_and_responses_of_other_types(put: Any, on_cuda: ModuleType, rng: Any) -> None:
+    x, y = problem(rng)
+    there = model().fit(ByDLPack(put(x)), y.astype(np.float64), RUNS)
+    here = model(device="cuda").fit(x, y.astype(np.float64), RUNS)
+    library = Library("dlpack", on_cuda, ByDLPack, object)
+    np.testing.assert_allclose(library.get(there.coef_), here.coef_, atol=1e-9)
+    assert there.coef_.dtype == np.float64
+
+
+def test_device_cpu_downloads(library: Library, rng: Any) -> None:
+    x, y = problem(rng)
+    features = library.put(x)
+    there = model(device="cpu").fit(features, library.put(y), RUNS)
+    here = model(device="cpu").fit(x, y, RUNS)
+    assert there.plan_.device == "cpu"
+    np.testing.assert_array_equal(library.get(there.coef_), here.coef_)
+    np.testing.assert_array_equal(library.get(there.predict(features, RUNS)), here.predict(x, RUNS))
+
+
+def test_devices_that_disagree(put: Any, rng: Any) -> None:
+    x, y = (ByDLPack(put(a)) for a in problem(rng))
+    with pytest.raises(ValueError, match=r"device='cuda:1', but features is on cuda:0"):
+        model(device="cuda:1").fit(x, y, RUNS)
+    second = as_source(y, name="responses", runs=RUNS)
+    second.cuda = SimpleNamespace(number=1, name="cuda:1")  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="features is on cuda:0 and responses on cuda:1"):
+        model().fit(as_source(x, name="features", runs=RUNS), second)
+    with pytest.raises(ValueError, match="device='gpu' is not known"):
+        model(device="gpu").fit(x, y, RUNS)
+
+
+def test_gcv_wants_the_processor(put: Any, rng: Any) -> None:
+    x, y = problem(rng)
+    with pytest.raises(ValueError, match='device="cpu"'):
+        model(cv="gcv", scoring="r2").fit(ByDLPack(put(x)), y, RUNS)
+
+
+# --- what comes back
+
+
+@pytest.mark.parametrize("solver", ["primal-cholesky", "dual-cholesky", "primal-spectral", "dual-spectral"])
+def test_predictions(library: Library, rng: Any, dtype: Any, solver: str) -> None:
+    x, y = problem(rng, dtype, v=700)
+    y[:, 5] = 1.0
+    new = rng.standard_normal((70, 6)).astype(dtype)
+    with pytest.warns(match="left out"):
+        fitted = model(solver=solver, device="cpu").fit(x, y, RUNS)
+    expected = fitted.predict(new, [40, 30])
+    fitted.device = "auto"
+    found = library.get(fitted.predict(library.put(new), [40, 30]))
+    assert found.dtype == dtype
+    assert np.isnan(found[:, 5]).all()
+    np.testing.assert_allclose(found, expected, atol=100 * tolerance(dtype), rtol=1e-4)
+    kept = np.full_like(expected, 3)
+    assert fitted.predict(library.put(new), [40, 30], out=kept) is kept
+    np.testing.assert_array_equal(kept, found)
+
+
+@pytest.mark.parametrize("solver", ["primal-cholesky", "dual-cholesky"])
+def test_tiles_of_predictions(
+    put: Any, on_cuda: ModuleType, rng: Any, dtype: Any, solver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("voxridge.solvers.cuda.predict._MOST_BYTES", 1)
+    x, y = problem(rng, dtype, v=1100)
+    fitted = model(solver=solver, device="cuda").fit(x, y, RUNS)
+    found = fitted.predict(x, RUNS)
+    assert isinstance(found, np.ndarray)
+    fitted.device = "cpu"
+    np.testing.assert_allclose(found, fitted.predict(x, RUNS), atol=100 * tolerance(dtype), rtol=1e-4)
+
+
+def test_host_features_are_predicted_where_the_fit_was(
+    put: Any, rng: Any, monkeypatch: pytest.MonkeyPatch, uploads: list[tuple[int, ...]]
+) -> None:
+    x, y = problem(rng)
+    fitted = model(device="cuda").fit(x, y, RUNS)
+    uploads.clear()
+    there = fitted.predict(x, RUNS)
+    assert x.shape in uploads
+    uploads.clear()
+    monkeypatch.setattr("voxridge.solvers.cuda.predict._ROOM", 0.0)
+    here = fitted.predict(x, RUNS)
+    assert uploads == []
+    np.testing.assert_allclose(there, here, atol=1e-4)
+
+
+def test_scores(library: Library, rng: Any) -> None:
+    x, y = problem(rng)
+    features = library.put(x)
+    fitted = model().fit(features, y, RUNS)
+    here = model(device="cpu").fit(x, y, RUNS)
+    expected = here.score(x, y, RUNS)
+    np.testing.assert_allclose(library.get(fitted.score(features, y, RUNS)), expected, atol=1e-4)
+    mean = fitted.score(features, library.put(y), RUNS, per_target=False)
+    assert mean == pytest.approx(float(np.mean(expected)), abs=1e-4)
+    assert isinstance(fitted.score(x, y, RUNS), np.ndarray)
+
+
+@pytest.mark.parametrize("solver", ["primal-cholesky", "dual-cholesky"])
+def test_saved_pickled_and_copied(
+    put: Any, on_cuda: ModuleType, rng: Any, tmp_path: Path, solver: str
+) -> None:
+    x, y = problem(rng)
+    features = put(x)
+    fitted = model(solver=solver).fit(ByDLPack(features), y, RUNS)
+    expected = fitted.predict(x, RUNS)
+    assert not isinstance(fitted.coef_, np.ndarray)
+    fitted.save(tmp_path / "fit.h5")
+    others = [EncodingRidge.load(tmp_path / "fit.h5"), pickle.loads(pickle.dumps(fitted))]
+    others.append(copy.deepcopy(fitted))
+    for other in others:
+        for name in HANDED_OVER:
+            assert isinstance(getattr(other, name), np.ndarray)
+        np.testing.assert_allclose(other.predict(x, RUNS), expected, atol=1e-5)
+    with on_cuda.Queue() as queue:
+        on_cuda.zero(features, queue)  # the fit keeps nothing of the caller's memory
+    np.testing.assert_array_equal(fitted.predict(x, RUNS), expected)
