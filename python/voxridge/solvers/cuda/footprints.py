@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from voxridge.solvers.costs import split_route
+from voxridge.solvers.costs import rank, split_route
 from voxridge.solvers.cuda.design import GROUP_BYTES
 from voxridge.solvers.cuda.factors import HOST_ORDER
 from voxridge.solvers.problem import Problem
@@ -121,7 +121,7 @@ def _spectral(problem: Problem, side: str, tiling: DeviceTiling) -> tuple[float,
     dual = side == "dual"
     order = float(problem.longest_train) if dual else p
     scored = float(max(f.scored for f in problem.fold_sizes))
-    k = order if dual else min(order, float(problem.longest_train))
+    k = rank(problem, problem.longest_train)
     width = s if dual else 8  # of the eigenvectors that products with the features take
     vectors = 8.0 * order * order if width == 8 else width * k * order
     fold = vectors + s * scored * k + 8 * problem.n_alphas * k + 8 * (order + problem.n)
@@ -130,7 +130,7 @@ def _spectral(problem: Problem, side: str, tiling: DeviceTiling) -> tuple[float,
     held += 64 * (n + p) + 24 * problem.n
     if not dual:
         held += n * problem.n_features * s + 8 * p * min(_SAMPLES, scored)  # "some columns"
-    narrow = s * largest**2 if s < 8 else 0.0
+    narrow = s * largest * rank(problem) if s < 8 else 0.0
     held += narrow if problem.weights != "none" else 0.0
     making = 8 * order**2 + 8 * scored * ((n + order) if dual else k)
     return held, max(making, narrow if problem.weights != "none" else 0.0)
@@ -162,8 +162,9 @@ def _span(problem: Problem) -> int:
 
 
 def _raw(problem: Problem, tiling: DeviceTiling) -> float:
-    """Two tiles as they come."""
-    return 2.0 * problem.n * tiling.targets * _stored(problem)
+    """Tiles as they come: one that is worked on, and the next."""
+    slots = 2.0 if problem.n_targets > tiling.targets else 1.0
+    return slots * problem.n * tiling.targets * _stored(problem)
 
 
 def _stored(problem: Problem) -> int:
@@ -183,6 +184,11 @@ def _tile(problem: Problem, side: str, method: str, tiling: DeviceTiling, precis
     return per_target * tiling.targets
 
 
+def _parts(problem: Problem) -> int:
+    """Sets whose sums are kept apart."""
+    return 1 if problem.leaves_one_out else len(problem.folds)
+
+
 class _Columns(NamedTuple):
     """Bytes of a target: itself and what smooths or projects it, its scores, its weights."""
 
@@ -192,7 +198,7 @@ class _Columns(NamedTuple):
 
 
 def _cholesky_columns(problem: Problem, side: str, tiling: DeviceTiling) -> _Columns:
-    n, p, s, folds = problem.n, problem.p, problem.itemsize, len(problem.folds)
+    n, p, s, folds = problem.n, problem.p, problem.itemsize, _parts(problem)
     both = s + 8 if s < 8 else 8  # of a buffer in either precision
     size = n if side == "dual" else p
     targets = 2 * both * n  # "y", "smoothed"
@@ -211,8 +217,9 @@ def _spectral_columns(problem: Problem, side: str, tiling: DeviceTiling) -> _Col
     n, p, s, train = problem.n, problem.p, problem.itemsize, problem.longest_train
     both = s + 8 if s < 8 else 8
     if side == "dual":
-        targets = s * (n + train + n)  # "y", "training rows", "z"
-        weights = 8 * n + 2 * both * n  # "weights", "some z", "some weights"
+        k = int(rank(problem))
+        targets = s * (n + train + k)  # "y", "training rows", "z"
+        weights = 8 * n + both * (k + n)  # "weights", "some z", "some weights"
     else:
         targets = both * n + 2 * both * p + both * p  # "y", "X'y", "X'y of a fold", "z" and "wide z"
         weights = s * p
@@ -230,7 +237,7 @@ def _partial_sums(problem: Problem) -> int:
 
 def _host(problem: Problem, side: str, method: str, tiling: DeviceTiling, sets: _Sets) -> tuple[float, float]:
     """Results, and all: page-locked tiles, weights on their way, the inverses of small sets."""
-    n, v, folds = problem.n, tiling.targets, len(problem.folds)
+    n, v, folds = problem.n, tiling.targets, _parts(problem)
     down = 64.0 * MiB  # page-locked, for weights on their way
     column = (n if side == "dual" else problem.p) * weights_itemsize(problem, side)
     scores = (problem.n_alphas + 6) * 8.0 * problem.n_targets * problem.n_models
