@@ -18,6 +18,7 @@ from voxridge._warnings import FallbackWarning
 from voxridge.solvers import DelayedDesign, Fold, RidgeCVResult, Targets, make_folds, solve_ridge_cv
 from voxridge.solvers.cuda import spectral_folds
 from voxridge.solvers.cuda.design import DeviceDesign
+from voxridge.solvers.cuda.dual_weights import expand
 from voxridge.solvers.cuda.session import Session
 from voxridge.solvers.cuda.spectral_folds import DualFoldsOnDevice, PrimalFoldsOnDevice
 from voxridge.solvers.fits import fit_designs
@@ -173,6 +174,19 @@ def test_only_the_features_of_the_design_count(on_cuda: ModuleType, route: str) 
         result = solve(x, y, ALPHAS, folds, solver=f"{route}-spectral", scoring=scoring)
         expected = textbook_scores(x, y, ALPHAS, splits(folds), scoring)
         assert np.abs(result.cv_scores - expected).max() <= tolerance("f4", 50)  # y is rounded at 100
+
+
+def test_a_run_far_from_the_others(on_cuda: ModuleType, route: str) -> None:
+    """Its mean prediction is large beside what varies in it, which is all that a correlation sees."""
+    rng = np.random.default_rng(14)
+    x = rng.standard_normal((60, 6))
+    x[40:] += 300.0
+    x = x.astype(np.float32)
+    y = (x @ rng.standard_normal((6, 5)) + rng.standard_normal((60, 5))).astype(np.float32)
+    folds = [Fold(np.arange(40), np.arange(40, 60))]
+    result = solve(x, y, ALPHAS, folds, solver=f"{route}-spectral")
+    expected = textbook_scores(x, y, ALPHAS, splits(folds), "correlation")
+    assert np.abs(result.cv_scores - expected).max() <= tolerance("f4", 5)  # targets are rounded at 300
 
 
 # --- features and targets that say nothing
@@ -481,3 +495,36 @@ def test_an_untrusted_fold_is_refused(cuda: ModuleType, kind: Any) -> None:
     engine = kind(there, alpha_min=1e-15)
     with pytest.raises(UntrustedFactor, match="singular to working precision"):
         engine.factor(make_folds(3, [30], gap=0)[0], "correlation")
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_norms_of_the_centred_kernel_and_gram(cuda: ModuleType, fit_intercept: bool) -> None:
+    x = np.random.default_rng(15).standard_normal((30, 4)) + 2.0
+    there = DeviceDesign(Session(cuda), DelayedDesign(x), fit_intercept=fit_intercept)
+    centred = x - x.mean(axis=0) * fit_intercept
+    expected = np.linalg.norm(centred @ centred.T)  # as that of the Gram
+    for found in (
+        DualFoldsOnDevice(there, alpha_min=1.0).norm,
+        PrimalFoldsOnDevice(there, alpha_min=1.0)._total_norm,
+    ):
+        assert abs(found / expected - 1) <= tolerance("f8", 10)
+
+
+@pytest.mark.parametrize("out_dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("small", [[], [0, 3, 4], [0, 1, 2, 3, 4]])
+def test_dual_weights_are_multiplied_as_exactly_as_their_penalty_wants(
+    cuda: ModuleType, out_dtype: Any, small: list[int]
+) -> None:
+    """Vectors twice as large in float64 show which targets used them."""
+    session, rng = Session(cuda), np.random.default_rng(16)
+    v_t, z = rng.standard_normal((3, 8)), rng.standard_normal((3, 5)).astype(np.float32)
+    vectors = {np.dtype(np.float32): session.up(v_t, np.float32), np.dtype(np.float64): session.up(2 * v_t)}
+    alphas = np.full(5, 1.0)
+    alphas[small] = 0.99e-3
+    out = session.empty((8, 5), out_dtype)
+    expand(session, vectors, session.up(z), alphas, 10.0, out)
+    expected = v_t.T @ z
+    expected[:, small] *= 2
+    assert relative_error(session.down(out), expected) <= tolerance("f4")
+    exact = session.down(out)[:, small]
+    assert relative_error(exact, expected[:, small]) <= tolerance("f8" if out_dtype == np.float64 else "f4")

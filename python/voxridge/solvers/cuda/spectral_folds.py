@@ -181,6 +181,7 @@ class PrimalFoldsOnDevice:
         everything = design.host.everything()
         self.total_gram: Array = design.gram(everything)
         self.total_sums = design.sums(everything)
+        self._total_norm = self._centred_norm()
         self._products_of: dict[tuple[str, np.dtype[Any]], TargetTile] = {}
 
     def factor(self, fold: Fold, scoring: Scoring) -> FoldFactor:
@@ -193,7 +194,28 @@ class PrimalFoldsOnDevice:
         a = _scored_rows(design, self._rows(spectrum, fold, mean), scoring, self.dtype)
         x_mean = session.up(mean) if design.fit_intercept else None
         narrow = _narrow(session, spectrum, self.product_dtype(spectrum))
+        if subtracted and narrow.q_t.dtype == np.float32 and self._drowns(spectrum):
+            ranges, subtracted = fold.train_ranges(), False
         return FoldFactor(narrow, a, fold.n_train, None, ranges, subtracted, x_mean)
+
+    def _drowns(self, spectrum: DeviceSpectrum) -> bool:
+        """Whether X'Y of all samples is so large that float32 would round a fold's weak directions away with
+        it: where the held-out samples are far from the others."""
+        weakest = float(spectrum.l.min(initial=np.inf)) + self.alpha_min
+        return self._total_norm + self.alpha_min > MAX_FLOAT32_CONDITION * weakest
+
+    def _centred_norm(self) -> float:
+        """Frobenius norm of the centred Gram of all samples, which is not centred: ``|G - n m m'|``."""
+        session, (p, n) = self.session, (self.total_gram.shape[0], self.design.host.n_samples)
+        sums = session.empty((2, p), np.float64)
+        session.ops.column_moments(self.total_gram, 0, p, sums[0], sums[1], queue=session.queue)
+        total = float(session.down(sums)[1].sum())
+        if self.design.fit_intercept:
+            m = self.total_sums / n
+            along = session.empty((1, p), np.float64)
+            session.matmul(session.up(m[None]), self.total_gram, along)
+            total += n * n * float(m @ m) ** 2 - 2 * n * float(session.down(along)[0] @ m)
+        return float(np.sqrt(max(total, 0.0)))
 
     def _centred_gram(self, ranges: Ranges, subtracted: bool, count: int) -> tuple[Array, Floating]:
         """Training Gram of a fold about the training means, and the means."""
