@@ -115,8 +115,9 @@ def test_what_smaller_devices_say() -> None:
     assert "would need 22." in dict(few.rejected)["dual-cholesky"]
     message = (
         r"cuda:0 \(NVIDIA GeForce RTX 3070\) has too little memory: 7920000000 bytes \(7,553 MiB\) are "
-        r"free, of which 400 MiB stay free for the libraries, and the fit needs at least \d+ bytes \(1\d\.\d GiB\), "
-        r'by the route primal-cholesky; use device="cpu"'
+        r"free, of which 400 MiB stay free for the libraries, and the "
+        r"fit needs at least \d+ bytes \(1\d\.\d GiB\)"
+        r', by the route primal-cholesky; use device="cpu"'
     )
     with pytest.raises(MemoryError, match=message):
         make_device_plan(large("leave-one-run-out"), fake_device("rtx3070"))

@@ -54,7 +54,7 @@ def plan_together(problems: Sequence[Problem], make: MakePlan, n_targets_batch: 
 def _waiting(problem: Problem, plan: Plan) -> int:
     """What a spectral method keeps of its folds until its refit, while others make their folds: the Gram or
     kernel and the work space of eigendecompositions. The plan of one alone has it gone by then."""
-    if plan.method != "spectral" or plan.device != "cpu":  # devices' plans multiply all that is held
+    if plan.method != "spectral" or plan.device != "cpu":  # a device's plan multiplies all that is held
         return 0
     if plan.side == "primal":
         return 16 * problem.p**2
