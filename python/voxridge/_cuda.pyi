@@ -1,7 +1,7 @@
 """CUDA ops: the names and contracts of ``_cpu``, on matrices in the memory of a device.
 
-Every op takes a ``Queue`` where ``_cpu`` takes ``n_threads``, and returns once its work is queued; ``cholesky``,
-``cholesky_inverse`` and ``eigh`` wait. Vectors of indices are int64.
+Every op takes a ``Queue`` where ``_cpu`` takes ``n_threads``, and returns once its work is queued;
+``cholesky``, ``cholesky_inverse`` and ``eigh`` wait. Vectors of indices are int64.
 """
 
 from collections.abc import Sequence
@@ -92,10 +92,24 @@ def delayed_gram(
     features: Array, run_offsets: _Offsets, ranges: _Ranges, delays: _Offsets, out: Array, *, queue: Queue
 ) -> None: ...
 def delayed_xty(
-    features: Array, y: Array, run_offsets: _Offsets, ranges: _Ranges, delays: _Offsets, out: Array, *, queue: Queue
+    features: Array,
+    y: Array,
+    run_offsets: _Offsets,
+    ranges: _Ranges,
+    delays: _Offsets,
+    out: Array,
+    *,
+    queue: Queue,
 ) -> None: ...
 def delayed_xw(
-    features: Array, w: Array, run_offsets: _Offsets, ranges: _Ranges, delays: _Offsets, out: Array, *, queue: Queue
+    features: Array,
+    w: Array,
+    run_offsets: _Offsets,
+    ranges: _Ranges,
+    delays: _Offsets,
+    out: Array,
+    *,
+    queue: Queue,
 ) -> None: ...
 def delayed_sums(
     features: Array, run_offsets: _Offsets, ranges: _Ranges, delays: _Offsets, out: Array, *, queue: Queue
@@ -103,7 +117,13 @@ def delayed_sums(
 def base_kernel(features: Array, out: Array, accumulate: bool = ..., *, queue: Queue) -> None: ...
 def base_cross_kernel(left: Array, right: Array, out: Array, *, queue: Queue) -> None: ...
 def shift_kernel(
-    kernel: Array, row_offsets: _Offsets, col_offsets: _Offsets, delays: _Offsets, symmetric: bool, *, queue: Queue
+    kernel: Array,
+    row_offsets: _Offsets,
+    col_offsets: _Offsets,
+    delays: _Offsets,
+    symmetric: bool,
+    *,
+    queue: Queue,
 ) -> None: ...
 def design_columns(
     features: Array,
@@ -120,12 +140,22 @@ def design_columns(
 
 # --- passes (csrc/cuda/passes.hpp)
 def restore_lower(a: Array, *, queue: Queue) -> None: ...
-def symmetric_rows(a: Array, begin: int, scale: float, diagonal: float, out: Array, *, queue: Queue) -> None: ...
+def symmetric_rows(
+    a: Array, begin: int, scale: float, diagonal: float, out: Array, *, queue: Queue
+) -> None: ...
 def set_diagonal(a: Array, diagonal: Array, alpha: float, *, queue: Queue) -> None: ...
 def get_diagonal(a: Array, out: Array, *, queue: Queue) -> None: ...
 def centre_kernel(a: Array, mean: Array, grand: float, root: Array | None, *, queue: Queue) -> None: ...
 def symmetric_block(
-    a: Array, rows: Array, scale: float, diagonal: float, share: float, r: Array | None, out: Array, *, queue: Queue
+    a: Array,
+    rows: Array,
+    scale: float,
+    diagonal: float,
+    share: float,
+    r: Array | None,
+    out: Array,
+    *,
+    queue: Queue,
 ) -> None: ...
 def centre(raw: Array, mean: Array | None, valid: Array, out: Array, *, queue: Queue) -> None: ...
 def column_moments(y: Array, begin: int, end: int, sums: Array, squares: Array, *, queue: Queue) -> None: ...

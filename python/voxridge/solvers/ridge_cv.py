@@ -88,7 +88,8 @@ def solve_ridge_cv(
         expected to end sooner.
     precision : "float32", "tf32" or "bf16"
         On a CUDA device, what the inputs of float32 products are rounded to while penalties are compared. The
-        scores of the chosen ones and the weights are float32 whatever is said here.
+        scores of the chosen ones and the weights are float32 whatever is said here, and all scores are where
+        targets share a penalty.
 
     Returns
     -------

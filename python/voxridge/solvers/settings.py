@@ -74,6 +74,10 @@ def check_settings(
     if not folds:
         raise ValueError("folds is empty")
     weight = _check_weight(sample_weight, n_samples)
+    groups = _groups(alpha_per_target, targets.n_targets)
+    check_precision(precision)
+    if groups is not None:  # chosen by means of scores, each of which would have to be float32
+        precision = "float32"
     if evaluation == "gcv" and scoring != "r2":
         raise ValueError(f'generalised cross-validation is a squared error; scoring={scoring!r} must be "r2"')
     return Settings(
@@ -81,7 +85,7 @@ def check_settings(
         tuple(folds),
         scoring,
         fit_intercept,
-        _groups(alpha_per_target, targets.n_targets),
+        groups,
         weight,
         evaluation,
         solver,
@@ -89,7 +93,7 @@ def check_settings(
         n_targets_batch,
         cuda,
         device_required,
-        check_precision(precision),
+        precision,
     )
 
 

@@ -88,7 +88,7 @@ class DeviceDesign:
         for group in self.host.column_groups():
             for begin in range(0, group.shape[1], step):
                 part = group[:, begin : begin + step]
-                there = session.take("features", *part.shape, part.dtype)
+                there = session.take("features", n, part.shape[1], part.dtype)
                 session.ops.upload(part, there, session.queue)
                 yield there
                 session.queue.synchronize()  # its memory is for the next one
@@ -113,18 +113,14 @@ class DeviceDesign:
         """``X[rows]' X[rows]`` (p, p) float64."""
         session, p = self.session, self.host.n_columns
         gram = session.empty((p, p), np.float64)
-        session.ops.delayed_gram(
-            self.features, self._runs, ranges, self._delays, gram, queue=session.queue
-        )
+        session.ops.delayed_gram(self.features, self._runs, ranges, self._delays, gram, queue=session.queue)
         return gram
 
     def sums(self, ranges: Ranges) -> Floating:
         """(p,) float64 on the host: the sum of the rows ``ranges`` of the design."""
         session = self.session
         out = session.empty((self.host.n_columns,), np.float64)
-        session.ops.delayed_sums(
-            self.features, self._runs, ranges, self._delays, out, queue=session.queue
-        )
+        session.ops.delayed_sums(self.features, self._runs, ranges, self._delays, out, queue=session.queue)
         return session.down(out)
 
     def xty(self, y: Array, ranges: Ranges, out: Array) -> Array:

@@ -51,20 +51,11 @@ def _expand_columns(session: Session, v_t: Array, z: Array, which: NDArray[np.in
     if not everyone:
         part = session.take("some z", z.shape[0], which.size, z.dtype)
         session.ops.take_columns(z, session.rows(which), part, queue=session.queue)
-    part = as_type(session, part, v_t.dtype, "some z")
+    part = session.cast(part, v_t.dtype, "some z")
     direct = everyone and np.dtype(v_t.dtype) == np.dtype(out.dtype)
     made = out if direct else session.take("some weights", out.shape[0], which.size, v_t.dtype)
     session.matmul(v_t, part, made, trans_a=True)
     if direct:
         return
-    made = as_type(session, made, out.dtype, "some weights")
+    made = session.cast(made, out.dtype, "some weights")
     session.ops.put_columns(made, session.rows(which), out, queue=session.queue)
-
-
-def as_type(session: Session, a: Array, dtype: Any, name: str) -> Array:
-    """``a`` in ``dtype``: itself, or a buffer called ``name``."""
-    if np.dtype(a.dtype) == np.dtype(dtype):
-        return a
-    out = session.take(name, a.shape[0], a.shape[1], dtype)
-    session.ops.accumulate(1.0, a, 0.0, out, queue=session.queue)
-    return out

@@ -88,9 +88,7 @@ def _precision(dtype: np.dtype[Any], worst: float) -> np.dtype[Any]:
 class _Inverses:
     """``(I - S_ff)^-1`` of the sets under one penalty: small ones on the host, others on the device."""
 
-    def __init__(
-        self, session: Session, smoother: DeviceSmoother, alpha: float, r: Floating | None
-    ) -> None:
+    def __init__(self, session: Session, smoother: DeviceSmoother, alpha: float, r: Floating | None) -> None:
         self.session, self.smoother, self.alpha, self.r = session, smoother, alpha, r
 
     def of(self, sets: Sequence[DeviceSet]) -> list[tuple[Any, float]]:

@@ -80,5 +80,6 @@ def make_device_method(
     session: Session, design: Design, plan: Plan, settings: Settings, common: dict[str, Any]
 ) -> Method:
     """The route that the plan names, on the device."""
-    kind: Any = DeviceSpectral if plan.method == "spectral" else DeviceLeaveOut
-    return kind(session, design, settings.alphas, settings.folds, plan, **common)
+    if plan.method == "spectral":
+        return DeviceSpectral(session, design, settings.alphas, settings.folds, plan, **common)
+    return DeviceLeaveOut(session, design, settings.alphas, settings.folds, plan, **common)

@@ -128,10 +128,7 @@ class GramSmootherOnDevice:
     def smooth(self, held: HeldFactor, tile: TargetTile, dtype: Any, *, exact: bool) -> Array:
         """``exact`` is not asked for: the products with the features keep the precision of ``dtype``."""
         session, coef = self.session, self._coefficients(held, tile)
-        narrow = coef
-        if np.dtype(dtype) != np.float64:
-            narrow = tile.take("coefficients", self.p, dtype)
-            session.ops.accumulate(1.0, coef, 0.0, narrow, queue=session.queue)
+        narrow = tile.cast(coef, "coefficients", dtype)
         out = tile.take("smoothed", self.n, dtype)
         self.design.xw(narrow, self.everything, out)
         if self.design.fit_intercept:
@@ -144,9 +141,4 @@ class GramSmootherOnDevice:
 
     def weights(self, held: HeldFactor, tile: TargetTile, dtype: Any) -> Array:
         """Coefficients (p, v)."""
-        coef = self._coefficients(held, tile)
-        if np.dtype(dtype) == np.float64:
-            return coef
-        cast = tile.take("weights cast", self.p, dtype)
-        self.session.ops.accumulate(1.0, coef, 0.0, cast, queue=self.session.queue)
-        return cast
+        return tile.cast(self._coefficients(held, tile), "weights cast", dtype)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from voxridge.solvers.cuda.design import DeviceDesign
+from voxridge.solvers.cuda.dual_weights import remove_constant
 from voxridge.solvers.cuda.inverse import DeviceInverse
 from voxridge.solvers.cuda.session import Array, Floating
 from voxridge.solvers.cuda.target_tile import TargetTile
@@ -66,23 +67,16 @@ class KernelSmootherOnDevice:
     def hold(self, dtype: Any) -> HeldMatrix:
         alpha = self.inverse.alpha
         matrix = self.session.empty((self.n, self.n), dtype)
-        self.session.ops.symmetric_rows(
-            self.inverse.matrix, 0, -alpha, 1.0, matrix, queue=self.session.queue
-        )
+        self.session.ops.symmetric_rows(self.inverse.matrix, 0, -alpha, 1.0, matrix, queue=self.session.queue)
         return HeldMatrix(alpha, matrix, self._share)
 
     def smooth(self, held: HeldMatrix, tile: TargetTile, dtype: Any, *, exact: bool) -> Array:
-        session, matrix = self.session, held.matrix
-        if np.dtype(matrix.dtype) != np.dtype(dtype):
-            matrix = session.take("rounded H", self.n, self.n, dtype)
-            session.ops.accumulate(1.0, held.matrix, 0.0, matrix, queue=session.queue)
+        session, matrix = self.session, self.session.cast(held.matrix, dtype, "rounded H")
         out = tile.take("smoothed", self.n, dtype)
         session.matmul(matrix, tile.scaled(dtype), out, exact=exact)
         if self.r is not None:
             session.ops.rank_one(out, -held.share, self.r, tile.along_r, queue=session.queue)
         return out
-
-
 
     def weights(self, held: HeldMatrix, tile: TargetTile, dtype: Any) -> Array:
         """Dual coefficients ``(y - H y) / alpha``, orthogonal to r and for the targets as they are."""
@@ -91,21 +85,7 @@ class KernelSmootherOnDevice:
         working = np.dtype(np.float64) if exact else tile.dtype
         out = self.smooth(held, tile, working, exact=True)
         ops.accumulate(1.0 / held.alpha, tile.scaled(working), -1.0 / held.alpha, out, queue=session.queue)
-        if self.r is not None:
-            self._remove_constant(out, tile)
+        remove_constant(session, out, self.r)
         if tile.root is not None:
             ops.scale(out, tile.root, None, queue=session.queue)
-        if working == np.dtype(dtype):
-            return out
-        cast = tile.take("weights cast", self.n, dtype)
-        ops.accumulate(1.0, out, 0.0, cast, queue=session.queue)
-        return cast
-
-    def _remove_constant(self, out: Array, tile: TargetTile) -> None:
-        """See :func:`voxridge.solvers.dual_weights.remove_constant`; sums in float64."""
-        session = self.session
-        moments = tile.take("constant", 3, np.float64)
-        session.ops.zero(moments, session.queue)
-        # r is root / |root|, so r'out is the sum of out weighted by r.
-        session.ops.product_moments(out, out, None, self.r, moments, queue=session.queue)
-        session.ops.rank_one(out, -1.0, self.r, moments[0], queue=session.queue)
+        return tile.cast(out, "weights cast", dtype)

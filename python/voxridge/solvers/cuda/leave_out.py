@@ -82,9 +82,7 @@ class DeviceLeaveOut:
 
     def _smoother(self) -> tuple[DeviceDesign, DeviceSmoother]:
         if self._made is None:
-            there = DeviceDesign(
-                self.session, self.design, fit_intercept=self.fit_intercept, root=self.root
-            )
+            there = DeviceDesign(self.session, self.design, fit_intercept=self.fit_intercept, root=self.root)
             kind = KernelSmootherOnDevice if self.dual else GramSmootherOnDevice
             self._made = there, kind(there)
         return self._made
@@ -137,7 +135,8 @@ class DeviceLeaveOut:
 
     def _exact_scores(self, tile: TargetTile, place: int) -> Floating:
         """Scores (v,) of one penalty of the pass, in float32 at the least."""
-        return self._scores(tile, [place], exact=True)[0]
+        (scores,) = self._scores(tile, [place], exact=True)
+        return np.asarray(scores)
 
     def _scores(self, tile: TargetTile, places: Sequence[int], *, exact: bool) -> Floating:
         """Scores (n_places, v) under penalties of the pass. The host makes those of one penalty while the
@@ -147,7 +146,7 @@ class DeviceLeaveOut:
         waiting: tuple[int, Floating, Any] | None = None
         for number, place in enumerate(places):
             sums = self._sums(tile, self._penalties[place], moments, number % 2, exact)
-            here = session.take_pinned(f"sums {number % 2}", *sums.shape, np.float64)
+            here = session.take_pinned(f"sums {number % 2}", sums.shape[0], tile.width, np.float64)
             session.ops.download(sums, here, session.queue)
             done = session.queue.record()
             if waiting is not None:
@@ -248,10 +247,7 @@ class DeviceLeaveOut:
         sums = tile.take("along", 3, np.float64)
         session.ops.zero(sums, session.queue)
         session.ops.product_moments(smoothed, smoothed, one.rows, one.r, sums, queue=session.queue)
-        along = tile.take("along", 1, dtype) if dtype != np.float64 else sums[:1]
-        if dtype != np.float64:
-            session.ops.accumulate(1.0, sums[:1], 0.0, along, queue=session.queue)
-        return along[0]
+        return tile.cast(sums[:1], "along", dtype)[0]
 
     # --- weights
 
@@ -282,4 +278,4 @@ class DeviceLeaveOut:
         row = session.up(there.mean_row(dual=self.dual), weights.dtype)
         out = session.take("mean prediction", 1, weights.shape[1], weights.dtype)
         session.matmul(row, weights, out)
-        return session.down(out)[0].astype(np.float64)
+        return np.asarray(session.down(out)[0], dtype=np.float64)

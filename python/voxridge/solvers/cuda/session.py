@@ -67,6 +67,14 @@ class Session:
             self._pinned[key] = kept = self.ops.pinned((max(rows * cols, 1),), np.dtype(dtype))
         return kept[: rows * cols].reshape(rows, cols)
 
+    def cast(self, a: Array, dtype: Any, name: str) -> Array:
+        """``a`` in ``dtype``: itself, or a matrix called ``name``."""
+        if np.dtype(a.dtype) == np.dtype(dtype):
+            return a
+        out = self.take(name, a.shape[0], a.shape[1], dtype)
+        self.ops.accumulate(1.0, a, 0.0, out, queue=self.queue)
+        return out
+
     def clear(self) -> None:
         """Give all named matrices back."""
         self.queue.synchronize()

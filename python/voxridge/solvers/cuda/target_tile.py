@@ -40,7 +40,6 @@ def device_sets(
     found = []
     for held in sets:
         scored = held.rows[held.scored]
-        every = isinstance(held.scored, slice)
         weights = None if root is None else root**2
         found.append(
             DeviceSet(
@@ -48,7 +47,7 @@ def device_sets(
                 n_scored=int(scored.size),
                 rows=session.rows(held.rows),
                 scored=session.rows(scored),
-                places=None if every else session.rows(held.scored),
+                places=None if isinstance(held.scored, slice) else session.rows(held.scored),
                 held_weights=None if weights is None else session.up(weights[held.rows]),
                 weights=None if weights is None else session.up(weights[scored]),
                 unscale=None if root is None else session.up(reciprocal(root[scored])),
@@ -102,6 +101,10 @@ class TargetTile:
     def take(self, what: str, rows: int, dtype: Any) -> Array:
         """A buffer as wide as the tile."""
         return self.session.take(f"{what}{self.name}", rows, self.width, dtype)
+
+    def cast(self, a: Array, what: str, dtype: Any) -> Array:
+        """``a`` in ``dtype``: itself, or a buffer of the tile's."""
+        return self.session.cast(a, dtype, f"{what}{self.name}")
 
     def columns(self, which: NDArray[np.intp], name: str) -> TargetTile:
         """Some of the targets as a tile of their own."""

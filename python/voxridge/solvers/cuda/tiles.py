@@ -57,15 +57,16 @@ class DeviceTiles:
         if targets.on_device is not None:
             return targets.on_device[:, begin:end], None
         block = np.asarray(targets.read(begin, end))
+        n, width = block.shape
         if block.dtype not in (np.float32, np.float64):
             block = block.astype(self.dtype)
         if not session.ops.is_pinned(block):
             if self._sent[slot] is not None:
                 self._sent[slot].synchronize()
-            pinned = session.take_pinned(f"raw {slot}", *block.shape, block.dtype)
+            pinned = session.take_pinned(f"raw {slot}", n, width, block.dtype)
             np.copyto(pinned, block)
             block = pinned
-        raw = session.take(f"raw {slot}", *block.shape, block.dtype)
+        raw = session.take(f"raw {slot}", n, width, block.dtype)
         if self._used[slot] is not None:
             session.copies.wait(self._used[slot])
         session.ops.upload(block, raw, session.copies)
