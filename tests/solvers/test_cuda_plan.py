@@ -33,8 +33,8 @@ def problem_of(n: int, p: int, v: int, cv: Any = 5, alphas: int = 20, **more: An
 
 def large(cv: Any, **more: Any) -> Problem:
     """7,168 features of a language model at four delays, 95 runs, all of a brain."""
-    more = {"weights": "file", "targets_in_memory": False, "targets_itemsize": 4} | more
-    return problem_of(33_000, 28_672, 95_556, cv, runs=RUNS, delays=(1, 2, 3, 4), **more)
+    defaults: dict[str, Any] = {"weights": "file", "targets_in_memory": False, "targets_itemsize": 4}
+    return problem_of(33_000, 28_672, 95_556, cv, runs=RUNS, delays=(1, 2, 3, 4), **defaults | more)
 
 
 def usable(device: CudaDevice) -> int:
