@@ -195,7 +195,7 @@ class GeneralisedCV(EigenLeaveOut):
     def _compressed(self) -> list[tuple[list[int], np.dtype[Any], FilterBank]]:
         return []  # nothing is held out
 
-    def score(self) -> tuple[NDArray[np.intp], Floating]:
+    def score(self, to_beat: Floating | None = None) -> tuple[NDArray[np.intp], Floating]:
         smoother, n = self.decomposed.smoother, self.design.n_samples
         alphas = [leveraged.alpha for leveraged in self._leverages]
         total = column_sums(self.scaled(self.design.dtype), None)[1]

@@ -65,10 +65,10 @@ class Guarded:
             if self._method is not None:
                 self._method.load(y)
 
-    def score(self) -> tuple[NDArray[np.intp], Floating]:
+    def score(self, to_beat: Floating | None = None) -> tuple[NDArray[np.intp], Floating]:
         with self._guard():
             if self._method is not None:
-                return self._method.score()
+                return self._method.score(to_beat)
         return np.zeros(1, dtype=np.intp), np.zeros((1, self._width))
 
     def begin_refit(self, alpha: float) -> None:

@@ -140,7 +140,7 @@ class LeaveOutMethod(ABC):
         self._leverages = self.factorise(self.alphas[chosen].tolist())
         self._chosen = chosen
 
-    def score(self) -> tuple[NDArray[np.intp], Floating]:
+    def score(self, to_beat: Floating | None = None) -> tuple[NDArray[np.intp], Floating]:
         targets = self._target_moments()
         width, single = self._y.shape[1], self._single
         totals = np.zeros((len(self._leverages), width))

@@ -52,9 +52,10 @@ class Method(Protocol):
         """Take a tile of centred targets (n, v): an array, or for methods on a device a matrix there."""
         ...
 
-    def score(self) -> tuple[NDArray[np.intp], Floating]:
+    def score(self, to_beat: Floating | None = None) -> tuple[NDArray[np.intp], Floating]:
         """Indices of penalties, and their scores (n_indices, v) summed over this pass's folds and divided by
-        the number of all folds."""
+        the number of all folds. ``to_beat`` (v,) are the best scores of the passes before: running methods
+        that compare penalties by rounded products need no exact ones of targets that are far below."""
         ...
 
     def begin_refit(self, alpha: float) -> None:

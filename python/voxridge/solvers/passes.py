@@ -92,7 +92,7 @@ class Passes:
             for i, fit in enumerate(fits):
                 fit.method.load(y)
                 before = self._best_score(fit, begin, end)
-                chosen, scores = fit.method.score()
+                chosen, scores = fit.method.score(before)
                 fit.scores[chosen, begin:end] += scores
                 record[f"{i}.chosen"], record[f"{i}.scores"] = chosen, scores
                 if fit in refits:

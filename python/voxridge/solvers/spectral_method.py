@@ -133,7 +133,7 @@ class SpectralMethod:
         jobs = [partial(work, *both) for both in zip(self.panels, self.columns, strict=True)]
         return list(side_by_side(jobs, min(self._panels, len(jobs))))
 
-    def score(self) -> tuple[NDArray[np.intp], Floating]:
+    def score(self, to_beat: Floating | None = None) -> tuple[NDArray[np.intp], Floating]:
         found = self._each(lambda panel, columns: panel.scores())
         return np.arange(self.alphas.size), np.concatenate(found, axis=1)
 

@@ -127,10 +127,10 @@ class DeviceLeaveOut:
     def load(self, y: Array) -> None:
         self._tile = TargetTile(self.session, y, root=self.root, fit_intercept=self.fit_intercept)
 
-    def score(self) -> tuple[NDArray[np.intp], Floating]:
+    def score(self, to_beat: Floating | None = None) -> tuple[NDArray[np.intp], Floating]:
         scores = self._scores(self._tile, range(len(self._penalties)), exact=False)
         if self.session.precision != "float32" and self.design.dtype == np.float32:
-            refine_chosen(self._tile, scores, self._exact_scores)
+            refine_chosen(self._tile, scores, self._exact_scores, to_beat)
         return self._chosen, scores
 
     def _exact_scores(self, tile: TargetTile, place: int) -> Floating:

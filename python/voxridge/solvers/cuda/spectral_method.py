@@ -131,7 +131,7 @@ class DeviceSpectral:
     def load(self, y: Array) -> None:
         self._tile = TargetTile(self.session, y, root=None, fit_intercept=self.fit_intercept)
 
-    def score(self) -> tuple[NDArray[np.intp], Floating]:
+    def score(self, to_beat: Floating | None = None) -> tuple[NDArray[np.intp], Floating]:
         scores = self._scores(self._tile, range(self.alphas.size), exact=not self._rounds)
         if self._rounds:
             refine_chosen(self._tile, scores, self._exact_scores)
