@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 
 from voxridge._dispatch import CudaDevice
 from voxridge.streams import Source
-from voxridge.streams.device_source import DeviceSource
+from voxridge.streams.device_source import DeviceSegment, DeviceSource, is_on_device
 
 _FROM_DLPACK = ("torch", "cupy")  # libraries with from_dlpack, which take a matrix over without a copy
+
+
+_KEPT = ("_caller", "_on_host", "_coef_there")  # of a fit to features on a device
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,14 @@ class Caller:
         """None where the source is not on a device."""
         return cls(source.cuda, source.library) if isinstance(source, DeviceSource) else None
 
+    @classmethod
+    def of_array(cls, array: Any) -> Caller | None:
+        """None where the array is not on a device."""
+        if not is_on_device(array):
+            return None
+        segment = DeviceSegment(array, "X")
+        return cls(segment.cuda, segment.library)
+
     def give(self, there: Any) -> Any:
         """A matrix of the device as the caller's library has it; where that is not known, a
         ``voxridge._cuda.Array``, which speaks DLPack and ``__cuda_array_interface__``."""
@@ -50,3 +61,34 @@ class Caller:
         with ops.Queue(self.cuda.number) as queue:
             ops.upload(host, there, queue)
         return self.give(there)
+
+
+class HandsOver:
+    """Estimators whose fitted arrays go to where X was; the host keeps its own, for all that is computed."""
+
+    def _hand_over(self, caller: Caller | None, names: tuple[str, ...]) -> None:
+        """``names`` of attributes; a caller of None leaves them where they are."""
+        held = vars(self)
+        for name in _KEPT:
+            held.pop(name, None)
+        if caller is None:
+            return
+        arrays = {name: held[name] for name in names if isinstance(held[name], np.ndarray)}
+        held |= {name: caller.send(array) for name, array in arrays.items()}
+        held |= {"_caller": caller, "_on_host": arrays}
+
+    @property
+    def _handed_to(self) -> Caller | None:
+        caller: Caller | None = vars(self).get("_caller")
+        return caller
+
+    def _host(self, name: str) -> Any:
+        """A fitted attribute in the memory of the host."""
+        return vars(self).get("_on_host", {}).get(name, getattr(self, name))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """With the copies of the host, and no other."""
+        state: dict[str, Any] = dict(super().__getstate__())  # type: ignore[call-overload]
+        if "_on_host" in state:
+            state |= state["_on_host"]
+        return {name: value for name, value in state.items() if name not in _KEPT}

@@ -12,15 +12,23 @@ from scipy.sparse import issparse
 from sklearn.utils.validation import assert_all_finite, validate_data
 
 from voxridge.solvers.dense import Float64Array, FloatArray
+from voxridge.streams.device_source import DeviceSegment, is_on_device
 
 
 def as_numpy(name: str, array: Any) -> Any:
-    """A tensor of another library as a NumPy array over the same memory, by DLPack; the rest as it is.
+    """A tensor of another library as a NumPy array over the same memory, by DLPack; one on a CUDA device as a
+    copy; the rest as it is.
 
     Raises:
-        TypeError: a tensor that is not in host memory, needs gradients, or has no NumPy dtype (bfloat16).
+        TypeError: a tensor that needs gradients or has no NumPy dtype (bfloat16), or is on a device that is
+            not CUDA's.
+        ValueError, RuntimeError: what is wrong with an array on a CUDA device, or with the device.
     """
-    if isinstance(array, np.ndarray | np.generic) or not hasattr(array, "__dlpack__"):
+    if isinstance(array, np.ndarray | np.generic):
+        return array
+    if is_on_device(array):
+        return DeviceSegment(array, name).on_host()
+    if not hasattr(array, "__dlpack__"):
         return array
     try:
         return np.from_dlpack(array)

@@ -282,6 +282,7 @@ class FoldProblem:
     score_params: Mapping[str, Any]
     as_model: Callable[[FloatArray, FloatArray, float], Any]
     rows_for_user: Callable[[NDArray[np.intp]], tuple[Any, Any]]
+    device: str = "cpu"  # where X came from
 
     def of_targets(self, columns: NDArray[np.intp]) -> FoldProblem:
         """The same problem for some of the targets."""

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from voxridge import _linear_checks as checks
+from voxridge._device_results import Caller
 from voxridge._linear_base import LinearRidgeModel
 from voxridge._linear_iterative import ITERATIVE, solve_iteratively
 from voxridge.solvers.dense import Float64Array, FloatArray
-from voxridge.solvers.ridge import Solver, solve_ridge
+from voxridge.solvers.ridge import RidgeSolution, Solver, solve_ridge
 
 
 class Ridge(LinearRidgeModel):
@@ -104,7 +105,9 @@ class Ridge(LinearRidgeModel):
         ----------
         X : array_like (n_samples, n_features)
             Real numbers, finite, any memory layout: an array, a data frame, or a tensor in host memory; only
-            read.
+            read. Or a float32 or float64 matrix on a CUDA device, row-major: the fit runs there (``solver``
+            "auto" and "cholesky", alpha > 0; others on the processor), and ``coef_`` and ``intercept_`` are
+            arrays of its library there.
         y : array_like (n_samples,) or (n_samples, n_targets)
             Real numbers, finite; brought to X's dtype; only read.
         sample_weight : array_like (n_samples,), number or None
@@ -131,6 +134,7 @@ class Ridge(LinearRidgeModel):
             An iterative solver stopped at ``max_iter``.
         """
         solver = self._solver_to_run()
+        caller = Caller.of_array(X)
         alpha = checks.check_alpha(self.alpha)
         fit_intercept = checks.check_flag("fit_intercept", self.fit_intercept)
         x, target = checks.check_fit_arrays(self, X, y)
@@ -142,12 +146,19 @@ class Ridge(LinearRidgeModel):
                 f"{columns.shape[1]} "
                 f"(alpha has shape {alpha.shape}, y {target.shape})"
             )
-        coef, intercept = self._solve(x, columns, alpha, weight, solver)
+        coef, intercept = self._solve(x, columns, alpha, weight, solver, caller)
         self._store(coef, intercept, target.ndim, fit_intercept)
+        self._hand_over(caller, ("coef_", "intercept_"))
         return self
 
     def _solve(
-        self, x: FloatArray, y: FloatArray, alpha: Float64Array, weight: Float64Array | None, solver: str
+        self,
+        x: FloatArray,
+        y: FloatArray,
+        alpha: Float64Array,
+        weight: Float64Array | None,
+        solver: str,
+        caller: Caller | None,
     ) -> tuple[FloatArray, FloatArray]:
         """Weights (n_targets, n_features) and intercepts (n_targets,); sets n_iter_ and solver_."""
         if solver in (*ITERATIVE, "lbfgs"):
@@ -164,7 +175,7 @@ class Ridge(LinearRidgeModel):
             )
             self.solver_ = solver
             return coef, intercept
-        solution = solve_ridge(
+        solution = self._solve_on_device(x, y, alpha, weight, solver, caller) or solve_ridge(
             x,
             y,
             alpha,
@@ -175,6 +186,22 @@ class Ridge(LinearRidgeModel):
         self.n_iter_ = None
         self.solver_ = solution.route.rsplit("-", 1)[-1]
         return solution.coef, solution.intercept
+
+    def _solve_on_device(
+        self,
+        x: FloatArray,
+        y: FloatArray,
+        alpha: Float64Array,
+        weight: Float64Array | None,
+        solver: str,
+        caller: Caller | None,
+    ) -> RidgeSolution | None:
+        """None where X is not on a device, or the device has no such route."""
+        if caller is None or solver not in ("auto", "cholesky"):
+            return None
+        from voxridge._linear_device import ridge_on
+
+        return ridge_on(caller.cuda, x, y, alpha, fit_intercept=self.fit_intercept, sample_weight=weight)
 
     def _solver_to_run(self) -> str:
         """The solver for the parameters, or ValueError naming what to use instead."""

@@ -16,6 +16,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
 from voxridge import _linear_checks as checks
+from voxridge._device_results import Caller
 from voxridge._linear_base import LinearRidgeModel
 from voxridge._linear_cv import (
     FoldProblem,
@@ -125,7 +126,9 @@ class RidgeCV(LinearRidgeModel):
         ----------
         X : array_like (n_samples, n_features)
             Real numbers, finite, any memory layout: an array, a data frame, or a tensor in host memory; only
-            read.
+            read. Or a float32 or float64 matrix on a CUDA device, row-major: folds are scored there by R^2 or
+            correlation without sample weights (all else on the processor), and ``coef_`` and ``intercept_``
+            are arrays of its library there.
         y : array_like (n_samples,) or (n_samples, n_targets)
             Real numbers, finite; brought to X's dtype; only read.
         sample_weight : array_like (n_samples,), number or None
@@ -152,7 +155,7 @@ class RidgeCV(LinearRidgeModel):
             The score is undefined for every alpha for some targets.
         """
         alphas = checks.check_alphas(self.alphas, positive=self.cv is None)
-        score = self._check_options()
+        score, caller = self._check_options(), Caller.of_array(X)
         X, y = checks.as_numpy("X", X), checks.as_numpy("y", y)
         params = {name: checks.as_numpy(name, value) for name, value in params.items()}
         score_params, split_params = self._route(score, sample_weight, params)
@@ -175,9 +178,11 @@ class RidgeCV(LinearRidgeModel):
                 score_params=score_params,
                 as_model=lambda coef, intercept, alpha: self._model(coef, intercept, alpha, target.ndim),
                 rows_for_user=lambda rows: (_safe_indexing(X, rows), _safe_indexing(y, rows)),
+                device="cpu" if caller is None else caller.cuda.name,
             )
             solution = self._fit_folds(problem, target)
         self._store(solution.coef, solution.intercept, target.ndim, self.fit_intercept)
+        self._hand_over(caller, ("coef_", "intercept_"))
         return self
 
     @property
@@ -187,7 +192,8 @@ class RidgeCV(LinearRidgeModel):
         Raises:
             AttributeError: called before ``fit``.
         """
-        n_targets = 1 if self.coef_.ndim == 1 else self.coef_.shape[0]
+        coef = self._host("coef_")
+        n_targets = 1 if coef.ndim == 1 else coef.shape[0]
         return np.array(np.broadcast_to(self.alpha_, (n_targets,)), dtype=np.float64)
 
     def _check_options(self) -> HeldOutScore:

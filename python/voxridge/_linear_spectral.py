@@ -60,6 +60,8 @@ def spectral_fit(problem: FoldProblem, *, per_target: bool) -> SpectralFit | Non
     """
     if not applies(problem):
         return None
+    if problem.device != "cpu":
+        return run(problem, per_target=per_target)
     held_out = np.mean([test.size for _, test in problem.folds])
     k = min(problem.x.shape)
     return run(problem, per_target=per_target) if problem.alphas.size * held_out > 3 * k else None
@@ -94,6 +96,7 @@ def run(problem: FoldProblem, *, per_target: bool) -> SpectralFit:
         scoring="r2" if problem.score.metric is r2 else "correlation",
         fit_intercept=problem.fit_intercept,
         alpha_per_target=per_target,
+        device=problem.device,
     )
     scores = np.array(result.cv_scores)
     constant = np.flatnonzero(_constant_when_held_out(problem))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
-from voxridge._device_results import Caller
+from voxridge._device_results import Caller, HandsOver
 from voxridge._encoding_job import Job, make_job, paired_sources, warn_of, watch
 from voxridge._encoding_prediction import predict_there, predicting_design, prediction_tiles
 from voxridge._progress import Progress
@@ -37,7 +37,7 @@ Floating = NDArray[Any]
 _HANDED_OVER = ("alpha_", "cv_scores_", "best_cv_scores_", "intercept_")  # where the features were, to there
 
 
-class EncodingRidge(BaseEstimator):  # type: ignore[misc]
+class EncodingRidge(HandsOver, BaseEstimator):  # type: ignore[misc]
     """Ridge regression of voxel responses on delayed features, the penalty of every voxel chosen by
     cross-validation.
 
@@ -76,7 +76,8 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
         first CUDA device, where there is one and the fit is expected to end sooner; else on the processor.
     precision : "float32", "tf32" or "bf16", default "float32"
         On a CUDA device, what the inputs of float32 products are rounded to while penalties are compared. The
-        scores of the chosen ones and the weights are float32 whatever is said here.
+        scores of the chosen ones and the weights are float32 whatever is said here, and all scores are where
+        targets share a penalty.
     memory_limit : int or str, optional
         Bytes, or text such as "8GB", that the whole process may reach while it fits, inputs included.
         Default: what it holds, and 80 % of what is free. Features that lie in files and would take more than
@@ -105,12 +106,16 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
     folds_ : list of Fold, the rows of every fold after purging
     n_features_in_, n_targets_ : int
 
+    Of a fit to features on a CUDA device, ``alpha_``, ``cv_scores_``, ``best_cv_scores_``, ``coef_`` and
+    ``intercept_`` are arrays of the features' library on that device, and ``valid_targets_`` is an ndarray
+    still; what is saved, pickled or copied has ndarrays.
+
     Raises
     ------
     ValueError, TypeError
         From ``fit``: shapes or runs that do not match, delays as long as a run, bad penalties, folds that are
-        empty or leak, features that are not finite, no valid voxel. The message names the argument and what
-        would do.
+        empty or leak, features that are not finite, no valid voxel, inputs on two devices or on another than
+        ``device``. The message names the argument and what would do.
     RuntimeError
         From ``fit``: a CUDA device is asked for that cannot be had; the message says what is missing.
     MemoryError
@@ -184,9 +189,7 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
             An array, a list of one array per run, a memmap, an HDF5 dataset or file, a list of files, or a
             store selection; or a matrix on a CUDA device (torch, cupy, or whatever speaks DLPack or
             ``__cuda_array_interface__``; float32 or float64, row-major), which is used where it is, without a
-            copy: then ``alpha_``, ``cv_scores_``, ``best_cv_scores_``, ``coef_`` and ``intercept_`` are
-            arrays of the same library on the same device. (A list of such matrices, one per run, is copied
-            once, on the device.)
+            copy. (A list of such matrices, one per run, is copied once, on the device.)
         responses : (n_samples, n_targets), likewise; read a tile of voxels at a time.
         runs : run lengths, where a single matrix is given. Default: one run.
         sample_weight : (n_samples,), optional
@@ -206,7 +209,7 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
         with Progress(self.progress) as report:
             result = fit_designs(job.designs, job.targets, job.settings, job.storage, report)[0]
         self._keep(job.designs[0], result, scan, job)
-        self._hand_over(Caller.of(x))
+        self._hand_over(Caller.of(x), _HANDED_OVER)
         warn_of(result, scan)
         return self
 
@@ -237,30 +240,7 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
         self.n_features_in_ = design.n_features
         self.n_targets_ = int(result.alpha.size)
         self._weights = None if result.weights is None else result.weights.owned()
-        self._coef: Any = None
-        self._on_host: dict[str, Floating] = {}
-        self._caller: Caller | None = None
-
-    def _hand_over(self, caller: Caller | None) -> None:
-        """Attributes to where the features are; the host keeps its own, for all that is computed or saved."""
-        if caller is None:
-            return
-        self._on_host = {name: getattr(self, name) for name in _HANDED_OVER}
-        self._caller = caller
-        for name, array in self._on_host.items():
-            setattr(self, name, caller.send(array))
-
-    def _host(self, name: str) -> Floating:
-        """A fitted array in the memory of the host."""
-        found: Floating = getattr(self, "_on_host", {}).get(name, getattr(self, name))
-        return found
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Of a fit to features on a device, the copies of the host."""
-        state: dict[str, Any] = dict(super().__getstate__())
-        if state.get("_caller") is not None:
-            state |= state["_on_host"] | {"_on_host": {}, "_caller": None, "_coef": None}
-        return state
+        self._coef: Floating | None = None
 
     # --- using the fit
 
@@ -273,11 +253,12 @@ class EncodingRidge(BaseEstimator):  # type: ignore[misc]
     def coef_(self) -> Any:
         """(n_targets, n_delays * n_features), delay-major: column ``i * n_features + j`` is delay i of
         feature j."""
+        if self._handed_to is not None:
+            if "_coef_there" not in vars(self):
+                self._coef_there = self._handed_to.send(coefficients(self._fitted_weights()).T)
+            return self._coef_there
         if self._coef is None:
             self._coef = coefficients(self._fitted_weights()).T
-            caller = getattr(self, "_caller", None)
-            if caller is not None:
-                self._coef = caller.send(self._coef)
         return self._coef
 
     def save_coef(self, path: str | os.PathLike[str]) -> None:

@@ -13,13 +13,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from voxridge import EncodingRidge
+from voxridge import EncodingRidge, _linear_spectral, fit_many, nested_scores
+from voxridge import Ridge as TypedRidge
+from voxridge import RidgeCV as TypedRidgeCV
+from voxridge._warnings import SingularDesignWarning
 from voxridge.streams import as_source, check_finite, fingerprint, scan_targets
 from voxridge.streams.device_source import DeviceSource
 
 pytestmark = pytest.mark.filterwarnings("ignore::voxridge._warnings.AlphaEdgeWarning")
 
 RUNS = [50, 30, 40]
+Ridge: Any = TypedRidge  # whose types know nothing of devices, as scikit-learn's do not
+RidgeCV: Any = TypedRidgeCV
 HANDED_OVER = ("alpha_", "cv_scores_", "best_cv_scores_", "intercept_", "coef_")
 
 
@@ -223,6 +228,9 @@ def test_what_is_not_taken(put: Any, on_cuda: ModuleType, rng: Any) -> None:
         as_source(ByInterface(there, **strides), name="features")
     with pytest.raises(TypeError, match=r"features has dtype int64 on cuda:0; give float32 or float64"):
         as_source(ByDLPack(put(np.ones((3, 2), np.int64))), name="features")
+    half = ByInterface(there, typestr="<f2")
+    with pytest.raises(ValueError, match="features: arrays of type <f2 are not taken; convert it to float32"):
+        as_source(half, name="features")
     with pytest.raises(ValueError, match=r"features has shape \(6,\); give 2-D"):
         as_source(ByDLPack(put(np.ones(6))), name="features")
     with pytest.raises(RuntimeError, match=r"features is on cuda:7, which cannot be used .*\.cpu\(\)"):
@@ -402,3 +410,196 @@ def test_saved_pickled_and_copied(
     with on_cuda.Queue() as queue:
         on_cuda.zero(features, queue)  # the fit keeps nothing of the caller's memory
     np.testing.assert_array_equal(fitted.predict(x, RUNS), expected)
+
+
+# --- the drop-ins
+
+
+def tall(rng: np.random.Generator, n: int, p: int, dtype: Any, v: int = 40) -> tuple[np.ndarray, np.ndarray]:
+    x = rng.standard_normal((n, p)) + 30
+    y = x @ rng.standard_normal((p, v)) + rng.standard_normal((n, v)) + 2
+    return x.astype(dtype), y.astype(dtype)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("shape", [(80, 12), (40, 60)])
+def test_ridge(
+    library: Library, rng: Any, dtype: Any, shape: tuple[int, int], fit_intercept: bool, weighted: bool
+) -> None:
+    x, y = tall(rng, *shape, dtype)
+    weight = rng.uniform(0.5, 2, len(x)) if weighted else None
+    alpha: Any = rng.choice([1.0, 10.0, 300.0], y.shape[1])
+    exact = x.astype(np.float64), y.astype(np.float64)
+    here = Ridge(alpha, fit_intercept=fit_intercept).fit(*exact, weight)
+    features = library.put(x)
+    there = Ridge(alpha, fit_intercept=fit_intercept).fit(features, library.put(y), weight)
+    assert there.solver_ == "cholesky"
+    scale = float(np.abs(here.coef_).max())
+    tol = (1e-6 if dtype == np.float32 else 1e-9) * scale
+    np.testing.assert_allclose(library.get(there.coef_), here.coef_, atol=tol)
+    if fit_intercept:
+        np.testing.assert_allclose(library.get(there.intercept_), here.intercept_, atol=100 * tol)
+    predicted = library.get(there.predict(features))
+    assert predicted.dtype == dtype
+    np.testing.assert_allclose(predicted, here.predict(exact[0]), atol=400 * tol)
+    np.testing.assert_allclose(there.predict(x), predicted, atol=400 * tol)
+    assert there.score(features, library.put(y)) == pytest.approx(here.score(x, y), abs=1e-3)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(there)).coef_, library.get(there.coef_))
+
+
+def test_ridge_uses_the_device(put: Any, rng: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = tall(rng, 60, 8, np.float64, v=1)
+
+    def host(*_: Any, **__: Any) -> Any:
+        raise AssertionError("the processor solves")
+
+    expected = Ridge(0.5).fit(x, y[:, 0])
+    monkeypatch.setattr("voxridge._linear_ridge.solve_ridge", host)
+    one = Ridge(0.5).fit(ByDLPack(put(x)), ByDLPack(put(y[:, 0])))
+    assert one.coef_.shape == (8,)
+    np.testing.assert_allclose(one._host("coef_"), expected.coef_, atol=1e-9)
+    assert one.intercept_ == pytest.approx(expected.intercept_)
+    assert one.predict(ByDLPack(put(x))).shape == (60,)
+    with pytest.raises(AssertionError, match="the processor solves"):
+        Ridge(0.0).fit(ByDLPack(put(x)), y)
+    with pytest.raises(ValueError, match="X has 7 features, but Ridge is expecting 8"):
+        one.predict(ByDLPack(put(x[:, :7])))
+    x[4, 4] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        Ridge(0.5).fit(ByDLPack(put(x)), y)
+    with pytest.raises(ValueError, match="X has nan"):
+        one.predict(ByDLPack(put(x)))
+
+
+def test_a_singular_ridge_is_solved_by_the_processor(put: Any, rng: Any) -> None:
+    x, y = tall(rng, 60, 8, np.float64)
+    x[:, 7] = x[:, 6]
+    with pytest.warns(SingularDesignWarning):
+        here = Ridge(1e-14).fit(x, y)
+    with pytest.warns(SingularDesignWarning):
+        there = Ridge(1e-14).fit(ByDLPack(put(x)), y)
+    np.testing.assert_array_equal(there._host("coef_"), here.coef_)
+
+
+@pytest.mark.parametrize("scoring", [None, "correlation"])
+@pytest.mark.parametrize("per_target", [False, True])
+def test_ridge_cv_with_folds(
+    library: Library, rng: Any, dtype: Any, per_target: bool, scoring: str | None, monkeypatch: Any
+) -> None:
+    x, y = tall(rng, 90, 12, dtype)
+    asked: list[str] = []
+    solve = vars(_linear_spectral)["solve_ridge_cv"]
+
+    def solve_ridge_cv(*arguments: Any, **options: Any) -> Any:
+        result = solve(*arguments, **options)
+        asked.append(result.plan.device)
+        return result
+
+    monkeypatch.setattr(_linear_spectral, "solve_ridge_cv", solve_ridge_cv)
+    options: dict[str, Any] = {"cv": 3, "alpha_per_target": per_target, "scoring": scoring}
+    alphas = (1.0, 30.0, 1000.0)
+    here = RidgeCV(alphas, **options).fit(x, y)
+    asked.clear()
+    there = RidgeCV(alphas, **options).fit(library.put(x), y)
+    assert asked == ["cuda:0"]
+    np.testing.assert_allclose(there.cv_scores_, here.cv_scores_, atol=tolerance(dtype))
+    np.testing.assert_array_equal(there.best_alphas_, here.best_alphas_)
+    scale = float(np.abs(here.coef_).max())
+    np.testing.assert_allclose(library.get(there.coef_), here.coef_, atol=20 * tolerance(dtype) * scale)
+    expected = here.predict(x)
+    np.testing.assert_allclose(
+        library.get(there.predict(library.put(x))), expected, atol=400 * tolerance(dtype) * scale
+    )
+
+
+def test_ridge_cv_without_folds(library: Library, rng: Any) -> None:
+    x, y = tall(rng, 60, 8, np.float64)
+    here, there = RidgeCV().fit(x, y), RidgeCV().fit(library.put(x), library.put(y))
+    np.testing.assert_array_equal(library.get(there.coef_), here.coef_)
+    assert there.alpha_ == here.alpha_
+
+
+def test_drop_ins_of_the_host_stay_there(put: Any, rng: Any, uploads: list[tuple[int, ...]]) -> None:
+    x, y = tall(rng, 90, 12, np.float32)
+    RidgeCV((1.0, 30.0), cv=3, alpha_per_target=True).fit(x, y)
+    assert uploads == []
+    again = Ridge().fit(ByDLPack(put(x)), y).fit(x, y)
+    assert isinstance(again.coef_, np.ndarray)
+    np.testing.assert_array_equal(again.predict(x), Ridge().fit(x, y).predict(x))
+
+
+# --- several devices, queues, and models
+
+
+@pytest.fixture
+def second(emulator: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """A matrix of ours on a device of a machine with two."""
+    monkeypatch.setenv("VOXRIDGE_EMULATED_DEVICES", "2")
+    monkeypatch.setattr("voxridge._dispatch.load_cuda", lambda: emulator)
+
+    def upload(x: np.ndarray, number: int = 1) -> Any:
+        out = emulator.empty(x.shape, x.dtype, number)
+        with emulator.Queue(number) as queue:
+            emulator.upload(x, out, queue)
+        return out
+
+    return upload
+
+
+@pytest.mark.parametrize("kind", [ByInterface, lambda a: ByDLPack(a, a.device)])
+@pytest.mark.parametrize("device", ["auto", "cuda", "cuda:1"])
+def test_a_fit_on_the_second_device(second: Any, rng: Any, device: str, kind: Any) -> None:
+    x, y = problem(rng)
+    there = model(device=device).fit(kind(second(x)), kind(second(y)), RUNS)
+    assert there.plan_.device == "cuda:1"
+    assert there.coef_.device == 1
+    assert there.predict(kind(second(x)), RUNS).device == 1
+    here = model(device="cuda:0").fit(x, y, RUNS)
+    np.testing.assert_array_equal(there._host("alpha_"), here.alpha_)
+    assert RidgeCV((1.0, 30.0), cv=3).fit(kind(second(x)), y).coef_.device == 1
+
+
+def test_inputs_on_two_devices(second: Any, rng: Any) -> None:
+    x, y = problem(rng)
+    with pytest.raises(ValueError, match="features is on cuda:0 and responses on cuda:1"):
+        model().fit(ByInterface(second(x, 0)), ByInterface(second(y, 1)), RUNS)
+    with pytest.raises(ValueError, match="device='cuda:0', but responses is on cuda:1"):
+        model(device="cuda:0").fit(x, ByInterface(second(y)), RUNS)
+    parts = [ByInterface(second(x[:60], 0)), ByInterface(second(x[60:], 1))]
+    with pytest.raises(ValueError, match=r"features\[0\] is on cuda:0 and features\[1\] on cuda:1"):
+        model().fit(parts, y)
+    fitted = model(device="cuda:0").fit(x, y, RUNS)
+    with pytest.raises(ValueError, match="device='cuda:0', but features is on cuda:1"):
+        fitted.predict(ByInterface(second(x)), RUNS)
+
+
+def test_what_the_producer_has_queued_comes_first(
+    order: str, put: Any, on_cuda: ModuleType, rng: Any
+) -> None:
+    x, y = problem(rng)
+    there, change = put(x), put(x)
+    described = there.__cuda_array_interface__  # which waits for all queues, so before anything is queued
+    producer = on_cuda.Queue()
+    on_cuda.accumulate(1.0, change, 1.0, there, queue=producer)
+    late = SimpleNamespace(
+        shape=x.shape, held=there, __cuda_array_interface__=described | {"stream": producer.stream}
+    )
+    found = model().fit(late, y, RUNS)
+    expected = model(device="cuda").fit(2 * x, y, RUNS)
+    np.testing.assert_array_equal(found._host("alpha_"), expected.alpha_)
+    there = Library("interface", on_cuda, put, on_cuda.Array).get(found.coef_)
+    np.testing.assert_allclose(there, expected.coef_, atol=1e-5)
+
+
+def test_many_models_and_nested_scores(put: Any, rng: Any) -> None:
+    x, y = problem(rng)
+    sets = {"one": ByDLPack(put(x)), "two": ByDLPack(put(x[:, :4].copy()))}
+    there = fit_many(sets, ByDLPack(put(y)), RUNS, model=model())
+    here = fit_many({"one": x, "two": x[:, :4].copy()}, y, RUNS, model=model(device="cpu"))
+    for name, one in there.items():
+        assert one.plan_.device == "cuda:0"
+        np.testing.assert_allclose(one.coef_, here[name].coef_, atol=1e-4)
+    found = nested_scores(sets, ByDLPack(put(y)), RUNS, model=model())
+    expected = nested_scores({"one": x, "two": x[:, :4].copy()}, y, RUNS, model=model())
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)

@@ -26,7 +26,10 @@ def is_on_device(data: Any) -> bool:
         return False
     where = getattr(data, "__dlpack_device__", None)
     if where is not None:
-        return int(where()[0]) in (_CUDA, _MANAGED)
+        try:
+            return int(where()[0]) in (_CUDA, _MANAGED)
+        except (BufferError, RuntimeError, TypeError, ValueError):  # on a device that DLPack has no name for
+            return False
     return hasattr(data, "__cuda_array_interface__")
 
 
@@ -79,6 +82,10 @@ class DeviceSegment:
         self._queue.synchronize()
         if here is not out:
             np.copyto(out, here)
+
+    def on_host(self) -> Array:
+        """A copy, in the shape that it was given in."""
+        return self._rows(slice(None)).reshape(self.given_shape)
 
     def identity(self, *, contents: bool = True) -> Identity:
         """As of an array in memory."""
@@ -188,7 +195,7 @@ def _borrowed(data: Any, label: str) -> tuple[_dispatch.CudaDevice, Any, DeviceA
         try:
             found = borrow(data, queue)
         except (ValueError, BufferError) as error:
-            problem = problem or ValueError(f"{label}: {error}; in torch .contiguous() and .detach() help")
+            problem = problem or ValueError(f"{label}: {error}")
             problem.__cause__ = problem.__cause__ or error
             continue
         queue.synchronize()  # other queues read it, too
