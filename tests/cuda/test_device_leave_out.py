@@ -13,6 +13,7 @@ from voxridge._warnings import FallbackWarning
 from voxridge.solvers import DelayedDesign, StreamedDesign, Targets, make_folds, solve_ridge_cv
 from voxridge.solvers.weights import coefficients
 from voxridge.streams import as_source
+from voxridge.testing import tolerance
 
 ALPHAS = np.logspace(0, 5, 7)
 ROUTES = ["dual-cholesky", "primal-cholesky"]
@@ -41,13 +42,13 @@ def fit(x: np.ndarray, y: np.ndarray, device: str, **options: Any) -> Any:
     return solve_ridge_cv(design, targets, ALPHAS, folds, device=device, **options)
 
 
-def tolerance(dtype: Any) -> float:
-    """Of scores: float32 products of a few hundred terms, magnified by leaving out."""
-    return 5e-6 if dtype == np.float32 else 1e-10
+def score_tolerance(dtype: Any) -> float:
+    """Leaving a set out magnifies rounding; float64 answers differ by what small penalties cancel, too."""
+    return tolerance(dtype, slack=2.5 if dtype == np.float32 else 1000)
 
 
 def assert_same(there: Any, here: Any, dtype: Any) -> None:
-    tol = tolerance(dtype)
+    tol = score_tolerance(dtype)
     assert there.plan.device == "cuda:0"
     assert here.plan.device == "cpu"
     np.testing.assert_allclose(there.cv_scores, here.cv_scores, atol=tol)
@@ -203,7 +204,7 @@ def test_tiles_differ_by_rounding(on_cuda: ModuleType, rng: Any, dtype: Any, sol
     one = fit(x, y, "cuda", solver=solver, n_targets_batch=2048)
     many = fit(x, y, "cuda", solver=solver, n_targets_batch=512)
     assert many.plan.n_targets_batch == 512
-    np.testing.assert_allclose(one.cv_scores, many.cv_scores, atol=tolerance(dtype))
+    np.testing.assert_allclose(one.cv_scores, many.cv_scores, atol=score_tolerance(dtype))
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])

@@ -20,6 +20,7 @@ START = 0.5  # seconds until a context is made and libraries are loaded
 _UNHIDDEN = 0.1
 _EXACT = 0.5  # share of the penalties below 1e-4 of the largest eigenvalue: even odds
 _REFINED = 1.5  # penalties of which a target's scores are made again in float32
+_REFINED_LATER = 0.3  # of those of a later pass, which most targets are not near to choosing
 _SCORE_BYTES = 200.0  # that numpy moves for a score of one target and set
 _LAUNCHES = 12  # of a set under a penalty
 
@@ -230,7 +231,7 @@ def _refinement(problem: Problem, route: str, count: int) -> list[Step]:
     n, p, v, s = float(problem.n), float(problem.p), float(problem.n_targets), problem.itemsize
     if method == "spectral":
         return _refined_folds(problem, side)
-    again = _REFINED * count
+    again = _REFINED + _REFINED_LATER * (count - 1)
     flops = 2 * n * n * v if side == "dual" else 2 * n * p * v
     steps = [Step("refinement", flops * again, 0, "gemm4", bytes=8 * n * v * again)]
     if side == "primal":
