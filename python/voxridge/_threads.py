@@ -80,6 +80,15 @@ def side_by_side(jobs: Sequence[Callable[[], T]], at_once: int) -> Iterator[T]:
     yield from (job() for job in jobs[together:])
 
 
+def on_all_cores(jobs: Sequence[Callable[[], object]]) -> None:
+    """Run jobs that move memory and call no BLAS, any number at once, and wait for all of them."""
+    pool = _pool(os.getpid(), n_threads())
+    pending = [pool.submit(job) for job in jobs]
+    wait(pending)
+    for future in pending:
+        future.result()
+
+
 def left_over(n_jobs: int, at_once: int) -> int:
     """Jobs that :func:`side_by_side` does one after the other on all cores."""
     if at_once <= 1:

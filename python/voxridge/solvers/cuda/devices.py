@@ -23,6 +23,8 @@ _FUSED_TENSOR_SHARE = 0.3  # of the tensor cores, which they feed by the instruc
 _EIGH_PER_BYTE = 1.5  # operations of an eigendecomposition for a byte that it waits for
 _SLOW_START = 10.0  # a device is full later than a processor
 _STAGING = 8e9  # bytes that one thread of a host copies in a second
+_PAGES = 4e9  # bytes of new memory that one thread is handed out in a second
+_STAGING_CORES = 6  # that copy side by side before the host's memory is the limit
 _HOST_INVERSES = 20e9  # operations of one core on matrices of a few hundred rows
 _CALLS = 1e5  # launches and small copies in a second
 
@@ -108,7 +110,8 @@ def machine_of(facts: Facts, precision: str = "float32") -> Machine:
         fused4=fused4,
         fused8=_FUSED_SHARE * cycles * per_cycle.ordinary64,
         link=link,
-        staging=_STAGING,
+        staging=_STAGING * min(n_threads(), _STAGING_CORES),
+        pages=_PAGES * min(n_threads(), _STAGING_CORES),
         inverses=_HOST_INVERSES * n_threads(),
     )
     source = (

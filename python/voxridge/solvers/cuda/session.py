@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from voxridge.solvers.cuda.copies import copy_rows
+
 Floating = NDArray[Any]
 Array = Any  # voxridge._cuda.Array, whose module may not exist
 
@@ -16,7 +18,7 @@ _BLOCK_BYTES = 32 * 2**20  # on their way to the host at once, twice
 
 def _arrived(out: Floating, rows: slice, here: Floating, done: Any) -> None:
     done.synchronize()
-    np.copyto(out[rows], here)
+    copy_rows(here, out[rows])
 
 
 class Session:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from voxridge.solvers.cuda.copies import copy_rows
 from voxridge.solvers.cuda.session import Array, Session
 from voxridge.solvers.host_tiles import require_finite
 from voxridge.solvers.tiles import Targets
@@ -64,7 +65,7 @@ class DeviceTiles:
             if self._sent[slot] is not None:
                 self._sent[slot].synchronize()
             pinned = session.take_pinned(f"raw {slot}", n, width, block.dtype)
-            np.copyto(pinned, block)
+            copy_rows(block, pinned)
             block = pinned
         raw = session.take(f"raw {slot}", n, width, block.dtype)
         if self._used[slot] is not None:
