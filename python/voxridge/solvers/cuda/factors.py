@@ -151,7 +151,9 @@ class _Inverses:
             made = prediction_factor(inverse, held, dtype)
             scored = one.held.scored
             constant = None if made.constant is None else session.up(made.constant[scored])
-            return DeviceFactor(session.up(made.matrix[scored]), constant)
+            matrix = session.aligned(one.n_scored, one.held.rows.size, dtype)
+            session.ops.upload(np.ascontiguousarray(made.matrix[scored]), matrix, session.queue)
+            return DeviceFactor(matrix, constant)
         return self._factor_on_device(inverse, one, dtype)
 
     def _factor_on_device(self, inverse: Array, one: DeviceSet, dtype: np.dtype[Any]) -> DeviceFactor:
@@ -162,19 +164,20 @@ class _Inverses:
             product = session.empty((m, 1), np.float64)
             session.matmul(inverse, r.reshape(m, 1), product)
             ops.rank_one(inverse, -1.0, product.reshape(1, m)[0], r, queue=session.queue)
-            constant = self._scored(product, one, dtype).reshape(1, one.n_scored)[0]
+            column = session.empty((one.n_scored, 1), dtype)
+            constant = self._scored(product, one, column).reshape(1, one.n_scored)[0]
         diagonal = session.empty((m,), np.float64)
         ops.get_diagonal(inverse, diagonal, queue=session.queue)
         ops.set_diagonal(inverse, diagonal, -1.0, queue=session.queue)
-        return DeviceFactor(self._scored(inverse, one, dtype), constant)
+        matrix = session.aligned(one.n_scored, m, dtype)
+        return DeviceFactor(self._scored(inverse, one, matrix), constant)
 
-    def _scored(self, a: Array, one: DeviceSet, dtype: np.dtype[Any]) -> Array:
-        """The scored rows of ``a``, in ``dtype``."""
-        session, cols = self.session, a.shape[1]
+    def _scored(self, a: Array, one: DeviceSet, out: Array) -> Array:
+        """The scored rows of ``a`` into ``out``, in its dtype."""
+        session = self.session
         if one.places is not None:
-            rows = session.empty((one.n_scored, cols), np.float64)
+            rows = session.empty((one.n_scored, a.shape[1]), np.float64)
             session.ops.take_rows(a, one.places, rows, queue=session.queue)
             a = rows
-        out = session.empty((one.n_scored, cols), dtype)
         session.ops.accumulate(1.0, a, 0.0, out, queue=session.queue)
         return out

@@ -49,6 +49,11 @@ class Session:
         """Memory of the device, as long as somebody holds it."""
         return self.ops.empty(shape, np.dtype(dtype), self.device)
 
+    def aligned(self, rows: int, cols: int, dtype: Any) -> Array:
+        """A (rows, cols) matrix whose rows begin at multiples of 16 bytes, which kernels read fastest."""
+        pack = 16 // np.dtype(dtype).itemsize
+        return self.empty((rows, -(-cols // pack) * pack), dtype)[:, :cols]
+
     def take(self, name: str, rows: int, cols: int, dtype: Any) -> Array:
         """A contiguous (rows, cols) matrix called ``name``; its content is what the last user left."""
         key = name, np.dtype(dtype)
