@@ -220,6 +220,10 @@ def scan_targets(source: Source, *, chunk_rows: int | None = None) -> TargetScan
     >>> scan.valid, scan.constant, scan.first_bad
     (array([False, False,  True]), array([ True, False, False]), ('run 0', 1, 1))
     """
+    from voxridge.streams.device_source import DeviceSource  # built on the sources
+
+    if isinstance(source, DeviceSource):
+        return _scan_on_device(source)
     n_samples, n_targets = source.shape
     low = np.full(n_targets, np.inf, source.dtype)
     high = np.full(n_targets, -np.inf, source.dtype)
@@ -240,6 +244,22 @@ def scan_targets(source: Source, *, chunk_rows: int | None = None) -> TargetScan
         constant = (high / 2 - low / 2 <= 2 * np.finfo(source.dtype).eps * size) & ~nonfinite
     mean: np.ndarray[Any, np.dtype[np.float64]] = np.where(nonfinite, np.nan, total / max(1, n_samples))
     all_zero = n_targets > 0 and bool(np.all(low == 0) and np.all(high == 0))
+    return TargetScan(~(constant | nonfinite), constant, nonfinite, first_bad, mean, all_zero)
+
+
+def _scan_on_device(source: Any) -> TargetScan:
+    """The device says which targets are beyond doubt; the others are looked at here."""
+    from voxridge.streams.device_scan import screen, some_targets
+
+    mean, clear = screen(source)
+    rest = np.flatnonzero(~clear)
+    constant, nonfinite = np.zeros(clear.size, dtype=bool), np.zeros(clear.size, dtype=bool)
+    if not rest.size:
+        return TargetScan(clear, constant, nonfinite, None, mean, False)
+    found = scan_targets(some_targets(source, rest))
+    constant[rest], nonfinite[rest], mean[rest] = found.constant, found.nonfinite, found.mean
+    first_bad = found.first_bad and (*found.first_bad[:2], int(rest[found.first_bad[2]]))
+    all_zero = found.all_zero and rest.size == clear.size
     return TargetScan(~(constant | nonfinite), constant, nonfinite, first_bad, mean, all_zero)
 
 
