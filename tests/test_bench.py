@@ -30,9 +30,8 @@ _PEERS = ["sklearn", *(name for name in _NEED_HIMALAYA if not name.endswith("unc
 
 
 def _need(name: str) -> None:
-    if name in _NEED_HIMALAYA:
-        pytest.importorskip("himalaya")
-        pytest.importorskip(ADAPTERS[name].backend)  # type: ignore[attr-defined]
+    if name in _NEED_HIMALAYA and not ADAPTERS[name].available():
+        pytest.skip(f"{name}: himalaya, its backend or a GPU is not there")
 
 
 @pytest.fixture(

@@ -17,6 +17,7 @@ _SOLVERS: list[Solver] = ["ridge", "kernel"]
 _BACKENDS: list[Backend] = ["numpy", "torch"]
 _ALL: list[Adapter] = [Voxridge(), ScikitLearn(), Huth(), Null()]
 _ALL += [Himalaya(*kind) for kind in product(_SOLVERS, _BACKENDS, (False, True), (False, True))]
+_ALL += [Voxridge("cuda"), *(Himalaya(solver, "torch_cuda") for solver in _SOLVERS)]
 ADAPTERS: dict[str, Adapter] = {adapter.name: adapter for adapter in _ALL}
 
 

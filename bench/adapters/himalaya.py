@@ -1,4 +1,5 @@
-"""himalaya: RidgeCV (SVD of the features) and KernelRidgeCV (eigenvalues of the kernel), on numpy and torch.
+"""himalaya: RidgeCV (SVD of the features) and KernelRidgeCV (eigenvalues of the kernel), on numpy and torch;
+with the backend torch_cuda on a GPU, to which it takes the data inside the clock.
 
 Batches over targets are those of himalaya's own benchmark (5000). A "lean" variant takes small batches, as
 its documentation advises where memory is short. An "unchecked" variant skips the search for NaN, as it
@@ -22,7 +23,7 @@ from bench.problems import Problem
 from bench.shapes import Shape
 
 Solver = Literal["ridge", "kernel"]
-Backend = Literal["numpy", "torch"]
+Backend = Literal["numpy", "torch", "torch_cuda"]
 
 _MOST_MEMORY = 0.85  # of the machine
 _MOST_FLOPS = 2e14  # at 0.2 TFLOP/s a quarter of an hour
@@ -40,8 +41,15 @@ class Himalaya:
     def name(self) -> str:
         return f"himalaya-{self.solver}-{self.backend}" + "-lean" * self.lean + "-unchecked" * self.unchecked
 
+    @property
+    def on_gpu(self) -> bool:
+        return self.backend == "torch_cuda"
+
     def available(self) -> bool:
-        return all(importlib.util.find_spec(module) for module in ("himalaya", self.backend))
+        library = "torch" if self.on_gpu else self.backend
+        if not all(importlib.util.find_spec(module) for module in ("himalaya", library)):
+            return False
+        return not self.on_gpu or _gpu_memory() > 0
 
     @property
     def batch(self) -> int:
@@ -51,9 +59,11 @@ class Himalaya:
     def refusal(self, shape: Shape) -> str:
         if shape.leaves_one_out:
             return f"it has no leave-one-out but {shape.n_samples} folds"
-        needed, held = self.expected_bytes(shape), total_memory()
+        needed, held = self.expected_bytes(shape), _gpu_memory() if self.on_gpu else total_memory()
         if needed > _MOST_MEMORY * held:
             return f"it would take about {needed / 2**30:.1f} GiB of {held / 2**30:.1f} GiB of memory"
+        if self.on_gpu:
+            return ""
         flops = self.expected_flops(shape)
         if flops > _MOST_FLOPS:
             return f"about {flops:.1e} operations: hours on a few cores"
@@ -102,10 +112,10 @@ class Himalaya:
 
         def predict(features: Floating) -> Floating:
             with self._set_up():
-                return np.asarray(model.predict(features))
+                return _on_host(model.predict(features))
 
         kind: Literal["primal", "dual"] = "primal" if self.solver == "ridge" else "dual"
-        return Result(np.asarray(model.best_alphas_), np.asarray(model.cv_scores_), kind, predict)
+        return Result(_on_host(model.best_alphas_), _on_host(model.cv_scores_), kind, predict)
 
     @contextmanager
     def _set_up(self) -> Iterator[None]:
@@ -132,3 +142,15 @@ class Himalaya:
         if self.solver == "ridge":
             return RidgeCV(**shared, solver_params={"score_func": score, "warn": False, **batches})
         return KernelRidgeCV(**shared, warn=False, solver_params={"score_func": score, **batches})
+
+
+def _on_host(a: Any) -> Floating:
+    """An array of any backend; waits for the GPU."""
+    return np.asarray(a.cpu() if hasattr(a, "cpu") else a)
+
+
+def _gpu_memory() -> int:
+    """Bytes of the first GPU's memory, 0 where torch has none."""
+    import torch
+
+    return int(torch.cuda.get_device_properties(0).total_memory) if torch.cuda.is_available() else 0

@@ -1,9 +1,10 @@
 """voxridge as a user calls it, checks of the input included: EncodingRidge with its own delays; RidgeCV where
-one sample is left out."""
+one sample is left out. "voxridge-cuda" is EncodingRidge on a GPU."""
 
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 from bench.adapters.base import Result
@@ -11,21 +12,32 @@ from bench.problems import Problem
 from bench.shapes import Shape
 
 
+@dataclass(frozen=True)
 class Voxridge:
-    name = "voxridge"
-    takes_delays = True
+    device: str = "cpu"
+    takes_delays: bool = True
+
+    @property
+    def name(self) -> str:
+        return "voxridge" if self.device == "cpu" else f"voxridge-{self.device}"
 
     def available(self) -> bool:
+        from voxridge._dispatch import find_device
+
+        try:
+            find_device(self.device)
+        except RuntimeError:
+            return False
         return True
 
     def refusal(self, shape: Shape) -> str:
-        return ""
+        return "its RidgeCV runs on the processor" if shape.leaves_one_out and self.device != "cpu" else ""
 
     def run(self, problem: Problem) -> Result:
-        return _leave_one_out(problem) if problem.leaves_one_out else _folds(problem)
+        return _leave_one_out(problem) if problem.leaves_one_out else _folds(problem, self.device)
 
 
-def fit_folds(problem: Problem) -> Any:
+def fit_folds(problem: Problem, device: str = "cpu") -> Any:
     """The fitted EncodingRidge."""
     from voxridge import EncodingRidge
     from voxridge._warnings import AlphaEdgeWarning
@@ -36,6 +48,7 @@ def fit_folds(problem: Problem) -> Any:
         cv=problem.folds,
         scoring=problem.scoring,
         fit_intercept=True,
+        device=device,
         progress=False,
     )
     with warnings.catch_warnings():  # targets of pure noise choose any penalty, the outermost too
@@ -43,8 +56,8 @@ def fit_folds(problem: Problem) -> Any:
         return model.fit(problem.x, problem.y, runs=problem.runs)
 
 
-def _folds(problem: Problem) -> Result:
-    model = fit_folds(problem)
+def _folds(problem: Problem, device: str) -> Result:
+    model = fit_folds(problem, device)
     # The dual route forms primal coefficients when coef_ is first asked for: here never, as in himalaya.
     return Result(
         model.alpha_, model.best_cv_scores_, model.plan_.route, model.predict, cv_scores=model.cv_scores_
