@@ -9,6 +9,7 @@ import sys
 import warnings
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import h5py
 import numpy as np
@@ -319,7 +320,10 @@ def test_bad_options_are_named(
 
 
 def test_cuda_is_refused_with_a_reason(data: tuple[np.ndarray, np.ndarray]) -> None:
-    with pytest.raises(RuntimeError, match="no CUDA module"):
+    with (
+        mock.patch("voxridge._cuda_libraries._MODULE", "voxridge._cuda_that_is_not_there"),
+        pytest.raises(RuntimeError, match="no CUDA module"),
+    ):
         model(device="cuda").fit(*data, runs=RUNS)
 
 

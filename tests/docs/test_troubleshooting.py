@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -14,7 +15,10 @@ import pytest
 from voxridge import EncodingRidge, Ridge, _warnings
 from voxridge.features import read_words
 from voxridge.solvers import make_folds
+from voxridge.solvers.cuda.devices import fake_device
+from voxridge.solvers.cuda.plan import make_device_plan
 from voxridge.solvers.memory import parse_memory
+from voxridge.solvers.problem import Problem
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
@@ -82,9 +86,20 @@ ERRORS: dict[str, tuple[type[Exception], Callable[[Path], Any]]] = {
         lambda folder: encoding(solver="spectral").fit(X, Y, runs=RUNS, sample_weight=np.ones(60)),
     ),
     "is of another fit": (ValueError, lambda folder: resume_another(folder / "begun")),
-    "has no CUDA module": (Exception, lambda folder: encoding(device="cuda").fit(X, Y, runs=RUNS)),
+    "has no CUDA module": (RuntimeError, lambda folder: without_the_module()),
+    "has too little memory": (MemoryError, lambda folder: on_a_small_device()),
     "give a larger alpha": (np.linalg.LinAlgError, lambda folder: interpolating()),
 }
+
+
+def without_the_module() -> None:
+    with mock.patch("voxridge._cuda_libraries._MODULE", "voxridge._cuda_that_is_not_there"):
+        encoding(device="cuda").fit(X, Y, runs=RUNS)
+
+
+def on_a_small_device() -> None:
+    problem = Problem(33_000, 28_672, 95_556, 20, make_folds(5, [33_000], gap=0), itemsize=4)
+    make_device_plan(problem, fake_device("rtx3070"))
 
 
 def test_every_warning_has_a_heading() -> None:

@@ -16,7 +16,7 @@ from voxridge.solvers.weights import DualWeights, PrimalWeights, Weights
 _ROOM = 0.8  # of the device's free memory, for all
 _FREE_SHARE = 0.5  # of the device's memory, for tiles
 _MOST_BYTES = 256 * 2**20  # of the coefficients of a tile
-_WIDTHS = 512  # tiles are multiples of it: a target's bits do not depend on the width of the tile
+_WIDTHS = 512  # tiles of targets are multiples of it
 
 Place = Callable[[int, int], Array]
 
