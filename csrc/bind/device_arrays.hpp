@@ -2,6 +2,7 @@
 // that is given back waits for what is queued on it.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,7 +13,7 @@
 
 namespace voxridge::bind {
 
-enum class Kind { float32, float64, int64, uint8 };
+enum class Kind : std::uint8_t { float32, float64, int64, uint8 };
 
 inline const char* name_of(Kind kind) {
     switch (kind) {

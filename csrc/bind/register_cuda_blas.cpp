@@ -51,7 +51,7 @@ void solve_by(const DeviceArray& factor, const DeviceArray& b, const Queue& queu
 void eigh(const DeviceArray& a, const DeviceArray& w, const Queue& queue) {
     check_devices(queue, a, "a", w, "w");
     const auto va = matrix<double>(a, "a");
-    double* const vw = vector<double>(w, va.rows, "w");
+    auto* const vw = vector<double>(w, va.rows, "w");
     queued(queue, [&](cuda::Stream& stream) { cuda::syevd(stream, va, vw); });
 }
 

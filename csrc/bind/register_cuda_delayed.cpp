@@ -68,7 +68,7 @@ void delayed_sums(const DeviceArray& features, const Offsets& runs, const Ranges
     with_float(features, "features", [&](auto f) {
         using F = decltype(f);
         const auto vf = matrix<const F>(features, "features");
-        double* sums = vector<double>(out, vf.cols * static_cast<index_t>(delays.size()), "out");
+        auto* const sums = vector<double>(out, vf.cols * static_cast<index_t>(delays.size()), "out");
         const auto segments = segments_of(runs, ranges);
         queued(queue, [&](cuda::Stream& stream) { cuda::delayed_sums<F>(stream, vf, segments, delays, sums); });
     });

@@ -108,7 +108,7 @@ struct Borrowed {
         try {
             py::gil_scoped_release nogil;
             stream->synchronize();
-        } catch (...) {  // told to whoever waits next
+        } catch (...) {  // NOLINT(bugprone-empty-catch): told to whoever waits next
         }
         release();
     }
@@ -130,7 +130,7 @@ DeviceArray view_of(const Described& from, const Queue& queue) {
     const std::size_t ndim = from.shape.size();
     require(ndim == 1 || ndim == 2, "an array has 1 or 2 dimensions, not ", ndim, "; reshape it first");
     DeviceArray a;
-    a.data = reinterpret_cast<void*>(from.data);
+    a.data = reinterpret_cast<void*>(from.data);  // NOLINT(performance-no-int-to-ptr): as an integer it comes
     a.kind = from.kind;
     a.ndim = static_cast<int>(ndim);
     a.rows = from.shape[0];

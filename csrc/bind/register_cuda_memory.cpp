@@ -21,7 +21,7 @@ std::vector<std::weak_ptr<cuda::Stream>>& all_streams() {
 }
 
 index_t elements(const Shape& shape, Kind kind) {
-    double bytes = static_cast<double>(size_of(kind));
+    auto bytes = static_cast<double>(size_of(kind));
     index_t n = 1;
     for (const index_t extent : shape) {
         require(extent >= 0, "a shape must not be negative, and ", extent, " is");
@@ -55,9 +55,8 @@ py::array pinned(const Shape& shape, const py::object& dtype) {
     const index_t bytes = elements(shape, kind) * size_of(kind);
     auto held = std::make_unique<std::shared_ptr<cuda::Memory>>(cuda::Memory::pinned(static_cast<std::size_t>(bytes)));
     const void* data = (*held)->data();
-    const py::capsule base(held.get(), [](void* memory) { delete static_cast<std::shared_ptr<cuda::Memory>*>(memory); });
-    held.release();
-    return py::array(dtype_of(kind), std::vector<py::ssize_t>(shape.begin(), shape.end()), data, base);
+    const py::capsule base(held.release(), [](void* memory) { delete static_cast<std::shared_ptr<cuda::Memory>*>(memory); });
+    return {dtype_of(kind), std::vector<py::ssize_t>(shape.begin(), shape.end()), data, base};
 }
 
 // Begin and size of a slice of `extent` elements.
@@ -84,7 +83,7 @@ DeviceArray slice(const DeviceArray& a, const py::object& index) {
     if (py::isinstance<py::int_>(index)) return row(a, py::cast<index_t>(index));
     const bool pair = py::isinstance<py::tuple>(index);
     const py::tuple parts = pair ? py::reinterpret_borrow<py::tuple>(index) : py::make_tuple(index);
-    if (parts.empty() || static_cast<int>(parts.size()) > a.ndim)
+    if (parts.empty() || std::cmp_greater(parts.size(), a.ndim))
         throw py::index_error("an array of " + std::to_string(a.ndim) + " dimensions has no " + std::to_string(parts.size()) + " slices");
     const Range rows = part(parts[0], a.rows);
     const Range cols = parts.size() == 2 ? part(parts[1], a.cols) : Range{0, a.cols};
@@ -219,7 +218,8 @@ py::list device_facts() {
 
 void register_errors(py::module_& m) {
     py::register_local_exception<cuda::Failure>(m, "Failure", PyExc_RuntimeError);
-    py::register_local_exception_translator([](std::exception_ptr error) {  // looked at first, as the last one registered
+    // Looked at first, as the last one registered.
+    py::register_local_exception_translator([](std::exception_ptr error) {  // NOLINT(performance-unnecessary-value-param): pybind11's type
         try {
             if (error) std::rethrow_exception(error);
         } catch (const cuda::OutOfMemory& e) {

@@ -1,3 +1,5 @@
+#include <utility>
+
 #include "bind/device_arrays.hpp"
 #include "cuda/heldout_moments.hpp"
 
@@ -7,7 +9,7 @@ namespace {
 void* scratch_of(const DeviceArray& a, std::size_t bytes) {
     require((a.kind == Kind::uint8 || a.kind == Kind::float64) && a.contiguous() && !a.read_only, "scratch is ", a.text(),
             ", expected contiguous uint8 or float64 to write to");
-    require(static_cast<std::size_t>(a.size() * size_of(a.kind)) >= bytes, "scratch is ", a.text(), ", expected ", bytes, " bytes: heldout_scratch");
+    require(std::cmp_greater_equal(a.size() * size_of(a.kind), bytes), "scratch is ", a.text(), ", expected ", bytes, " bytes: heldout_scratch");
     require(reinterpret_cast<std::uintptr_t>(a.data) % sizeof(double) == 0, "scratch must start at a multiple of ", sizeof(double), " bytes");
     return a.data;
 }

@@ -78,9 +78,9 @@ public:
                  Scratch& scratch)
         : features_(features), parts_(stretches(segments)) {
         constexpr index_t worth_a_product = 256;  // rows, in the mean
-        in_place_ = std::is_same_v<F, T> && delays == std::vector<index_t>{0} &&
-                    total_rows(segments) >= worth_a_product * static_cast<index_t>(parts_.size());
-        if (in_place_)
+        const bool in_place = std::is_same_v<F, T> && delays == std::vector<index_t>{0} &&
+                              total_rows(segments) >= worth_a_product * static_cast<index_t>(parts_.size());
+        if (in_place)
             scratch.take(stream);
         else
             table_.emplace(stream, features, design_places(segments, delays), static_cast<index_t>(delays.size()), scratch);
@@ -89,7 +89,7 @@ public:
     // visit(first, rows): from the first-th of the rows on.
     template <class Visit>
     void for_each(const Visit& visit) const {
-        if (!in_place_) return table_->for_each_chunk(0, table_->rows(), visit);
+        if (table_) return table_->for_each_chunk(0, table_->rows(), visit);
         if constexpr (std::is_same_v<F, T>) {
             index_t first = 0;
             for (const Range& part : parts_) {
@@ -102,8 +102,7 @@ public:
 private:
     Matrix<const F> features_;
     std::vector<Range> parts_;
-    bool in_place_ = false;
-    std::optional<RowTable<F, T>> table_;
+    std::optional<RowTable<F, T>> table_;  // none: in place
 };
 
 // Zeros, of any type.

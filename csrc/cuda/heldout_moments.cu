@@ -10,7 +10,7 @@ using namespace heldout;
 // Partial sums (row block, 3, v) of blocks of rows. A block goes through its tiles in order; q lives in registers.
 template <class Product>
 struct PartialMoments {
-    using T = typename Product::T;
+    using T = Product::T;
     static constexpr int kThreads = Product::kThreads;
     static constexpr bool kSyncs = true;
     static constexpr int kBlocks = Product::kBlocks;
@@ -19,7 +19,7 @@ struct PartialMoments {
     static constexpr int kStride = kSlots + Product::kOwnersOfWarp;                        // a warp's sums lie in different banks
     struct Shared {
         union {
-            typename Product::Shared product;
+            Product::Shared product;
             double parts[3][Product::kParts][kStride];
         };
         double totals[3 * Product::kCols];

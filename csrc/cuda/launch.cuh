@@ -45,8 +45,10 @@ __device__ inline std::uint32_t to_bf16x2(float low, float high) {
 // How many blocks a multiprocessor is to hold at least, where the kernel says so in kBlocks: a limit to its registers. 0: none.
 template <class Kernel>
 constexpr int blocks_of_multiprocessor() {
-    if constexpr (requires { Kernel::kBlocks; }) return Kernel::kBlocks;
-    else return 0;
+    if constexpr (requires { Kernel::kBlocks; })
+        return Kernel::kBlocks;
+    else
+        return 0;
 }
 
 template <class Kernel>

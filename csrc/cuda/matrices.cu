@@ -20,7 +20,7 @@ struct Scaled : InPlace {
     Matrix<T> out;
     const double *by_row, *by_column;
     VOXRIDGE_DEVICE T value(index_t i, index_t j) const {
-        double value = static_cast<double>(out.row(i)[j]);
+        auto value = static_cast<double>(out.row(i)[j]);
         if (by_row) value *= by_row[i];
         if (by_column) value *= by_column[j];
         return static_cast<T>(value);

@@ -3,6 +3,7 @@
 // tests of machines without a GPU.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,9 +21,9 @@ struct OutOfMemory : Failure {
 };
 
 // The arithmetic of float32 products: float32 as it is, or inputs rounded to 10 or 7 bits (sums stay float32). float64 knows only itself.
-enum class Precision { float32,
-                       tf32,
-                       bf16 };
+enum class Precision : std::uint8_t { float32,
+                                      tf32,
+                                      bf16 };
 
 struct DeviceFacts {
     std::string name;

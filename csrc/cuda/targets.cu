@@ -49,7 +49,7 @@ struct Moments {
     Matrix<const T> y;
     VOXRIDGE_DEVICE Sample read(index_t i, index_t j) const { return {y.row(i)[j]}; }
     VOXRIDGE_DEVICE static void add(const Sample& sample, double (&sums)[kSums]) {
-        const double value = static_cast<double>(sample.y);
+        const auto value = static_cast<double>(sample.y);
         sums[0] += value;
         sums[1] += value * value;
     }

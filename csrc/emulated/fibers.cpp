@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "emulated/rounding.hpp"
+#include "emulated/sanitizer.hpp"
 
 namespace voxridge::cuda {
 
@@ -29,6 +30,7 @@ Fibers::Fibers(int n_threads) : n_(n_threads), fibers_(n_threads), waiting_(n_th
 
 void Fibers::entry(unsigned low, unsigned high, unsigned thread) {
     auto* fibers = reinterpret_cast<Fibers*>(static_cast<std::uintptr_t>(low) | (static_cast<std::uintptr_t>(high) << 32));
+    fibers->scheduler_stack_ = emulated::arrive(nullptr);
     for (;;) {  // a block after the other
         try {
             (*fibers->body_)(static_cast<int>(thread));
@@ -63,13 +65,20 @@ void Fibers::run(bool forwards, const std::function<void(int)>& body) {
         resume(0, n_);
     }
     if (!error_) return;
-    for (Fiber& fiber : fibers_) fiber.started = false;  // some have stopped half-way
+    for (Fiber& fiber : fibers_) {  // some have stopped half-way
+        fiber.started = false;
+        emulated::allow(fiber.stack.get(), kStack);
+    }
     std::rethrow_exception(std::exchange(error_, nullptr));
 }
 
 void Fibers::enter(int thread) {
     Fiber& fiber = fibers_[thread];
-    if (_setjmp(scheduler_) != 0) return;
+    if (_setjmp(scheduler_) != 0) {
+        emulated::arrive(scheduler_kept_);
+        return;
+    }
+    emulated::depart(scheduler_kept_, {fiber.stack.get(), kStack});
     if (fiber.started) _longjmp(fiber.place, 1);
     fiber.started = true;
     const auto self = reinterpret_cast<std::uintptr_t>(this);
@@ -93,7 +102,11 @@ void Fibers::resume(int first, int last) {
 void Fibers::pause(int kind) {
     const int me = current_;
     waiting_[me] = kind;
-    if (_setjmp(fibers_[me].place) == 0) _longjmp(scheduler_, 1);
+    if (_setjmp(fibers_[me].place) == 0) {
+        emulated::depart(fibers_[me].kept, scheduler_stack_);
+        _longjmp(scheduler_, 1);
+    }
+    emulated::arrive(fibers_[me].kept);
 }
 
 void Fibers::sync() { pause(1); }

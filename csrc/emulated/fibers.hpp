@@ -11,6 +11,8 @@
 #include <memory>
 #include <vector>
 
+#include "emulated/sanitizer.hpp"
+
 namespace voxridge::cuda {
 
 class Fibers {
@@ -40,11 +42,14 @@ private:
         std::unique_ptr<char[]> stack;
         ucontext_t start{};
         std::jmp_buf place{};  // _setjmp and _longjmp switch without a call of the system, which swapcontext makes
+        void* kept = nullptr;  // AddressSanitizer's
         bool started = false;
     };
     int n_;
     std::vector<Fiber> fibers_;
     std::jmp_buf scheduler_{};
+    void* scheduler_kept_ = nullptr;
+    emulated::StackBounds scheduler_stack_;
     std::vector<int> waiting_;  // 0 running, 1 at the block's barrier, 2 at the warp's, 3 returned
     std::vector<Warp> warps_;
     const std::function<void(int)>* body_ = nullptr;

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "emulated/sanitizer.hpp"
 #include "emulated/world.hpp"
 
 namespace voxridge::cuda {
@@ -48,9 +49,11 @@ index_t total_bytes() { return emulated::setting("VOXRIDGE_EMULATED_BYTES", inde
 index_t n_devices() { return emulated::setting("VOXRIDGE_EMULATED_DEVICES", 1); }
 
 void* allocate(std::size_t bytes, int device) {
-    void* data = std::aligned_alloc(256, (std::max<std::size_t>(bytes, 1) + 255) / 256 * 256);
+    const std::size_t whole = (std::max<std::size_t>(bytes, 1) + 255) / 256 * 256;
+    void* data = std::aligned_alloc(256, whole);
     if (data == nullptr) throw OutOfMemory("the emulator: this machine has no " + std::to_string(bytes) + " bytes left");
     std::memset(data, 0xff, bytes);  // NaN in every float: nothing may count on zeros
+    emulated::forbid(static_cast<char*>(data) + bytes, whole - bytes);
     blocks()[static_cast<const char*>(data)] = {bytes, device};
     index_t& peak = peaks()[device];
     peak = std::max(peak, used_bytes(device));
