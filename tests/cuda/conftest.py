@@ -51,23 +51,44 @@ def emulated(config: pytest.Config) -> ModuleType:
 
 
 def device(config: pytest.Config) -> ModuleType:
-    try:
-        from voxridge import _cuda
-
-        missing = _cuda.missing()
-    except ImportError as error:
-        missing = f"voxridge was built without CUDA, or its libraries are missing ({error})"
-    if missing:
-        text = f"NO GPU: {missing}"
+    module = load_device()
+    if isinstance(module, str):
         if config.getoption("--require-cuda"):
-            pytest.fail(text)
-        pytest.skip(text)
-    return _cuda
+            pytest.fail(module)
+        pytest.skip(module)
+    return module
 
 
-@pytest.fixture(params=["emulated", "device"])
+@cache
+def load_device() -> ModuleType | str:
+    """The module, or why there is none that runs."""
+    from voxridge._cuda_libraries import load
+
+    try:
+        module = load()
+    except ImportError as error:
+        return f"NO GPU: {error}"
+    missing = module.missing()
+    return f"NO GPU: {missing}" if missing else module
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every test of ``cuda`` on the emulator, and on the device where there is one or must be. Elsewhere one
+    test skips for all of them: see test_device.py."""
+    if "cuda" in metafunc.fixturenames:
+        there = metafunc.config.getoption("--require-cuda") or not isinstance(load_device(), str)
+        metafunc.parametrize("cuda", ["emulated", "device"] if there else ["emulated"], indirect=True)
+
+
+@pytest.fixture
 def cuda(request: pytest.FixtureRequest) -> ModuleType:
     return emulated(request.config) if request.param == "emulated" else device(request.config)
+
+
+@pytest.fixture
+def real(request: pytest.FixtureRequest) -> ModuleType:
+    """The module on a GPU."""
+    return device(request.config)
 
 
 @pytest.fixture
