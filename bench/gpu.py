@@ -10,6 +10,7 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 from bench.gpu_results import Results
 from bench.machine import describe
@@ -24,7 +25,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--scale", type=float, default=1.0, help="of all sizes: below 1 for a look, no measurement"
     )
-    parser.add_argument("--precision", default="float32,tf32", help="default: float32,tf32")
+    parser.add_argument("--precision", default="tf32,float32", help="default: tf32,float32")
+    parser.add_argument(
+        "--seconds", type=float, default=3600, help="no large fit is begun that would end later"
+    )
     options = parser.parse_args(arguments)
     options.precision = options.precision.split(",")
     return options
@@ -37,30 +41,33 @@ def main(arguments: list[str] | None = None) -> int:
     device = _dispatch.find_device("cuda")
     assert device is not None
     results = Results(options.out)
-    asked = {"scale": options.scale, "precision": options.precision}
-    before = results.get(options.part, "asked")
-    if before not in (None, asked):
-        print(f"{options.part} in {options.out} was begun with {before}, not {asked}; give another --out")
+    before = results.get(options.part, "scale")
+    if before not in (None, options.scale):
+        print(f"{options.part} in {options.out} was begun with --scale {before}; give another --out")
         return 2
-    results.put(options.part, "asked", asked)
+    results.put(options.part, "scale", options.scale)
     results.put("machine", options.part, describe(device=device.facts, module=device.ops.build_info()))
-    begin = time.perf_counter()
+    if not _measure(options, device.ops, results, time.monotonic() + options.seconds):
+        return 1
+    results.finish(options.part)
+    return 0
+
+
+def _measure(options: argparse.Namespace, ops: ModuleType, results: Results, end: float) -> bool:
+    """False where something is still missing."""
     if options.part == "himalaya":
         from bench.gpu_himalaya import himalaya
 
         himalaya(results, options.scale)
-    elif options.part == "ceiling":
+        return True
+    if options.part == "ceiling":
         from bench.gpu_ceiling import ceiling
 
-        ceiling(device.ops, results, options.scale)
-    else:
-        from bench import gpu_runs
+        return ceiling(ops, results, options.scale)
+    from bench import gpu_runs
 
-        measure = gpu_runs.runs if options.part == "runs" else gpu_runs.loo
-        measure(device.ops, results, options.scale, options.precision)
-    results.put(options.part, "seconds_of_last_call", time.perf_counter() - begin)
-    results.finish(options.part)
-    return 0
+    measure = gpu_runs.runs if options.part == "runs" else gpu_runs.loo
+    return measure(ops, results, options.scale, options.precision, end)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.gpu_results import Results, Row
+from bench.gpu_results import Results, Row, attempt
 from bench.gpu_shares import ORDERS
 from voxridge.solvers.cuda.session import Session
 
@@ -24,15 +24,18 @@ _BYTES = 2**30  # over the link, and inside the device's memory
 _EIGH_FLOPS = 9.0  # per n^3, with vectors
 
 
-def ceiling(ops: ModuleType, results: Results, scale: float) -> None:
-    """Rates of everything that a fit on a device is made of, in operations or bytes per second, the best
-    of three."""
-    meter = _Meter(ops)
-    for name, measure in _cases(scale).items():
-        if results.get("ceiling", name) is None:
-            row = results.put("ceiling", name, measure(meter))
+def ceiling(ops: ModuleType, results: Results, scale: float) -> bool:
+    """Rates of everything that a fit on a device is made of, in operations or bytes per second, the best of
+    three; False where one failed."""
+    cases, meter = _cases(scale), _Meter(ops)
+    for name, measure in cases.items():
+        if results.get("ceiling", name) is not None:
+            continue
+        row = attempt(results, "ceiling", name, lambda measure=measure: measure(meter))
+        if row is not None:
             print(f"ceiling: {name}: {row['rate']:.4g} {row['unit']}", flush=True)
-            meter.session.clear()
+        meter.session.clear()
+    return all(results.get("ceiling", name) is not None for name in cases)
 
 
 def _cases(scale: float) -> dict[str, Callable[[_Meter], Row]]:

@@ -11,6 +11,8 @@ import json
 import os
 import re
 import sys
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,20 @@ class Results:
         return row is not None and not row["timed_out"]
 
 
+def attempt(results: Results, part: str, case: str, work: Callable[[], Row]) -> Row | None:
+    """Keep what ``work`` gives; where it fails, why, and go on: None. The traceback goes to the screen."""
+    failures = results.get(part, "failures") or {}
+    try:
+        row = results.put(part, case, work())
+    except Exception as error:
+        traceback.print_exc()
+        results.put(part, "failures", failures | {case: f"{type(error).__name__}: {str(error)[:500]}"})
+        return None
+    if failures.pop(case, None):
+        results.put(part, "failures", failures)
+    return dict(row)
+
+
 def read_pytest(text: str) -> Row:
     """Numbers of the last summary line, such as "3 failed, 120 passed, 4 skipped in 12.30s"; empty where
     there is none."""
@@ -79,10 +95,9 @@ def read_sanitizer(text: str) -> Row:
         row["hazards"], row["errors"], row["warnings"] = (
             sum(map(int, each)) for each in zip(*hazards, strict=True)
         )
-    if row:
-        row["kernels"] = (
-            sorted(set(re.findall(r"in (?:kernel )?(\w+)(?:<|\()", text)))[:50] if row["errors"] else []
-        )
+    if row.get("errors"):
+        kernels = re.findall(r"=========\s.*?\bat (?:0x\w+ in )?(?:void )?([\w:]+)", text)
+        row["kernels"] = sorted(set(kernels))[:50]
     return row
 
 
@@ -109,6 +124,7 @@ def main(arguments: list[str] | None = None) -> int:
         keep.add_argument(name, type=kind)
     actions.add_parser("finish", help="a part is complete").add_argument("name")
     actions.add_parser("summary", help="write summary.md")
+    actions.add_parser("libraries", help="print the folder of CUDA's libraries in NVIDIA's wheels")
     options = parser.parse_args(arguments)
     results = Results(options.folder)
     if options.action == "has":
@@ -120,6 +136,8 @@ def main(arguments: list[str] | None = None) -> int:
         row = keep_log(results, options.part, options.case, text, options.code, options.seconds)
         said = {key: value for key, value in row.items() if key != "last_lines"}
         print(f"{options.part} {options.case}: {json.dumps(said)}")
+    elif options.action == "libraries":
+        print(":".join(str(folder) for path in sys.path for folder in Path(path).glob("nvidia/cu1*/lib")))
     else:
         from bench.gpu_shares import shares
         from bench.gpu_summary import summary

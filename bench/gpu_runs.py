@@ -12,47 +12,49 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.gpu_data import FRIENDS, WHOLE_BRAIN, Brain, BrainShape, make_brain
-from bench.gpu_results import Results, Row
+from bench.gpu_results import Results, Row, attempt
 from bench.gpu_truth import Truth, compare, sample
 from bench.gpu_watch import timed_fits
 
 Division = list[NDArray[np.intp]]
+_MARGIN = 1.3  # times the expected seconds that a fit is given
 _REFITTED = 2, 3  # folds and penalties that are refitted, to hold the truth itself against
 
 
-def runs(ops: ModuleType, results: Results, scale: float, precisions: Sequence[str]) -> None:
-    """33,000 x (7,168 x 4) x 95,556, 20 penalties: 5 folds of whole runs, and leave-one-run-out over 95."""
-    shape = WHOLE_BRAIN.scaled(scale)
+def runs(ops: ModuleType, results: Results, scale: float, precisions: Sequence[str], end: float) -> bool:
+    """33,000 x (7,168 x 4) x 95,556, 20 penalties: 5 folds of whole runs, and leave-one-run-out over 95.
+
+    False where something is still missing: it failed, or would not have ended before ``end`` (of
+    time.monotonic).
+    """
     cvs = {"5 folds": 5, "leave-one-run-out": "leave-one-run-out"}
     cases = {
         f"{name}, {precision}": {"cv": cv, "precision": precision, "scoring": "correlation"}
+        for precision in precisions
         for name, cv in cvs.items()
-        for precision in precisions
     }
-    _measure(ops, results, "runs", shape, cases)
+    return _measure(ops, results, "runs", WHOLE_BRAIN.scaled(scale), cases, end)
 
 
-def loo(ops: ModuleType, results: Results, scale: float, precisions: Sequence[str]) -> None:
-    """9,000 x 16,384 x 281,532, 11 penalties, leave-one-out, without weights and with weights in memory."""
+def loo(ops: ModuleType, results: Results, scale: float, precisions: Sequence[str], end: float) -> bool:
+    """9,000 x 16,384 x 281,532, 11 penalties, leave-one-out, without weights and with weights in memory; as
+    :func:`runs`."""
+    shared = {"cv": "leave-one-out", "scoring": "r2"}
     cases = {
-        f"weights {weights}, {precision}": {
-            "cv": "leave-one-out",
-            "precision": precision,
-            "scoring": "r2",
-            "weights": weights,
-        }
-        for weights in ("none", "memory")
+        f"weights {weights}, {precision}": {"precision": precision, "weights": weights, **shared}
         for precision in precisions
+        for weights in ("none", "memory")
     }
-    _measure(ops, results, "loo", FRIENDS.scaled(scale), cases)
+    return _measure(ops, results, "loo", FRIENDS.scaled(scale), cases, end)
 
 
-def _measure(ops: ModuleType, results: Results, part: str, shape: BrainShape, cases: dict[str, Any]) -> None:
+def _measure(
+    ops: ModuleType, results: Results, part: str, shape: BrainShape, cases: dict[str, Any], end: float
+) -> bool:
     """Every case that is missing, then the comparison of all."""
     missing = [name for name in cases if results.get(part, name) is None]
-    compared = [name for name in cases if "same_alpha" in (results.get(part, name) or {})]
-    if len(compared) == len(cases):
-        return
+    if all("same_alpha" in (results.get(part, name) or {}) for name in cases):
+        return True
     begin = time.perf_counter()
     brain = make_brain(ops, shape)
     results.put(part, "problem", {**vars(shape), "seconds_of_making": time.perf_counter() - begin})
@@ -60,19 +62,30 @@ def _measure(ops: ModuleType, results: Results, part: str, shape: BrainShape, ca
     if missing:
         _warm_up(ops, shape, cases)
     for name in missing:
-        row, model = timed_fits(
-            lambda name=name: _model(shape, **cases[name]), ops, brain.x, brain.y, runs=shape.runs
-        )
-        row["cv"] = cases[name]["cv"]
-        row["found"] = {
-            "cv_scores": model.cv_scores_[:, targets].tolist(),
-            "best_cv_scores": model.best_cv_scores_[targets].tolist(),
-            "alpha": model.alpha_[targets].tolist(),
-        }
-        row["folds"] = None if cases[name]["cv"] == "leave-one-out" else _bounds(model.folds_, shape)
-        results.put(part, name, row)
-        _say(part, name, row)
+        expected = _model(shape, **cases[name]).plan(brain.x, brain.y, runs=shape.runs).seconds
+        if time.monotonic() + _MARGIN * expected > end:
+            print(f"{part}: {name}: no time left for {expected:.0f} s; the same command goes on", flush=True)
+            continue
+        row = attempt(results, part, name, lambda name=name: _case(ops, brain, targets, cases[name]))
+        if row is not None:
+            _say(part, name, row)
+    if any(results.get(part, name) is None for name in cases):
+        return False
     _compare(results, part, brain, targets, cases)
+    return True
+
+
+def _case(ops: ModuleType, brain: Brain, targets: NDArray[np.intp], options: dict[str, Any]) -> Row:
+    shape = brain.shape
+    row, model = timed_fits(lambda: _model(shape, **options), ops, brain.x, brain.y, runs=shape.runs)
+    row["cv"] = options["cv"]
+    row["folds"] = None if options["cv"] == "leave-one-out" else _bounds(model.folds_, shape)
+    row["found"] = {
+        "cv_scores": model.cv_scores_[:, targets].tolist(),
+        "best_cv_scores": model.best_cv_scores_[targets].tolist(),
+        "alpha": model.alpha_[targets].tolist(),
+    }
+    return row
 
 
 def _model(shape: BrainShape, **options: Any) -> Any:

@@ -40,9 +40,11 @@ def _machine(found: Found) -> list[str]:
             f"- {part}: {device['name']}, {about['cpu']}, {about['date']}, commit {about['git_commit']}"
         )
     for part in ("runs", "himalaya", "loo", "ceiling"):
-        scale = found.get(part, {}).get("asked", {}).get("scale", 1)
+        scale = found.get(part, {}).get("scale", 1)
         if scale != 1:
             lines.append(f"- **{part} was measured at {scale} of the sizes: no measurement**")
+        for case, why in found.get(part, {}).get("failures", {}).items():
+            lines.append(f"- **FAILED: {part}: {case}: {why}**")
     return lines
 
 

@@ -176,7 +176,29 @@ def test_a_part_goes_on_where_it_was_cut_short(
     assert found["truth"]["largest_difference_from_refits"] < 1e-8
     _run("loo", tmp_path, "--precision", "float32")
     assert len(calls) == 3
-    assert gpu.main(["loo", "--out", str(tmp_path)]) == 2  # begun with other sizes
+    assert gpu.main(["loo", "--out", str(tmp_path), "--scale", "1"]) == 2  # begun with other sizes
+
+
+def test_what_fails_or_has_no_time_is_missing(
+    on_emulator: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    asked = ["loo", "--out", str(tmp_path), "--precision", "float32"]
+    assert gpu.main([*asked, "--seconds", "0"]) == 1
+    assert capsys.readouterr().out.count("no time left") == 2
+
+    def fail(*_: Any, **more: Any) -> Any:
+        raise RuntimeError("an illegal memory access was encountered")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(gpu_runs, "timed_fits", fail)
+        assert gpu.main(asked) == 1
+    results = Results(tmp_path)
+    assert len(results.get("loo", "failures")) == 2
+    assert not results.finished("loo")
+    assert "FAILED: loo: weights none, float32: RuntimeError: an illegal" in summary(results.found)
+    pytest.importorskip("torch")
+    assert gpu.main(asked) == 0
+    assert Results(tmp_path).get("loo", "failures") == {}
 
 
 def test_a_planted_wrong_fit_misses_the_target(
@@ -294,6 +316,12 @@ def test_what_pytest_says() -> None:
 
 def test_what_the_sanitizer_says() -> None:
     assert read_sanitizer("========= ERROR SUMMARY: 0 errors\n")["errors"] == 0
+    text = "========= Invalid __global__ write of size 4 bytes\n========= "
+    text += "    at void voxridge::cuda::scale_kernel<float>(int)+0x1a0 in targets.cu:10\n"
+    assert read_sanitizer(text + "========= ERROR SUMMARY: 3 errors") == {
+        "errors": 3,
+        "kernels": ["voxridge::cuda::scale_kernel"],
+    }
     race = "========= RACECHECK SUMMARY: 2 hazards displayed (1 error, 1 warning)\n"
     assert read_sanitizer(race) | {"kernels": []} == {"hazards": 2, "errors": 1, "warnings": 1, "kernels": []}
     assert read_sanitizer("========= Error: Device not supported\n") == {}
