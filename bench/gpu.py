@@ -58,8 +58,7 @@ def _measure(options: argparse.Namespace, ops: ModuleType, results: Results, end
     if options.part == "himalaya":
         from bench.gpu_himalaya import himalaya
 
-        himalaya(results, options.scale)
-        return True
+        return himalaya(results, options.scale)
     if options.part == "ceiling":
         from bench.gpu_ceiling import ceiling
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -31,7 +32,7 @@ def ceiling(ops: ModuleType, results: Results, scale: float) -> bool:
     for name, measure in cases.items():
         if results.get("ceiling", name) is not None:
             continue
-        row = attempt(results, "ceiling", name, lambda measure=measure: measure(meter))
+        row = attempt(results, "ceiling", name, partial(measure, meter))
         if row is not None:
             print(f"ceiling: {name}: {row['rate']:.4g} {row['unit']}", flush=True)
         meter.session.clear()

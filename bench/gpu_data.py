@@ -138,7 +138,8 @@ class _Maker:
         moments = self.session.take("moments", 2, width, np.float64)
         self.ops.column_moments(signal, 0, n, moments[0], moments[1], queue=self.queue)
         total, squares = self.session.down(moments)
-        return np.maximum(np.sqrt(np.maximum(squares / n - (total / n) ** 2, 0)), 1e-6)
+        deviation: Floating = np.sqrt(np.maximum(squares / n - (total / n) ** 2, 0))
+        return np.maximum(deviation, 1e-6)
 
     def _smooth(self, kind: int, columns: int) -> Iterator[tuple[int, int, Array]]:
         """Blocks of columns of unit variance on the device, smooth inside runs; one is overwritten by the
@@ -168,6 +169,8 @@ class _Maker:
 def _recursion(length: int) -> Floating:
     """(length, length) float32: from white noise to a first-order autoregression of unit variance."""
     lags = np.subtract.outer(np.arange(length), np.arange(length))
-    recursion = np.where(lags >= 0, _PERSISTENCE ** np.maximum(lags, 0), 0.0) * np.sqrt(1 - _PERSISTENCE**2)
+    recursion: Floating = np.where(lags >= 0, _PERSISTENCE ** np.maximum(lags, 0), 0.0) * np.sqrt(
+        1 - _PERSISTENCE**2
+    )
     recursion[:, 0] /= np.sqrt(1 - _PERSISTENCE**2)
     return recursion.astype(np.float32)

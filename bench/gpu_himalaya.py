@@ -22,32 +22,34 @@ _LIMIT = 240.0  # seconds of one fit
 Fit = Callable[[str, Shape], tuple[Row, dict[str, Any]]]
 
 
-def himalaya(results: Results, scale: float, fit: Fit | None = None, peers: Sequence[str] = PEERS) -> None:
-    """Every round that is missing, then what all of them come to."""
+def himalaya(results: Results, scale: float, fit: Fit | None = None, peers: Sequence[str] = PEERS) -> bool:
+    """Every round that is missing, then what all of them come to; False where himalaya is not there."""
     fit = fit or (lambda name, shape: fit_in_fresh_process(name, shape, limit_seconds=_LIMIT))
+    present = [name for name in peers if get_adapter(name).available()]
+    missing = "himalaya is not installed, or torch has no GPU; a folder that has it may be in PYTHONPATH"
+    results.put("himalaya", "failures", {} if present else {"himalaya": missing})
+    if not present:
+        print(f"NOT MEASURED: {missing}", flush=True)
+        return False
     for name, full in RACES.items():
         shape = full if scale == 1 else full.scaled(scale)
-        asked = _possible(shape, peers)
+        asked = _possible(shape, present)
         for number in range(ROUNDS):
             key = f"{name}, round {number}"
             if results.get("himalaya", key) is None:
                 fastest = asked if number == 0 else _fastest(results.get("himalaya", f"{name}, round 0"))
                 results.put("himalaya", key, _round(fit, shape, [OURS, *fastest], number))
         rounds = [results.get("himalaya", f"{name}, round {number}") for number in range(ROUNDS)]
-        row = results.put("himalaya", name, {"sizes": vars(shape), **_summary(rounds, peers)})
+        row = results.put("himalaya", name, {"sizes": vars(shape), **_summary(rounds)})
         print(f"himalaya: {name}: {row}", flush=True)
+    return True
 
 
 def _possible(shape: Shape, peers: Sequence[str]) -> list[str]:
-    """Those that can be asked; of the others it is said why not."""
+    """Those that have room for it; of the others it is said why not."""
     asked = []
     for name in peers:
-        adapter = get_adapter(name)
-        why = (
-            adapter.refusal(shape)
-            if adapter.available()
-            else "himalaya is not installed, or torch has no GPU"
-        )
+        why = get_adapter(name).refusal(shape)
         if why:
             print(f"LEFT OUT: {name}: {why}", flush=True)
         else:
@@ -73,16 +75,12 @@ def _fastest(rows: dict[str, Row]) -> list[str]:
     return sorted(done, key=lambda name: done[name])[:1]
 
 
-def _summary(rounds: list[dict[str, Row]], peers: Sequence[str]) -> Row:
+def _summary(rounds: list[dict[str, Row]]) -> Row:
     """Ratios himalaya / voxridge of the rounds in which both came to an end."""
     fastest = _fastest(rounds[0])
     if not fastest or rounds[0][OURS]["status"] != "ok":
         statuses = {name: row["status"] for name, row in rounds[0].items()}
-        return {
-            "verdict": "nothing to compare",
-            "statuses": statuses,
-            "left_out": sorted(set(peers) - set(statuses)),
-        }
+        return {"verdict": "nothing to compare", "statuses": statuses}
     name = fastest[0]
     pairs = [
         (rows[OURS], rows[name])

@@ -53,7 +53,7 @@ class Results:
         if not case:
             return self.get(part, "finished") is True
         row = self.get(part, case)
-        return row is not None and not row["timed_out"]
+        return row is not None and bool(row["complete"])
 
 
 def attempt(results: Results, part: str, case: str, work: Callable[[], Row]) -> Row | None:
@@ -101,13 +101,21 @@ def read_sanitizer(text: str) -> Row:
     return row
 
 
-_READERS = {"tests": read_pytest, "sanitizer": read_sanitizer, "build": lambda text: {}}
+_READERS: dict[str, Callable[[str], Row]] = {
+    "tests": read_pytest,
+    "sanitizer": read_sanitizer,
+    "build": lambda text: {},
+}
 
 
 def keep_log(results: Results, part: str, case: str, text: str, code: int, seconds: float) -> Row:
     """The row of a program that has ended: what its log says, how it ended, and the log's end where it
     says nothing."""
-    row: Row = {"exit_code": code, "seconds": seconds, "timed_out": code in TIMED_OUT, **_READERS[part](text)}
+    said, timed_out = _READERS[part](text), code in TIMED_OUT
+    ended = not timed_out and (
+        code == 0 or bool(said)
+    )  # a tool that refuses the device says nothing to count
+    row: Row = {"exit_code": code, "seconds": seconds, "timed_out": timed_out, "complete": ended, **said}
     if code and not row.get("failures"):
         row["last_lines"] = text.splitlines()[-15:]
     kept: Row = results.put(part, case, row)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -66,7 +67,7 @@ def _measure(
         if time.monotonic() + _MARGIN * expected > end:
             print(f"{part}: {name}: no time left for {expected:.0f} s; the same command goes on", flush=True)
             continue
-        row = attempt(results, part, name, lambda name=name: _case(ops, brain, targets, cases[name]))
+        row = attempt(results, part, name, partial(_case, ops, brain, targets, cases[name]))
         if row is not None:
             _say(part, name, row)
     if any(results.get(part, name) is None for name in cases):
@@ -99,7 +100,7 @@ def _warm_up(ops: ModuleType, shape: BrainShape, cases: dict[str, Any]) -> None:
     small = BrainShape(240, 32, 64, shape.n_alphas, n_runs=6, delays=shape.delays)
     brain = make_brain(ops, small)
     for options in cases.values():
-        timed_fits(lambda options=options: _model(small, **options), ops, brain.x, brain.y, runs=small.runs)
+        timed_fits(partial(_model, small, **options), ops, brain.x, brain.y, runs=small.runs)
 
 
 def _say(part: str, name: str, row: Row) -> None:

@@ -16,7 +16,8 @@ def shares(found: Mapping[str, Mapping[str, Any]]) -> Row:
 
     "sustained": all flops at the rate of the float32 product; "priced": each kind at its own. Flops
     without a rate (small inverses, on the host) count nothing."""
-    rates, rows = found.get("ceiling", {}), {}
+    rates = found.get("ceiling", {})
+    rows: Row = {}
     if rates.get("finished") is not True:
         return rows
     for part in ("runs", "loo"):

@@ -91,7 +91,7 @@ class Truth:
         all together."""
         if len(sets[0]) == _SINGLES:
             sets = [np.arange(self.y.shape[0])]
-        total = 0.0
+        total: Any = 0.0
         for rows in sets:
             at = self.torch.as_tensor(rows, device=self.where)
             total = total + self._score(self.y[at], predicted[at], scoring)

@@ -3,6 +3,7 @@ that is in use."""
 
 from __future__ import annotations
 
+import importlib
 import threading
 import time
 import warnings
@@ -54,14 +55,13 @@ class Steps:
 @contextmanager
 def steps_of_fits() -> Iterator[Steps]:
     """The steps of the fit of an EncodingRidge in this block."""
-    import voxridge.encoding as encoding
-
+    encoding: Any = importlib.import_module("voxridge.encoding")
     recorder, before = Steps(), encoding.Progress
-    encoding.Progress = lambda show: recorder  # type: ignore[assignment,misc]
+    encoding.Progress = lambda show: recorder
     try:
         yield recorder
     finally:
-        encoding.Progress = before  # type: ignore[misc]
+        encoding.Progress = before
 
 
 class Memory:

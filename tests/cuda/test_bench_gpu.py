@@ -245,7 +245,7 @@ def test_himalaya_is_raced(on_emulator: ModuleType, tmp_path: Path, monkeypatch:
         return {"status": "ok", **row}, outcome(problem, result)
 
     results = Results(tmp_path)
-    gpu_himalaya.himalaya(results, 1.0, fit, peers)
+    assert gpu_himalaya.himalaya(results, 1.0, fit, peers)
     for name in races:
         row = results.get("himalaya", name)
         assert row["peer"] in peers
@@ -260,14 +260,26 @@ def test_himalaya_is_raced(on_emulator: ModuleType, tmp_path: Path, monkeypatch:
     assert len(asked) == before
 
 
-def test_without_himalaya_there_is_nothing_to_compare(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gpu_himalaya, "RACES", {"tiny": SHAPES["tiny"]})
+def test_without_himalaya_the_part_is_missing(tmp_path: Path) -> None:
     results = Results(tmp_path)
-    row = {"status": "ok", "seconds": 1.0, "checksum": 1}
-    gpu_himalaya.himalaya(results, 1.0, lambda name, shape: (dict(row), {}), peers=())
+    assert not gpu_himalaya.himalaya(results, 1.0, peers=())
+    assert "FAILED: himalaya: himalaya: himalaya is not installed" in summary(results.found)
+
+
+def test_a_peer_without_room_or_end_is_not_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_himalaya, "RACES", {"tiny": SHAPES["tiny"]})
+    peers = [name for name in ("himalaya-kernel-numpy",) if get_adapter(name).available()]
+    if not peers:
+        pytest.skip("himalaya is not there")
+
+    def fit(name: str, shape: Shape) -> tuple[dict[str, Any], dict[str, Any]]:
+        ours = {"status": "ok", "seconds": 1.0, "checksum": 1}
+        return (ours if name == gpu_himalaya.OURS else {"status": "failed: OutOfMemoryError"}), {}
+
+    results = Results(tmp_path)
+    assert gpu_himalaya.himalaya(results, 1.0, fit, peers)
     assert results.get("himalaya", "tiny")["verdict"] == "nothing to compare"
+    assert "OutOfMemoryError" in summary({"himalaya": {"himalaya": results.get("himalaya", "tiny")}})
 
 
 def test_the_ceiling_and_what_fits_reach_of_it(on_emulator: ModuleType, tmp_path: Path) -> None:
@@ -333,6 +345,9 @@ def test_a_program_that_was_stopped_is_asked_again(tmp_path: Path) -> None:
     assert row["timed_out"]
     assert row["last_lines"] == ["tests ..."]
     assert not results.finished("tests.all")
+    refused = "========= Error: Device not supported\n"
+    assert not keep_log(results, "sanitizer", "memcheck", refused, 1, 1.0)["complete"]
+    assert not results.finished("sanitizer.memcheck")
     keep_log(results, "tests", "all", "1 failed in 2.0s", 1, 2.0)
     assert Results(tmp_path).finished("tests.all")
     assert not Results(tmp_path).finished("tests")
