@@ -30,7 +30,7 @@ from bench.worker import measure, outcome  # noqa: E402
 
 from voxridge.testing import textbook_scores  # noqa: E402
 
-SMALL = BrainShape(120, 10, 24, n_alphas=4, n_runs=6, delays=(1, 2))
+SMALL = BrainShape(120, 100, 24, n_alphas=4, n_runs=6, delays=(1, 2))
 ALONE = BrainShape(60, 80, 30, n_alphas=4, n_runs=3, delays=(0,))
 SILENT = "ignore::voxridge._warnings.SmallFoldWarning"
 
