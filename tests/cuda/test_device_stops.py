@@ -19,6 +19,7 @@ from sklearn.base import clone
 import voxridge.solvers.cuda.fits as device_fits
 from voxridge import EncodingRidge, fit_many, nested_scores
 from voxridge.solvers import DelayedDesign, RidgeCVResult, Targets, make_folds, solve_ridge_cv
+from voxridge.solvers.cuda import factors
 from voxridge.solvers.cuda import plan as device_plan
 from voxridge.solvers.weights import coefficients
 from voxridge.testing import relative_error, textbook_ridge, textbook_scores
@@ -123,6 +124,23 @@ def test_weights_wherever_they_go(
     assert (found.weights is None) == (kind == "none")
     if kind != "none":
         np.testing.assert_array_equal(coefficients(found.weights), coefficients(usual.weights))
+
+
+@pytest.mark.parametrize("solver", ROUTES)
+def test_targets_laid_out_otherwise(on_cuda: ModuleType, data: Any, solver: str) -> None:
+    x, y = data
+    usual = solve(x, y, solver=solver)
+    for other in (np.asfortranarray(y), np.repeat(y, 2, axis=0)[::2], y[::-1].copy()[::-1]):
+        assert_same_bits(solve(np.asfortranarray(x), other, solver=solver), usual)
+
+
+@pytest.mark.parametrize("solver", ROUTES[:2])
+def test_sets_go_to_the_host_a_few_at_once(
+    on_cuda: ModuleType, data: Any, monkeypatch: pytest.MonkeyPatch, solver: str
+) -> None:
+    whole = solve(*data, solver=solver)
+    monkeypatch.setattr(factors, "_AT_ONCE_BYTES", 2 * 8 * 17**2)
+    assert_same_bits(solve(*data, solver=solver), whole)
 
 
 # --- interruptions
