@@ -19,6 +19,7 @@ from sklearn.base import clone
 import voxridge.solvers.cuda.fits as device_fits
 from voxridge import EncodingRidge, fit_many, nested_scores
 from voxridge.solvers import DelayedDesign, RidgeCVResult, Targets, make_folds, solve_ridge_cv
+from voxridge.solvers.cuda import design as device_design
 from voxridge.solvers.cuda import factors
 from voxridge.solvers.cuda import plan as device_plan
 from voxridge.solvers.weights import coefficients
@@ -141,6 +142,25 @@ def test_sets_go_to_the_host_a_few_at_once(
     whole = solve(*data, solver=solver)
     monkeypatch.setattr(factors, "_AT_ONCE_BYTES", 2 * 8 * 17**2)
     assert_same_bits(solve(*data, solver=solver), whole)
+
+
+@pytest.mark.parametrize("solver", ROUTES)
+def test_features_are_sent_a_few_columns_at_a_time(
+    on_cuda: ModuleType, data: Any, order: str, monkeypatch: pytest.MonkeyPatch, solver: str
+) -> None:
+    x, y = data[0], data[1][:, :20]
+    monkeypatch.setattr(device_design, "GROUP_BYTES", 2 * x.itemsize * N)
+    found = solve(x, y, solver=solver)
+    np.testing.assert_allclose(found.cv_scores, expected_scores(x, y), atol=5e-6)
+
+
+@pytest.mark.parametrize("solver", ROUTES)
+def test_ties_go_to_the_larger_penalty_of_any_pass(
+    on_cuda: ModuleType, data: Any, passes: Any, solver: str
+) -> None:
+    passes(2)
+    found = solve(0 * data[0], data[1][:, :20], solver=solver)
+    assert (found.alpha == ALPHAS.max()).all()
 
 
 # --- interruptions
