@@ -226,11 +226,8 @@ def test_samples_that_do_not_determine_the_model(
     assert any(f"route {solver} cannot be trusted" in str(each.message) for each in said)
 
 
-POOLED = pytest.mark.xfail(strict=True, reason="folds of one sample each are taken for leave-one-out")
-
-
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-@pytest.mark.parametrize("solver", [*(pytest.param(name, marks=POOLED) for name in CHOLESKY), *ROUTES[2:]])
+@pytest.mark.parametrize("solver", ROUTES)
 @pytest.mark.parametrize("scored", [[3], [3, 11], [3, 3]])
 def test_single_samples_that_are_not_all_samples(
     on_cuda: ModuleType, rng: Any, device: str, solver: str, scored: list[int]

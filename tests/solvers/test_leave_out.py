@@ -358,3 +358,32 @@ def test_penalties_far_below_the_spectrum_keep_to_float32() -> None:
         x.astype(np.float64), y.astype(np.float64), alphas, pairs(folds), "correlation"
     )
     np.testing.assert_allclose(result.cv_scores, expected, rtol=0, atol=5e-6)
+
+
+SINGLE_ROUTES = ["dual-leave-out", "primal-leave-out", "dual-cholesky", "primal-cholesky", "svd"]
+
+
+@pytest.mark.parametrize("solver", [*SINGLE_ROUTES, "auto"])
+def test_folds_of_some_single_samples_are_not_leave_one_out(solver: str, rng: np.random.Generator) -> None:
+    x, y = rng.standard_normal((30, 4)), rng.standard_normal((30, 5))
+    folds = [Fold(np.delete(np.arange(30), row), np.array([row])) for row in (3, 11)]
+    targets = Targets(30, 5, lambda begin, end: y[:, begin:end], y.mean(axis=0), np.ones(5, dtype=bool))
+    found = solve_ridge_cv(DelayedDesign(x), targets, [1.0, 10.0], folds, solver=solver)
+    assert (found.cv_scores == 0).all()  # a sample alone has no correlation
+
+
+@pytest.mark.parametrize("solver", [*SINGLE_ROUTES, "auto"])
+def test_folds_of_all_single_samples_are_leave_one_out(solver: str, rng: np.random.Generator) -> None:
+    x, y = rng.standard_normal((30, 4)), rng.standard_normal((30, 5))
+    folds = [Fold(np.delete(np.arange(30), row), np.array([row])) for row in rng.permutation(30)]
+    targets = Targets(30, 5, lambda begin, end: y[:, begin:end], y.mean(axis=0), np.ones(5, dtype=bool))
+    for evaluation in ("folds", "pooled"):
+        found = solve_ridge_cv(
+            DelayedDesign(x), targets, [1.0, 10.0], folds, solver=solver, evaluation=evaluation, scoring="r2"
+        )
+        held_out = np.empty_like(y)
+        for row in range(30):
+            rest = np.delete(np.arange(30), row)
+            coef, intercept = textbook_ridge(x[rest], y[rest], 10.0)
+            held_out[row] = x[row] @ coef + intercept
+        np.testing.assert_allclose(found.cv_scores[1], textbook_score(y, held_out, "r2"), atol=1e-10)

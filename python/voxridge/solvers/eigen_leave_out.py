@@ -210,7 +210,7 @@ class GeneralisedCV(EigenLeaveOut):
 
 def _parts(sets: Sequence[HeldOut], n_samples: int) -> list[Part]:
     """Each set for itself, or all samples where sets overlap; single samples by blocks."""
-    if are_single(sets):
+    if are_single(sets, n_samples):
         return [Part(block, (), is_set=False) for block in blocks(n_samples, SINGLES)]
     if sum(held.rows.size for held in sets) > OVERLAP * n_samples:
         return [Part(slice(0, n_samples), range(len(sets)), is_set=False)]

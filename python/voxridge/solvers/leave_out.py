@@ -74,9 +74,11 @@ def held_out_sets(folds: Sequence[Fold], n_samples: int) -> list[HeldOut]:
     return sets
 
 
-def are_single(sets: Sequence[HeldOut]) -> bool:
-    """Whether every set is a single sample."""
-    return all(held.rows.size == 1 for held in sets)
+def are_single(sets: Sequence[HeldOut], n_samples: int) -> bool:
+    """Whether the sets are all samples, one by one."""
+    if len(sets) != n_samples or any(held.rows.size != 1 for held in sets):
+        return False
+    return len({int(held.rows[0]) for held in sets}) == n_samples
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class SetFactor:
 
 @dataclass(frozen=True)
 class Leverage:
-    """One penalty: its factors for every set. ``sets`` is empty where every set is a single sample; then
+    """One penalty: its factors for every set. ``sets`` is empty where they are all samples, one by one; then
     ``diagonal`` holds h_ii and 1 - s_ii (2, n). ``residual``: they are for ``(I - S) y``, not for ``H y``."""
 
     alpha: float
@@ -141,7 +143,7 @@ def leverage(smoother: Smoother, alpha: float, sets: Sequence[HeldOut], at_once:
         If the samples that a set leaves do not determine the model (``alpha`` too small for their rank).
     """
     smoother.set_penalty(alpha)
-    if are_single(sets):
+    if are_single(sets, smoother.n_samples):
         h, rest = smoother.diagonal()
         if smoother.r is not None:
             rest = rest - smoother.r**2

@@ -75,7 +75,7 @@ class LeaveOutMethod(ABC):
         self.root, self.pooled = root, pooled
         self.weights = None if root is None else root**2
         self.sets = held_out_sets(folds, design.n_samples)
-        self._single = are_single(self.sets)
+        self._single = are_single(self.sets, design.n_samples)
         self.order = np.argsort(-alphas, kind="stable")
         self.buffers = Buffers()
         self._step, self._at_once = plan.alphas_per_pass, plan.folds_at_once

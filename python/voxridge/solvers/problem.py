@@ -100,8 +100,8 @@ class Problem:
 
     @cached_property
     def leaves_one_out(self) -> bool:
-        """Every fold holds out a single sample."""
-        return all(size.held_out == 1 for size in self.fold_sizes)
+        """The folds hold out all samples, one by one."""
+        return len(self.folds) == self.n and all(size.held_out == 1 for size in self.fold_sizes)
 
     @property
     def keeps_components(self) -> bool:

@@ -65,7 +65,8 @@ def solve_ridge_cv(
         s >= 0, in the loss and in the scores. Needs a leave-out route.
     evaluation : "folds", "pooled" or "gcv"
         "folds" scores every fold and takes the mean; "pooled" scores the held-out predictions of all folds
-        together, which is what leave-one-out needs, whose folds are single samples; "gcv" is generalised
+        together, which is what leave-one-out needs, and gets: folds that are all samples, one by one, are
+        pooled, since a sample alone has no score (0 where other folds hold out one). "gcv" is generalised
         cross-validation, ``1 - n |(I - S) y|^2 n / (tr(I - S)^2 sum (y - mean)^2)``, for which the folds
         are not used (r2 only). The last two need a leave-out route.
     solver : str

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from voxridge._dispatch import CudaDevice, check_precision
 from voxridge.solvers.folds import Fold
 from voxridge.solvers.heldout import Scoring
+from voxridge.solvers.leave_out import are_single, held_out_sets
 from voxridge.solvers.rows import check_alphas
 from voxridge.solvers.tiles import Targets
 
@@ -78,6 +79,8 @@ def check_settings(
     check_precision(precision)
     if groups is not None:  # chosen by means of scores, each of which would have to be float32
         precision = "float32"
+    if evaluation == "folds" and are_single(held_out_sets(folds, n_samples), n_samples):
+        evaluation = "pooled"  # a sample alone has no correlation and no variance
     if evaluation == "gcv" and scoring != "r2":
         raise ValueError(f'generalised cross-validation is a squared error; scoring={scoring!r} must be "r2"')
     return Settings(

@@ -66,7 +66,8 @@ def leverages(
 def _share(smoother: EigenSmoother, n_alphas: int, sets: Sequence[HeldOut]) -> bool:
     """V must span everything; float64 and few penalties gain nothing."""
     enough = n_alphas >= FEWEST and smoother.rank >= SMALLEST
-    return enough and smoother.complete and smoother.dtype == np.float32 and not are_single(sets)
+    narrow = smoother.complete and smoother.dtype == np.float32
+    return enough and narrow and not are_single(sets, smoother.n_samples)
 
 
 def _groups(smoother: EigenSmoother, alphas: Floating) -> list[_Group]:

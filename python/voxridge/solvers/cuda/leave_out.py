@@ -68,7 +68,7 @@ class DeviceLeaveOut:
         self.fit_intercept, self.root, self.pooled = fit_intercept, root, pooled
         self.dual = plan.side == "dual"
         sets = held_out_sets(folds, design.n_samples)
-        self._single = are_single(sets)
+        self._single = are_single(sets, design.n_samples)
         r = constant_direction(design, root, fit_intercept)
         self.sets: list[DeviceSet] = [] if self._single else device_sets(session, sets, root, r)
         self.order = np.argsort(-alphas, kind="stable")
