@@ -306,7 +306,7 @@ def test_without_a_device(monkeypatch: pytest.MonkeyPatch, rng: Any) -> None:
     monkeypatch.setattr("voxridge._dispatch.load_cuda", missing)
     x, y = problem(rng)
     assert fit(x, y, "auto").plan.device == "cpu"
-    with pytest.raises(RuntimeError, match=r'device=.cuda.: this build of voxridge has no CUDA module'):
+    with pytest.raises(RuntimeError, match=r"device=.cuda.: this build of voxridge has no CUDA module"):
         fit(x, y, "cuda")
 
 
