@@ -68,7 +68,7 @@ def find_device(device: str) -> CudaDevice | None:
         return None
     try:
         found = _device(int((named and named[1]) or 0))
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:  # no memory is left for so much as a queue
         if named is None:
             return None
         raise RuntimeError(f'device={device!r}: {error}; use device="auto" or "cpu"') from error

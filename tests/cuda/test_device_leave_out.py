@@ -310,6 +310,20 @@ def test_without_a_device(monkeypatch: pytest.MonkeyPatch, rng: Any) -> None:
         fit(x, y, "cuda")
 
 
+def test_a_device_without_memory_for_a_queue(
+    on_cuda: ModuleType, monkeypatch: pytest.MonkeyPatch, rng: Any
+) -> None:
+    class Full:
+        def __init__(self, device: int) -> None:
+            raise MemoryError("cudaStreamCreate: cudaErrorMemoryAllocation")
+
+    monkeypatch.setattr(on_cuda, "Queue", Full)
+    x, y = problem(rng)
+    assert fit(x, y, "auto").plan.device == "cpu"
+    with pytest.raises(RuntimeError, match="device='cuda': cudaStreamCreate"):
+        fit(x, y, "cuda")
+
+
 def test_devices_that_do_not_exist(on_cuda: ModuleType, rng: Any) -> None:
     x, y = problem(rng)
     with pytest.raises(RuntimeError, match=r"device='cuda:7': there are \d+ CUDA devices"):
