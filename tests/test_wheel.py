@@ -15,6 +15,7 @@ CHECK = Path(__file__).parents[1] / ".ci" / "check_dists.py"
 SDIST = (
     *("pyproject.toml", "CMakeLists.txt", "README.md", "LICENSE", "tests/conftest.py"),
     *("csrc/cpu/blas.cpp", "csrc/core/matrix.hpp", "python/voxridge/_cpu.pyi"),
+    *("csrc/cuda/runtime.cu", "cmake/cuda.cmake"),
 )
 WHEEL = (
     *("voxridge/__init__.py", "voxridge/py.typed", "voxridge/_cpu.pyi", "voxridge/data/story.txt"),
@@ -46,7 +47,7 @@ def test_what_belongs_there_passes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert check(tmp_path, monkeypatch, SDIST, WHEEL, 0) == 0
-    assert "8 files" in capsys.readouterr().out
+    assert "10 files" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -209,8 +209,8 @@ def test_a_fallback_takes_its_checkpoint_along(
     def fails(*arguments: Any) -> None:
         raise np.linalg.LinAlgError("a held-out set is interpolated")
 
-    def untrusted(design: Any, plan: Any, settings: Any) -> Any:
-        method = make(design, plan, settings)
+    def untrusted(design: Any, plan: Any, settings: Any, session: Any) -> Any:
+        method = make(design, plan, settings, session)
         if plan.method == "leave-out":
             method.begin = fails
         return method
