@@ -14,7 +14,7 @@ from voxridge.solvers.design import Design
 from voxridge.solvers.leave_out import Rows
 from voxridge.solvers.linalg import matmul
 from voxridge.solvers.rows import ranges_of
-from voxridge.solvers.trust import MAX_FLOAT32_CONDITION, UntrustedFactor, gram_noise
+from voxridge.solvers.trust import MAX_FLOAT32_CONDITION, require_factor
 
 Floating = NDArray[Any]
 
@@ -57,9 +57,7 @@ class InPlaceInverse:
         self._restored = False
         np.fill_diagonal(self.matrix, self.diagonal + alpha)
         failed = _cpu.cholesky(self.matrix)
-        noise = gram_noise(self.norm, self.diagonal.size)
-        if failed or float(self.matrix.diagonal().min(initial=np.inf)) ** 2 <= noise:
-            raise UntrustedFactor(f"the Gram matrix is singular to working precision at alpha = {alpha:g}")
+        require_factor(failed, self.matrix.diagonal(), self.norm, alpha)
         if invert:
             _cpu.cholesky_inverse(self.matrix)
         self.alpha, self._inverted = alpha, invert

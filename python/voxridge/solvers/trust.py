@@ -23,6 +23,29 @@ def gram_noise(largest: float, order: int) -> float:
     return order * float(np.finfo(np.float64).eps) * max(largest, 0.0)
 
 
+def require_factor(failed: int, diagonal: NDArray[Any], largest: float, alpha: float) -> None:
+    """Check a Cholesky factor of a penalised Gram.
+
+    Parameters
+    ----------
+    failed : int
+        What LAPACK says of the factorisation: 0 where it ended.
+    diagonal : ndarray (order,)
+        Of the factor.
+    largest : float
+        At least the largest eigenvalue.
+    alpha : float
+        The penalty.
+
+    Raises
+    ------
+    UntrustedFactor
+        If the factor holds rounding only, somewhere.
+    """
+    if failed or float(diagonal.min(initial=np.inf)) ** 2 <= gram_noise(largest, diagonal.size):
+        raise UntrustedFactor(f"the Gram matrix is singular to working precision at alpha = {alpha:g}")
+
+
 def full_rank(n_columns: int, n_train: int, fit_intercept: bool) -> int:
     """Of a centred design, unless its features depend on each other."""
     return min(n_columns, n_train - int(fit_intercept))

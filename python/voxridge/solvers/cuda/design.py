@@ -39,15 +39,18 @@ class DeviceDesign:
         self._runs = list(design.offsets)
         self._delays = list(design.delays)
         self._lookup: Any = None
-        self._products_with_mean: Floating | None = None
+        self._mean_rows: dict[np.dtype[Any], Array] = {}  # what weights are multiplied by, in their dtype
 
-    def mean_row(self, *, dual: bool) -> Floating:
-        """(1, n) or (1, p): its product with weights is the weighted mean over the samples of ``X w``."""
-        if not dual:
-            return self.x_mean[None]
-        if self._products_with_mean is None:
-            self._products_with_mean = products_with_mean(self.host, self.x_mean)
-        return self._products_with_mean[None]
+    def mean_prediction(self, weights: Array, *, dual: bool) -> Floating:
+        """Weighted mean over the samples of ``X w``, (v,) float64, of dual weights (n, v) or coefficients
+        (p, v)."""
+        session, dtype = self.session, np.dtype(weights.dtype)
+        if dtype not in self._mean_rows:
+            row = products_with_mean(self.host, self.x_mean) if dual else self.x_mean
+            self._mean_rows[dtype] = session.up(row[None], dtype)
+        out = session.take("mean prediction", 1, weights.shape[1], dtype)
+        session.matmul(self._mean_rows[dtype], weights, out)
+        return np.asarray(session.down(out)[0], dtype=np.float64)
 
     # --- the kernel
 

@@ -40,10 +40,8 @@ class HeldDesign(DelayedDesign):
         there = self._source.on_device
         if self._source.dtype == self._dtype:
             return there
-        session = self._session
-        cast = session.empty(self._shape, self._dtype)
-        session.ops.accumulate(1.0, there, 0.0, cast, queue=session.queue)
-        session.queue.synchronize()
+        cast = self._session.cast(there, self._dtype)
+        self._session.queue.synchronize()
         return cast
 
     @cached_property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from voxridge.solvers.cuda.session import Array, Floating, Session
-from voxridge.solvers.trust import UntrustedFactor, gram_noise
+from voxridge.solvers.trust import require_factor
 
 
 class DeviceInverse:
@@ -39,17 +39,14 @@ class DeviceInverse:
         self._restored = False
         ops.set_diagonal(self.matrix, self.diagonal, alpha, queue=session.queue)
         failed = ops.cholesky(self.matrix, queue=session.queue)
-        if failed or float(self._diagonal().min(initial=np.inf)) ** 2 <= gram_noise(self.norm, self.n):
-            raise UntrustedFactor(f"the Gram matrix is singular to working precision at alpha = {alpha:g}")
+        require_factor(failed, self.lower_diagonal(), self.norm, alpha)
         if invert:
             ops.cholesky_inverse(self.matrix, queue=session.queue)
         self.alpha, self._inverted = alpha, invert
 
-    def _diagonal(self) -> Floating:
-        """Of what the lower triangle holds."""
+    def lower_diagonal(self) -> Floating:
+        """Of what the lower triangle holds: the factor or the inverse."""
         session = self.session
         out = session.take("diagonal", 1, self.n, np.float64)[0]
         session.ops.get_diagonal(self.matrix, out, queue=session.queue)
         return session.down(out)
-
-    inverse_diagonal = _diagonal

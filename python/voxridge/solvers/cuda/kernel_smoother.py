@@ -58,7 +58,7 @@ class KernelSmootherOnDevice:
         )
 
     def diagonal(self) -> tuple[Floating, Floating]:
-        rest = self.inverse.alpha * self.inverse.inverse_diagonal()
+        rest = self.inverse.alpha * self.inverse.lower_diagonal()
         if self.host_r is None:
             return 1.0 - rest, rest
         rest += self._share * self.host_r**2

@@ -143,17 +143,12 @@ class DeviceLeaveOut:
         device works on the next."""
         session, moments = self.session, self._target_moments(tile)
         found = np.zeros((len(places), tile.width))
-        waiting: tuple[int, Floating, Any] | None = None
-        for number, place in enumerate(places):
-            sums = self._sums(tile, self._penalties[place], moments, number % 2, exact)
-            here = session.take_pinned(f"sums {number % 2}", sums.shape[0], tile.width, np.float64)
-            session.ops.download(sums, here, session.queue)
-            done = session.queue.record()
-            if waiting is not None:
-                found[waiting[0]] = self._finished(moments, *waiting[1:])
-            waiting = number, here, done
-        if waiting is not None:
-            found[waiting[0]] = self._finished(moments, *waiting[1:])
+        made = (
+            self._sums(tile, self._penalties[place], moments, number % 2, exact)
+            for number, place in enumerate(places)
+        )
+        for number, sums in enumerate(session.down_in_turn("sums", made)):
+            found[number] = self._finished(moments, sums)
         return found
 
     def _target_moments(self, tile: TargetTile) -> list[TargetMoments]:
@@ -161,9 +156,8 @@ class DeviceLeaveOut:
             return tile.moments_of(self.sets)
         return [TargetMoments(tile.total, tile.sums, tile.squares, np.zeros(tile.width))]
 
-    def _finished(self, moments: list[TargetMoments], sums: Floating, done: Any) -> Floating:
-        """Scores (v,) from the sums of every set, when they are there."""
-        done.synchronize()
+    def _finished(self, moments: list[TargetMoments], sums: Floating) -> Floating:
+        """Scores (v,) from the sums of every set."""
         parts = sums.reshape(-1, 3, sums.shape[1])
         if self._single or self.pooled:
             return pooled_moments(moments).scores(parts.sum(axis=0), self.scoring)
@@ -264,18 +258,10 @@ class DeviceLeaveOut:
                 continue
             part = tile if which.size == tile.width else tile.columns(which, " of a penalty")
             made = smoother.weights(penalty.held, part, out.dtype)
-            mean[which] = self._mean_prediction(there, made) - part.mean
+            mean[which] = there.mean_prediction(made, dual=self.dual) - part.mean
             if part is tile:
                 session.ops.copy(made, weights, session.queue)
             else:
                 session.ops.put_columns(made, session.rows(which), weights, queue=session.queue)
         session.down_into(weights, out)
         return mean
-
-    def _mean_prediction(self, there: DeviceDesign, weights: Array) -> Floating:
-        """Weighted mean over the samples of ``X w``, (v,)."""
-        session = self.session
-        row = session.up(there.mean_row(dual=self.dual), weights.dtype)
-        out = session.take("mean prediction", 1, weights.shape[1], weights.dtype)
-        session.matmul(row, weights, out)
-        return np.asarray(session.down(out)[0], dtype=np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,9 @@ Array = Any  # voxridge._cuda.Array, whose module may not exist
 _BLOCK_BYTES = 32 * 2**20  # on their way to the host at once, twice
 
 
-def _arrived(out: Floating, rows: slice, here: Floating, done: Any) -> None:
+def _arrived(here: Floating, done: Any) -> Floating:
     done.synchronize()
-    copy_rows(here, out[rows])
+    return here
 
 
 class Session:
@@ -74,11 +75,11 @@ class Session:
             self._pinned[key] = kept = self.ops.pinned((max(rows * cols, 1),), np.dtype(dtype))
         return kept[: rows * cols].reshape(rows, cols)
 
-    def cast(self, a: Array, dtype: Any, name: str) -> Array:
-        """``a`` in ``dtype``: itself, or a matrix called ``name``."""
+    def cast(self, a: Array, dtype: Any, name: str | None = None) -> Array:
+        """``a`` in ``dtype``: itself, or a matrix called ``name``; without one, in memory of its own."""
         if np.dtype(a.dtype) == np.dtype(dtype):
             return a
-        out = self.take(name, a.shape[0], a.shape[1], dtype)
+        out = self.empty(a.shape, dtype) if name is None else self.take(name, a.shape[0], a.shape[1], dtype)
         self.ops.accumulate(1.0, a, 0.0, out, queue=self.queue)
         return out
 
@@ -114,17 +115,23 @@ class Session:
         at a time, since a device sends to other memory slowly."""
         rows, cols = a.shape
         step = max(1, _BLOCK_BYTES // max(1, cols * np.dtype(a.dtype).itemsize))
-        waiting: tuple[slice, Floating, Any] | None = None
-        for number, begin in enumerate(range(0, rows, step)):
-            part = slice(begin, min(begin + step, rows))
-            here = self.take_pinned(f"down {number % 2}", part.stop - begin, cols, a.dtype)
-            self.ops.download(a[part], here, self.queue)
+        parts = [slice(begin, min(begin + step, rows)) for begin in range(0, rows, step)]
+        for part, here in zip(parts, self.down_in_turn("down", (a[p] for p in parts)), strict=True):
+            copy_rows(here, out[part])
+
+    def down_in_turn(self, name: str, made: Iterable[Array]) -> Iterator[Floating]:
+        """Copies of matrices (m, v), each given once the work for the next one is queued: the host may look
+        at it meanwhile, until it asks for the next. They lie in page-locked memory called ``name``."""
+        waiting: tuple[Floating, Any] | None = None
+        for number, there in enumerate(made):
+            here = self.take_pinned(f"{name} {number % 2}", there.shape[0], there.shape[1], there.dtype)
+            self.ops.download(there, here, self.queue)
             done = self.queue.record()
             if waiting is not None:
-                _arrived(out, *waiting)
-            waiting = part, here, done
+                yield _arrived(*waiting)
+            waiting = here, done
         if waiting is not None:
-            _arrived(out, *waiting)
+            yield _arrived(*waiting)
 
     # --- products
 

@@ -298,17 +298,8 @@ class PrimalFoldsOnDevice:
         return full_rank(self.design.host.n_columns, n_train, self.design.fit_intercept)
 
 
-def copy_as(session: Session, a: Array, dtype: Any) -> Array:
-    """``a`` in ``dtype``: itself, or memory of its own."""
-    if np.dtype(a.dtype) == np.dtype(dtype):
-        return a
-    out = session.empty(a.shape, dtype)
-    session.ops.accumulate(1.0, a, 0.0, out, queue=session.queue)
-    return out
-
-
 def _narrow(session: Session, spectrum: DeviceSpectrum, dtype: Any) -> DeviceSpectrum:
-    return DeviceSpectrum(spectrum.l, copy_as(session, spectrum.q_t, dtype))
+    return DeviceSpectrum(spectrum.l, session.cast(spectrum.q_t, dtype))
 
 
 def _column_mean(session: Session, a: Array) -> Array:
@@ -326,4 +317,4 @@ def _scored_rows(design: DeviceDesign, a: Array, scoring: Scoring, dtype: Any) -
     if scoring == "correlation" and design.fit_intercept:
         ones = session.up(np.ones(a.shape[0]))
         session.ops.rank_one(a, -1.0, ones, _column_mean(session, a)[0], queue=session.queue)
-    return copy_as(session, a, dtype)
+    return session.cast(a, dtype)

@@ -23,13 +23,12 @@ from voxridge.solvers.cuda.spectral_folds import (
     DualFoldsOnDevice,
     FoldFactor,
     PrimalFoldsOnDevice,
-    copy_as,
 )
 from voxridge.solvers.cuda.target_tile import DeviceSet, TargetTile, device_sets
 from voxridge.solvers.design import Design
 from voxridge.solvers.dual_weights import weights_dtype
 from voxridge.solvers.folds import Fold
-from voxridge.solvers.heldout import Scoring, TargetMoments
+from voxridge.solvers.heldout import Scoring
 from voxridge.solvers.leave_out import held_out_sets
 from voxridge.solvers.method import Report
 from voxridge.solvers.plan import Plan
@@ -117,11 +116,11 @@ class DeviceSpectral:
         session, spectrum = self.session, self.engine.full()
         rank = full_rank(self.design.n_columns, self.design.n_samples, self.fit_intercept)
         self.n_dependent = rank - spectrum.rank
-        narrow = copy_as(session, spectrum.q_t, self.design.dtype)
+        narrow = session.cast(spectrum.q_t, self.design.dtype)
         vectors = {np.dtype(self.design.dtype): narrow}
         if self.weights_dtype == np.float64:
             vectors[np.dtype(np.float64)] = spectrum.q_t
-        products = copy_as(session, spectrum.q_t, self.engine.product_dtype(spectrum))
+        products = session.cast(spectrum.q_t, self.engine.product_dtype(spectrum))
         if np.dtype(products.dtype) == np.dtype(narrow.dtype):
             products = narrow
         self._full = DeviceSpectrum(spectrum.l, products), vectors, session.up(spectrum.l)
@@ -147,24 +146,14 @@ class DeviceSpectral:
         session, moments = self.session, tile.moments_of(self._sets)
         means = tile.training_means(moments, np.float64) if self.fit_intercept else None
         found = np.zeros((len(places), tile.width))
-        waiting: tuple[TargetMoments, Floating, Any] | None = None
-        for number, of_fold in enumerate(moments):
-            sums = self._sums(tile, number, places, None if means is None else means[number], exact)
-            here = session.take_pinned(f"sums {number % 2}", 3 * len(places), tile.width, np.float64)
-            session.ops.download(sums, here, session.queue)
-            done = session.queue.record()
-            if waiting is not None:
-                self._add_scores(found, *waiting)
-            waiting = of_fold, here, done
-        if waiting is not None:
-            self._add_scores(found, *waiting)
+        made = (
+            self._sums(tile, number, places, None if means is None else means[number], exact)
+            for number in range(len(moments))
+        )
+        for of_fold, sums in zip(moments, session.down_in_turn("sums", made), strict=True):
+            for row, part in zip(found, sums.reshape(-1, 3, tile.width), strict=True):
+                row += of_fold.scores(part, self.scoring)
         return found / len(self.folds)
-
-    def _add_scores(self, found: Floating, of_fold: TargetMoments, sums: Floating, done: Any) -> None:
-        """Add those of one fold, when its sums are there."""
-        done.synchronize()
-        for row, part in zip(found, sums.reshape(-1, 3, sums.shape[1]), strict=True):
-            row += of_fold.scores(part, self.scoring)
 
     def _sums(
         self, tile: TargetTile, number: int, places: Sequence[int], mean: Array | None, exact: bool
@@ -210,7 +199,7 @@ class DeviceSpectral:
         else:
             session.ops.zero(weights, session.queue)
         session.down_into(weights, out)
-        return self._mean_prediction(weights)
+        return self.there.mean_prediction(weights, dual=self.dual)
 
     def _expand(
         self, vectors: dict[np.dtype[Any], Array], z: Array, alphas: Floating, weights: Array
@@ -221,11 +210,3 @@ class DeviceSpectral:
             remove_constant(self.session, weights, self._r)
         else:
             self.session.matmul(vectors[np.dtype(z.dtype)], z, weights, trans_a=True)
-
-    def _mean_prediction(self, weights: Array) -> Floating:
-        """Mean over the samples of ``X w``, (v,)."""
-        session = self.session
-        row = session.up(self.there.mean_row(dual=self.dual), weights.dtype)
-        out = session.take("mean prediction", 1, weights.shape[1], weights.dtype)
-        session.matmul(row, weights, out)
-        return np.asarray(session.down(out)[0], dtype=np.float64)
