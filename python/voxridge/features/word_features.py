@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from voxridge.features.alignment import TokenisedWords, tokenise_words
+from voxridge.features.tokens import TokenisedWords, tokenise_words
 from voxridge.features.context import GrowingContext, Window
 from voxridge.features.language_model import LanguageModel
 from voxridge.features.words import Words
@@ -30,7 +30,7 @@ def extract_words(
 ) -> dict[int, FloatArray]:
     """Read a run word by word and return the activations of all chosen layers.
 
-    The words are joined with blanks and tokenised once (`voxridge.features.alignment`); the tokens are read
+    The words are joined with blanks and tokenised once (`voxridge.features.tokens`); the tokens are read
     in the windows of `context`, one forward pass each, which gives all layers.
 
     For a model with ``past_only``, the activation of a word depends on this word and the words before it

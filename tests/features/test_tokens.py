@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voxridge._warnings import StimulusWarning
-from voxridge.features.alignment import match_tokens, tokenise_words, word_spans
+from voxridge.features.tokens import match_tokens, tokenise_words, word_spans
 
 WORDS = ["Alice's", "naïve", "😀", "re-do,", "don't", "it!", "漢字", "🤷🏽‍♀️", "—", "3.14"]
 
