@@ -1,0 +1,112 @@
+"""The files of each story: words, sound and running text that belong together by their names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+_KINDS = {
+    "words": (".textgrid", ".csv", ".tsv"),
+    "audio": (".wav", ".flac", ".mp3", ".ogg"),
+    "text": (".txt",),
+}
+
+
+@dataclass(frozen=True)
+class StoryFiles:
+    """What is on disk of one story.
+
+    Attributes
+    ----------
+    name : str
+        Stem of its files, and name of the run in stores.
+    words : Path or None
+        Words and their times: .TextGrid, .csv or .tsv.
+    audio : Path or None
+        Sound: .wav, .flac, .mp3 or .ogg.
+    text : Path or None
+        Running text with punctuation: .txt.
+    """
+
+    name: str
+    words: Path | None = None
+    audio: Path | None = None
+    text: Path | None = None
+
+
+def find_stories(paths: Iterable[str | Path]) -> dict[str, StoryFiles]:
+    """Gather stories from files and folders; files with the same stem are one story.
+
+    Parameters
+    ----------
+    paths : iterable of path
+        Files are taken as they are; of a folder, the files with a known suffix that lie directly in it.
+
+    Returns
+    -------
+    dict of str to StoryFiles
+        In natural order of the names: ``run-2`` before ``run-10``.
+
+    Raises
+    ------
+    FileNotFoundError
+        A path does not exist, or a folder holds no such file.
+    ValueError
+        The kind of a file is not known, or a story has two files of one kind.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> for name in ("run-10.csv", "run-2.csv", "run-2.wav"):
+    ...     _ = Path(name).write_text("")
+    >>> list(find_stories(["."]))
+    ['run-2', 'run-10']
+    """
+    found: dict[str, dict[str, Path]] = {}
+    for path in _files(paths):
+        kind = _kind(path)
+        if kind is None:
+            known = ", ".join(suffix for suffixes in _KINDS.values() for suffix in suffixes)
+            raise ValueError(f"{path}: unknown kind of stimulus file {path.suffix!r}: use one of {known}")
+        story = found.setdefault(path.stem, {})
+        if kind in story and story[kind] != path:
+            raise ValueError(
+                f"story {path.stem!r} has two files of {kind}, {story[kind]} and {path}: the stem names the "
+                "story, so rename or leave out one of them"
+            )
+        story[kind] = path
+    return {name: StoryFiles(name, **found[name]) for name in sorted(found, key=natural_key)}
+
+
+def natural_key(name: str) -> list[tuple[int, int | str]]:
+    """Sort key under which numbers inside names count as numbers.
+
+    Parameters
+    ----------
+    name : str
+    """
+    parts = re.split(r"(\d+)", name.casefold())
+    return [(0, int(part)) if part.isdigit() else (1, part) for part in parts if part]
+
+
+def _kind(path: Path) -> str | None:
+    return next((kind for kind, suffixes in _KINDS.items() if path.suffix.lower() in suffixes), None)
+
+
+def _files(paths: Iterable[str | Path]) -> Iterable[Path]:
+    for given in paths:
+        path = Path(given)
+        if path.is_dir():
+            inside = [item for item in sorted(path.iterdir()) if _kind(item) and item.name[0] != "."]
+            if not inside:
+                raise FileNotFoundError(
+                    f"{path} holds no stimulus: words (.TextGrid, .csv, .tsv), sound or text, one stem a story"
+                )
+            yield from inside
+        # A link that leads nowhere is what git-annex leaves of a file not fetched: its reader says so.
+        elif path.exists() or path.is_symlink():
+            yield path
+        else:
+            raise FileNotFoundError(f"{path} does not exist")
