@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from voxridge.features import model_loading
+from voxridge.features.forward import Network, Pass
 
 FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
 
 _PACKAGES = ("voxridge", "torch", "transformers", "tokenizers", "numpy", "h5py", "gguf")
+
+
+class WindowStates(NamedTuple):
+    """What one sequence of tokens gave.
+
+    Attributes
+    ----------
+    states : dict of int to (n_rows, width) float32
+        The layers asked for, in memory of the host.
+    surprisal : (n_rows,) float64 or None
+        -log2 p(token | tokens before it) in bits; NaN for the first token of the sequence, which has nothing
+        before it; None if it was not asked for.
+    """
+
+    states: dict[int, FloatArray]
+    surprisal: npt.NDArray[np.float64] | None
 
 
 class LanguageModel:
@@ -30,13 +47,16 @@ class LanguageModel:
     Parameters
     ----------
     network : transformers.PreTrainedModel
-        Model without a head, or with one (which is then left out), on its device and in evaluation mode.
+        Model with its head or without, on its device and in evaluation mode. The head runs only where
+        surprisal is asked for.
     tokenizer : transformers.PreTrainedTokenizerFast
         Its tokeniser; must give character offsets.
     name : str
         Name for reports and provenance.
     revision, gguf_file, seed
         For the provenance only; a `seed` says that the weights are random.
+    tokens_per_pass : int, optional
+        See the attribute; None: as many as fit well on the device.
 
     Attributes
     ----------
@@ -53,6 +73,11 @@ class LanguageModel:
         taken from its name: masked models (BERT) and some that call themselves causal see the words to come.
     max_tokens : int or None
         Most tokens (special tokens included) that fit into one window; None if the architecture has no limit.
+    can_score : bool
+        Whether surprisal can be asked for: a causal model with the head that gives the next token.
+    tokens_per_pass : int
+        How many tokens, padding included, one batch should hold. A longer sequence of a model with
+        `past_only` goes through in pieces of this size, with a cache of keys and values.
 
     Examples
     --------
@@ -70,9 +95,10 @@ class LanguageModel:
         revision: str | None = None,
         gguf_file: str | None = None,
         seed: int | None = None,
+        tokens_per_pass: int | None = None,
     ) -> None:
         self.name = name
-        self._network = network.base_model
+        self._network = Network(network, _pad_id(tokenizer))
         self._tokenizer = tokenizer
         self._origin = {
             "revision": revision,
@@ -80,11 +106,12 @@ class LanguageModel:
             "untrained": seed is not None,
             "seed": seed,
         }
-        self._vocabulary = int(self._network.get_input_embeddings().weight.shape[0])
-        self.widths, self.past_only = self._probe()
+        self.widths, self.past_only = self._network.widths, self._network.past_only
+        self.can_score = self._network.can_score
         self.n_layers = len(self.widths)
         self.width = max(self.widths)
         self.max_tokens = self._find_max_tokens()
+        self.tokens_per_pass = self._choose_tokens_per_pass() if tokens_per_pass is None else tokens_per_pass
 
     @classmethod
     def load(
@@ -167,10 +194,76 @@ class LanguageModel:
         begin = self._tokenizer.bos_token_id
         return before or ([] if begin is None else [int(begin)]), []
 
+    def read(
+        self,
+        sequences: Sequence[IntArray],
+        layers: Sequence[int],
+        rows: Sequence[slice],
+        *,
+        surprisal: bool = False,
+    ) -> list[WindowStates]:
+        """Run the model over several sequences of tokens at once.
+
+        The sequences are padded behind their ends to the longest and run in one forward pass. Sequences
+        longer than `tokens_per_pass` of a model that sees the past only are run one by one, in pieces with a
+        cache of keys and values, if its architecture can do that.
+
+        Parameters
+        ----------
+        sequences : sequence of (n_tokens,) integers
+            Token ids, special tokens included.
+        layers : sequence of int
+            Layers to return, 0 to ``n_layers - 1``.
+        rows : sequence of slice
+            Positions to return of each sequence.
+        surprisal : bool
+            Also return the bits of each of these tokens; only if `can_score`.
+
+        Returns
+        -------
+        list of WindowStates
+            One for each sequence, in memory of the host, whatever the device of the model.
+
+        Raises
+        ------
+        ValueError
+            If a sequence is empty or longer than `max_tokens`, an id is not in the vocabulary, there is not
+            one slice for each sequence, a slice has a step, or surprisal is asked for that the model cannot
+            give.
+
+        Examples
+        --------
+        >>> window = model.read([np.array([5, 9, 20])], [6], [slice(1, 3)])            # doctest: +SKIP
+        >>> window[0].states[6].shape                                                  # doctest: +SKIP
+        (2, 768)
+        """
+        import torch
+
+        checked = [self._checked(ids) for ids in sequences]
+        spans = _spans(rows, [ids.size for ids in checked])
+        if surprisal and not self.can_score:
+            raise ValueError(
+                f"surprisal: {self.name} gives no probability of the next token (it must be a causal model, "
+                "loaded with its head)"
+            )
+        long = [i for i, ids in enumerate(checked) if ids.size > self.tokens_per_pass]
+        long = long if long and self._network.can_cut else []
+        short = [i for i in range(len(checked)) if i not in long]
+        found: dict[int, WindowStates] = {}
+        with torch.inference_mode():
+            if short:
+                done = self._network.run_batch([checked[i] for i in short], layers)
+                for place, i in enumerate(short):
+                    found[i] = self._collect([done], place, checked[i], layers, spans[i], surprisal)
+            for i in long:
+                passes = self._network.run_pieces(checked[i], layers, self.tokens_per_pass)
+                found[i] = self._collect(passes, 0, checked[i], layers, spans[i], surprisal)
+        return [found[i] for i in range(len(checked))]
+
     def hidden_states(
-        self, ids: Sequence[int] | npt.NDArray[np.int64], layers: Sequence[int], rows: slice = slice(None)
+        self, ids: Sequence[int] | IntArray, layers: Sequence[int], rows: slice = slice(None)
     ) -> dict[int, FloatArray]:
-        """Run the model once over one sequence of tokens.
+        """Run the model once over one sequence of tokens; `read` with one sequence.
 
         Parameters
         ----------
@@ -191,8 +284,9 @@ class LanguageModel:
         ValueError
             If the sequence is empty or longer than `max_tokens`, or an id is not in the vocabulary.
         """
-        import torch
+        return self.read([np.asarray(ids)], layers, [rows])[0].states
 
+    def _checked(self, ids: Sequence[int] | IntArray) -> IntArray:
         sequence = np.asarray(ids, dtype=np.int64)
         if sequence.ndim != 1 or sequence.size == 0:
             raise ValueError(f"ids must be one sequence of at least one token; got shape {sequence.shape}")
@@ -200,49 +294,51 @@ class LanguageModel:
             raise ValueError(
                 f"{sequence.size} tokens, but {self.name} takes at most {self.max_tokens} at a time"
             )
-        if sequence.min() < 0 or sequence.max() >= self._vocabulary:
+        vocabulary = self._network.vocabulary
+        if sequence.min() < 0 or sequence.max() >= vocabulary:
             raise ValueError(
                 f"token id {sequence.max() if sequence.min() >= 0 else sequence.min()} is outside the "
-                f"vocabulary of {self.name} ({self._vocabulary} tokens): model and tokeniser do not belong "
+                f"vocabulary of {self.name} ({vocabulary} tokens): model and tokeniser do not belong "
                 "together"
             )
-        with torch.inference_mode():
-            states = self._forward(sequence, layers)
-            return {layer: states[layer][0, rows].float().cpu().numpy() for layer in layers}
+        return sequence
 
-    def _forward(self, sequence: npt.NDArray[np.int64], layers: Sequence[int] | None) -> Any:
-        import torch
-
-        ids = torch.from_numpy(sequence.copy())[None].to(self._network.device)
-        # transformers from 5.23 on keeps only the layers in the list; older versions take it for True and
-        # keep all. Both return a tuple with one place for each layer.
-        wanted = True if layers is None else list(layers)
-        arguments = {"attention_mask": torch.ones_like(ids), "output_hidden_states": wanted}
-        if "use_cache" in inspect.signature(self._network.forward).parameters:
-            arguments["use_cache"] = False
-        return self._network(input_ids=ids, return_dict=True, **arguments).hidden_states
-
-    def _probe(self) -> tuple[tuple[int, ...], bool]:
-        """Measure the width of every layer, and whether a later token changes earlier states."""
-        import torch
-
-        first = np.arange(5, 11, dtype=np.int64) % self._vocabulary
-        second = first.copy()
-        second[-1] = 11 % self._vocabulary
-        with torch.inference_mode():
-            states, changed = (self._forward(ids, None) for ids in (first, second))
-            widths = tuple(int(state.shape[-1]) for state in states)
-            difference = (states[-1].float() - changed[-1].float())[0].abs().amax(dim=-1)
-        # Not exactly zero, because mixtures of experts group tokens in ways that depend on all of them.
-        tolerance = 1e-4 if states[-1].dtype == torch.float32 else 1e-2
-        past_only = bool(difference[:-1].max() <= tolerance * difference[-1])
-        return widths, past_only
+    def _collect(
+        self,
+        passes: Iterable[Pass],
+        place: int,
+        ids: IntArray,
+        layers: Sequence[int],
+        span: slice,
+        surprisal: bool,
+    ) -> WindowStates:
+        """Take the rows `span` of sequence `place` out of the passes that follow one another in it."""
+        parts: dict[int, list[FloatArray]] = {layer: [] for layer in layers}
+        bits = np.full(max(0, span.stop - span.start), np.nan)
+        offset = 0
+        for done in passes:
+            size = done.last.shape[1]
+            inside = slice(max(span.start - offset, 0), max(min(span.stop - offset, size), 0))
+            for layer in layers:
+                rows = done.states[layer][place, inside]
+                parts[layer].append(rows.float().cpu().numpy())
+            if surprisal:
+                # The state of a token gives the probability of the next one.
+                first, stop = max(span.start - 1, offset, 0), min(span.stop - 1, offset + size, ids.size - 1)
+                if stop > first:
+                    hidden = done.last[place, first - offset : stop - offset]
+                    place_of = slice(first + 1 - span.start, stop + 1 - span.start)
+                    bits[place_of] = self._network.bits(hidden, ids[first + 1 : stop + 1])
+            offset += size
+        states = {layer: _joined(part) for layer, part in parts.items()}
+        return WindowStates(states, bits if surprisal else None)
 
     def _find_max_tokens(self) -> int | None:
         limits = []
-        positions = getattr(self._network.config, "max_position_embeddings", None)
+        body = self._network.body
+        positions = getattr(body.config, "max_position_embeddings", None)
         if positions is not None and positions > 0:
-            table = getattr(getattr(self._network, "embeddings", None), "position_embeddings", None)
+            table = getattr(getattr(body, "embeddings", None), "position_embeddings", None)
             padding = getattr(table, "padding_idx", None)
             # RoBERTa counts positions from padding_idx + 1.
             limits.append(int(positions) - (0 if padding is None else int(padding) + 1))
@@ -250,13 +346,21 @@ class LanguageModel:
             limits.append(int(self._tokenizer.model_max_length))
         return min(limits, default=None)
 
+    def _choose_tokens_per_pass(self) -> int:
+        """As many tokens as keep all their layers within 1 GiB (4 GiB on a GPU), as a power of two."""
+        body = self._network.body
+        on_gpu = self._network.device_type != "cpu"
+        budget, most = (2**32, 16384) if on_gpu else (2**30, 2048)
+        fit = budget // (sum(self.widths) * body.dtype.itemsize)
+        return int(min(most, max(512, 2 ** (int(fit).bit_length() - 1))))
+
     def provenance(self) -> dict[str, Any]:
         """Return what is needed to load the same model again, and to notice that another one was loaded.
 
         ``weights_sha256`` is the digest of up to 64 evenly spaced values of every parameter. All values can
         be written as JSON.
         """
-        network = self._network
+        network = self._network.body
         return {
             "model": self.name,
             **self._origin,
@@ -272,17 +376,38 @@ class LanguageModel:
             "layer_widths": list(self.widths),
             "past_only": self.past_only,
             "arithmetic": str(network.dtype).removeprefix("torch."),
-            "device": network.device.type,
+            "device": self._network.device_type,
+            "tokens_per_pass": self.tokens_per_pass,
             "packages": _versions(),
         }
 
     def _weights_digest(self) -> str:
         sha = hashlib.sha256()
-        for name, parameter in self._network.named_parameters():
+        for name, parameter in self._network.body.named_parameters():
             values = parameter.detach().reshape(-1)
             sampled = values[:: max(1, values.numel() // 64)][:64].float().cpu().numpy()
             sha.update(f"{name}{tuple(parameter.shape)}".encode() + sampled.astype("<f4").tobytes())
         return sha.hexdigest()
+
+
+def _pad_id(tokenizer: Any) -> int:
+    return int(tokenizer.pad_token_id) if tokenizer.pad_token_id is not None else 0
+
+
+def _spans(rows: Sequence[slice], sizes: Sequence[int]) -> list[slice]:
+    if len(rows) != len(sizes):
+        raise ValueError(f"rows: one slice for each sequence; got {len(rows)} for {len(sizes)} sequences")
+    spans = []
+    for chosen, size in zip(rows, sizes, strict=True):
+        start, stop, step = chosen.indices(size)
+        if step != 1:
+            raise ValueError(f"rows: {chosen} has the step {step}; give slices of neighbouring positions")
+        spans.append(slice(start, max(start, stop)))
+    return spans
+
+
+def _joined(parts: list[FloatArray]) -> FloatArray:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _versions() -> dict[str, str]:

@@ -12,7 +12,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """What was loaded: the model without its head, on its device, in evaluation mode."""
+    """What was loaded: the model, with the head its checkpoint has, on its device, in evaluation mode."""
 
     network: Any
     tokenizer: Any
@@ -55,7 +55,7 @@ def load(
     name = str(name_or_path)
     if folder is not None:
         name = Path(gguf_file).stem if gguf_file else folder.name
-    network = model.base_model.to(device).eval().requires_grad_(False)
+    network = model.to(device).eval().requires_grad_(False)
     return LoadedModel(network, tokenizer, name, getattr(config, "_commit_hash", None) or revision)
 
 
