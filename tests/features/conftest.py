@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -61,92 +63,187 @@ def _wordpiece() -> Any:
     return tokenizer
 
 
-def _save(model: Any, tokenizer: Any, folder: Path) -> Path:
+class Tiny(NamedTuple):
+    """An architecture: its configuration class, the class that is saved, its tokeniser, its settings."""
+
+    config: str
+    saved_as: str
+    tokenizer: str
+    settings: dict[str, Any]
+
+
+CAUSAL, MASKED = "AutoModelForCausalLM", "AutoModelForMaskedLM"
+_SIZES = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "initializer_range": 0.3}
+_DECODER = {**_SIZES, "intermediate_size": 48, "max_position_embeddings": 256}
+_GROUPED = {**_DECODER, "num_key_value_heads": 2}
+_GEMMA = {**_GROUPED, "num_key_value_heads": 1, "head_dim": 8}
+_WINDOWS = {"sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"]}
+_OPT = {**_SIZES, "ffn_dim": 48, "max_position_embeddings": 128}
+_STATE_SPACE = {"hidden_size": 24, "num_hidden_layers": 2, "state_size": 4, "initializer_range": 0.3}
+_T5 = {"d_model": 24, "d_kv": 6, "d_ff": 48, "num_layers": 2, "num_heads": 4, "decoder_start_token_id": 0}
+
+TINY = {
+    "gpt2": Tiny(
+        "GPT2",
+        CAUSAL,
+        "byte",
+        {"n_embd": 16, "n_layer": 3, "n_head": 2, "n_positions": 128, "initializer_range": 0.3},
+    ),
+    "opt": Tiny("OPT", CAUSAL, "byte", {**_OPT, "word_embed_proj_dim": 24}),
+    # As OPT-350m: embeddings of half the width, normalised after each block.
+    "opt-projected": Tiny(
+        "OPT", CAUSAL, "byte", {**_OPT, "word_embed_proj_dim": 12, "do_layer_norm_before": False}
+    ),
+    "llama": Tiny("Llama", CAUSAL, "metaspace", _GROUPED),
+    "llama-tied": Tiny("Llama", CAUSAL, "byte", {**_GROUPED, "tie_word_embeddings": True}),
+    "pythia": Tiny("GPTNeoX", CAUSAL, "byte", _DECODER),
+    "qwen2": Tiny("Qwen2", CAUSAL, "byte", _GROUPED),
+    "qwen3": Tiny("Qwen3", CAUSAL, "byte", {**_GROUPED, "head_dim": 8}),
+    "gemma": Tiny("Gemma", CAUSAL, "metaspace", _GEMMA),
+    "gemma2": Tiny("Gemma2", CAUSAL, "metaspace", {**_GEMMA, **_WINDOWS, "final_logit_softcapping": 2.0}),
+    "gemma3": Tiny("Gemma3Text", CAUSAL, "metaspace", {**_GEMMA, **_WINDOWS}),
+    "stablelm": Tiny("StableLm", CAUSAL, "byte", _GROUPED),
+    "mistral": Tiny("Mistral", CAUSAL, "metaspace", {**_GROUPED, "sliding_window": 8}),
+    "mamba": Tiny("Mamba", CAUSAL, "byte", _STATE_SPACE),
+    "mamba2": Tiny(
+        "Mamba2",
+        CAUSAL,
+        "byte",
+        {**_STATE_SPACE, "num_heads": 6, "head_dim": 8, "n_groups": 2, "chunk_size": 8},
+    ),
+    "falcon-mamba": Tiny("FalconMamba", CAUSAL, "byte", _STATE_SPACE),
+    "bert": Tiny(
+        "Bert",
+        MASKED,
+        "wordpiece",
+        {
+            **_SIZES,
+            "hidden_size": 16,
+            "num_attention_heads": 2,
+            "intermediate_size": 32,
+            "max_position_embeddings": 64,
+        },
+    ),
+    # RoBERTa spends two of its positions on padding.
+    "roberta": Tiny("Roberta", MASKED, "roberta", {**_DECODER, "max_position_embeddings": 66}),
+    "albert": Tiny("Albert", MASKED, "wordpiece", {**_DECODER, "embedding_size": 12}),
+    "distilbert": Tiny(
+        "DistilBert",
+        MASKED,
+        "wordpiece",
+        {"dim": 24, "n_layers": 2, "n_heads": 4, "hidden_dim": 48, "initializer_range": 0.3},
+    ),
+    # Listed as causal, but sees both sides.
+    "xlnet": Tiny(
+        "XLNet",
+        CAUSAL,
+        "xlnet",
+        {"d_model": 24, "n_layer": 2, "n_head": 4, "d_inner": 48, "d_head": 6, "initializer_range": 0.3},
+    ),
+    "t5": Tiny("T5", "AutoModelForSeq2SeqLM", "t5", _T5),
+    "t5-encoder": Tiny("T5", "T5EncoderModel", "t5", _T5),
+    "bart": Tiny(
+        "Bart",
+        "AutoModelForSeq2SeqLM",
+        "roberta",
+        {
+            "d_model": 24,
+            "encoder_layers": 2,
+            "decoder_layers": 2,
+            "encoder_attention_heads": 4,
+            "decoder_attention_heads": 4,
+            "encoder_ffn_dim": 48,
+            "decoder_ffn_dim": 48,
+            "max_position_embeddings": 64,
+            "init_std": 0.3,
+        },
+    ),
+}
+
+
+def _tokenizer(kind: str) -> Any:
+    from tokenizers import processors
+    from transformers import PreTrainedTokenizerFast
+
+    def around(single: str, **special: int) -> Any:
+        return processors.TemplateProcessing(single=single, special_tokens=list(special.items()))
+
+    if kind == "wordpiece":
+        names = {"cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]", "pad": "[PAD]", "unk": "[UNK]"}
+        core = _wordpiece()
+    elif kind == "byte":
+        names, core = {"bos": "<|endoftext|>", "eos": "<|endoftext|>"}, _byte_level()
+    else:
+        names, core = {"bos": "<s>", "eos": "</s>", "unk": "<unk>"}, _metaspace()
+        if kind == "roberta":
+            core.post_processor = around("<s> $A </s>", **{"<s>": 1, "</s>": 2})
+        elif kind == "t5":
+            core.post_processor = around("$A </s>", **{"</s>": 2})
+        elif kind == "xlnet":
+            core.post_processor = around("$A </s> <s>", **{"</s>": 2, "<s>": 1})
+    limit = {"model_max_length": 64} if kind == "wordpiece" else {}
+    names = {f"{name}_token": token for name, token in names.items()}
+    return PreTrainedTokenizerFast(tokenizer_object=core, **names, **limit)
+
+
+def _save(name: str, folder: Path) -> Path:
+    import torch
+    import transformers
+
+    kind = TINY[name]
+    tokenizer = _tokenizer(kind.tokenizer)
+    special = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    special["pad_token_id"] = tokenizer.pad_token_id or 0
+    settings = {"vocab_size": len(tokenizer), **special, **kind.settings}
+    config = getattr(transformers, f"{kind.config}Config")(**settings)
+    saved = getattr(transformers, kind.saved_as)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(sorted(TINY).index(name))
+        model = saved.from_config(config) if kind.saved_as.startswith("Auto") else saved(config)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
 
 @pytest.fixture(scope="session")
-def gpt2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import torch
-    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
-
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=_byte_level(), bos_token="<|endoftext|>", eos_token="<|endoftext|>"
-    )
-    torch.manual_seed(0)
-    config = GPT2Config(
-        vocab_size=len(tokenizer), n_embd=16, n_layer=3, n_head=2, n_positions=128, initializer_range=0.3
-    )
-    return _save(GPT2LMHeadModel(config), tokenizer, tmp_path_factory.mktemp("models") / "tiny-gpt2")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return ``tiny_folder(name)``: the folder of a tiny checkpoint of the architectures in TINY."""
+    return cache(lambda name: _save(name, tmp_path_factory.mktemp("models") / f"tiny-{name}"))
 
 
 @pytest.fixture(scope="session")
-def llama_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=_metaspace(), bos_token="<s>", eos_token="</s>", unk_token="<unk>"
-    )
-    torch.manual_seed(1)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=24,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-        initializer_range=0.3,
-    )
-    return _save(LlamaForCausalLM(config), tokenizer, tmp_path_factory.mktemp("models") / "tiny-llama")
-
-
-@pytest.fixture(scope="session")
-def bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import torch
-    from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
-
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=_wordpiece(),
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        mask_token="[MASK]",
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        model_max_length=64,
-    )
-    torch.manual_seed(2)
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=64,
-        initializer_range=0.3,
-    )
-    return _save(BertForMaskedLM(config), tokenizer, tmp_path_factory.mktemp("models") / "tiny-bert")
-
-
-@pytest.fixture(scope="session")
-def gpt2(gpt2_folder: Path) -> Any:
+def tiny_model(tiny_folder: Callable[[str], Path]) -> Callable[[str], Any]:
+    """Return ``tiny_model(name)``: the loaded model, shared by all tests."""
     from voxridge.features import LanguageModel
 
-    return LanguageModel.load(gpt2_folder)
+    return cache(lambda name: LanguageModel.load(tiny_folder(name)))
 
 
 @pytest.fixture(scope="session")
-def llama(llama_folder: Path) -> Any:
-    from voxridge.features import LanguageModel
-
-    return LanguageModel.load(llama_folder)
+def gpt2_folder(tiny_folder: Callable[[str], Path]) -> Path:
+    return tiny_folder("gpt2")
 
 
 @pytest.fixture(scope="session")
-def bert(bert_folder: Path) -> Any:
-    from voxridge.features import LanguageModel
+def llama_folder(tiny_folder: Callable[[str], Path]) -> Path:
+    return tiny_folder("llama")
 
-    return LanguageModel.load(bert_folder)
+
+@pytest.fixture(scope="session")
+def bert_folder(tiny_folder: Callable[[str], Path]) -> Path:
+    return tiny_folder("bert")
+
+
+@pytest.fixture(scope="session")
+def gpt2(tiny_model: Callable[[str], Any]) -> Any:
+    return tiny_model("gpt2")
+
+
+@pytest.fixture(scope="session")
+def llama(tiny_model: Callable[[str], Any]) -> Any:
+    return tiny_model("llama")
+
+
+@pytest.fixture(scope="session")
+def bert(tiny_model: Callable[[str], Any]) -> Any:
+    return tiny_model("bert")
