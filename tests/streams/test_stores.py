@@ -243,7 +243,7 @@ def test_reading_what_is_not_there(tmp_path: Path) -> None:
         store.read("a", "layer-09")
     with pytest.raises(ValueError, match="'features/a/layer-09' is not there"):
         store.source("layer-09")
-    said = "is no ResponseStore: group /responses is not there; it holds /features"
+    said = "is no ResponseStore: group /responses is not there; it holds /controls, /features"
     with pytest.raises(ValueError, match=said):
         ResponseStore.open(tmp_path / "x.h5")
 

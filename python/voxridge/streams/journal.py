@@ -20,7 +20,6 @@ sees a valid file too, except if the process died inside 5, which takes millisec
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import json
 import os
@@ -28,13 +27,13 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import h5py
 
 from voxridge.streams.atomic import disk_full, is_disk_full
 from voxridge.streams.files import check_readable
-from voxridge.streams.locks import lock, need_locks
+from voxridge.streams.locks import need_locks, open_locked
 
 _PAGE = 4096
 _MAGIC = b"voxridge journal 1\n"
@@ -236,34 +235,13 @@ def _locked_journal(path: Path) -> Iterator[Any]:
     """The journal, opened and locked; removed at the end unless something in it is still to be done."""
     need_locks(path)
     place = journal_path(path)
-    while True:
-        journal = place.open("a+b", buffering=0)
-        try:
-            _lock(journal, path)
-            # A writer that finished in between has removed the file that we opened.
-            with contextlib.suppress(FileNotFoundError):
-                if os.fstat(journal.fileno()).st_ino == place.stat().st_ino:
-                    break
-        except BaseException:
-            journal.close()
-            raise
-        journal.close()
+    journal = open_locked(place, path)
     try:
         yield journal
     finally:
         if os.fstat(journal.fileno()).st_size == 0:
             place.unlink(missing_ok=True)
         journal.close()
-
-
-def _lock(journal: BinaryIO, path: Path) -> None:
-    try:
-        lock(journal.fileno())
-    except OSError as error:
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            text = f"{path} is being written by another program; wait until it is finished"
-            raise BlockingIOError(text) from error
-        # Some network file systems have no locks at all: go on without.
 
 
 def discard_journal(path: Path) -> None:

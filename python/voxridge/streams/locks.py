@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 from pathlib import Path
+from typing import BinaryIO
 
 try:
     import fcntl
@@ -43,3 +46,42 @@ def lock(descriptor: int) -> None:
 def unlock(descriptor: int) -> None:
     """Give the lock of an open file back."""
     fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def open_locked(place: Path, guarded: Path) -> BinaryIO:
+    """Open ``place`` for reading and writing, made if it is not there, and take its lock at once.
+
+    Parameters
+    ----------
+    place : Path
+        The side file that holds the lock; unbuffered.
+    guarded : Path
+        The file that the lock guards, for the error message.
+
+    Raises
+    ------
+    BlockingIOError
+        Another program has the lock.
+    """
+    while True:
+        file = place.open("a+b", buffering=0)
+        try:
+            _lock_or_say(file, guarded)
+            # A writer that finished in between has removed the file that we opened.
+            with contextlib.suppress(FileNotFoundError):
+                if os.fstat(file.fileno()).st_ino == place.stat().st_ino:
+                    return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+
+
+def _lock_or_say(file: BinaryIO, guarded: Path) -> None:
+    try:
+        lock(file.fileno())
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            text = f"{guarded} is being written by another program; wait until it is finished"
+            raise BlockingIOError(text) from error
+        # Some network file systems have no locks at all: go on without.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import h5py
 import numpy as np
@@ -14,19 +14,38 @@ import numpy as np
 from voxridge.streams.atomic import atomic_path
 from voxridge.streams.checks import row_chunks
 from voxridge.streams.files import check_readable, get_dataset, open_h5
+from voxridge.streams.folder_store import merged_provenance, store_files
 from voxridge.streams.journal import append_h5, discard_journal, recover
+from voxridge.streams.provenance import as_json, differences
 from voxridge.streams.segments import Array, FileSegment
 from voxridge.streams.sources import RunSource, Source
 
+_OWN_ATTRIBUTES = ("complete", "order")
+
+
+@runtime_checkable
+class Pieces(Protocol):
+    """A matrix that comes in pieces of rows, one after the other, in the type in which it is to be stored."""
+
+    @property
+    def shape(self) -> tuple[int, int]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    def pieces(self) -> Iterator[tuple[slice, Array]]: ...
+
 
 class RunStore:
-    """What both stores share: one group per run below ``_group``, provenance on the root.
+    """What the stores share: one group per run below ``_group``, provenance on the root.
 
-    No handle stays open between calls: a reader never blocks a writer for long, stores can be pickled, and a
-    process that dies while it computes holds nothing. `voxridge.streams.journal` makes each run appear whole.
+    The path is a file, or a folder with one file per run (`voxridge.streams.folder_store`). No handle stays
+    open between calls: a reader never blocks a writer for long, stores can be pickled, and a process that
+    dies while it computes holds nothing. `voxridge.streams.journal` makes each run appear whole.
     """
 
     _group = ""
+    _also: tuple[str, ...] = ()  # further groups of a new file
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -59,37 +78,71 @@ class RunStore:
         path = Path(path)
         if path.exists() and not overwrite:
             raise FileExistsError(f"{path} exists; use {cls.__name__}.open to add to it, or overwrite=True")
-        try:
-            text = json.dumps(dict(provenance or {}), allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"provenance must hold only what JSON can: {error}") from error
+        text = json.dumps(as_json(provenance))
         discard_journal(path)
         with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
             file.attrs["format"] = f"voxridge-{cls._group}"
             file.attrs["format_version"] = 1
             file.attrs["provenance"] = text
-            file.create_group(cls._group)
+            for group in (cls._group, *cls._also):
+                file.create_group(group)
         return cls(path)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
         """Open a store that is there, and repair it if its last writer was killed.
 
+        Parameters
+        ----------
+        path : path
+            A file, or a folder with one file per run.
+
         Raises
         ------
         FileNotFoundError
-            No such file.
+            No such file, or no HDF5 file in the folder.
         ValueError
-            Not an HDF5 file, truncated, or without the group of this kind of store.
+            Not an HDF5 file, truncated, without the group of this kind of store, or (a folder) files that
+            were made in different ways.
         """
-        check_readable(path)
-        recover(path)
         store = cls(path)
-        with open_h5(path) as file:
-            if not isinstance(file.get(cls._group), h5py.Group):
-                there = ", ".join(f"/{key}" for key in file) or "nothing"
-                what = f"{path} is no {cls.__name__}: group /{cls._group} is not there"
-                raise ValueError(f"{what}; it holds {there}")
+        for part in store._files():
+            check_readable(part)
+            recover(part)
+            with open_h5(part) as file:
+                if not isinstance(file.get(cls._group), h5py.Group):
+                    there = ", ".join(f"/{key}" for key in file) or "nothing"
+                    what = f"{part} is no {cls.__name__}: group /{cls._group} is not there"
+                    raise ValueError(f"{what}; it holds {there}")
+        store._check()
+        return store
+
+    @classmethod
+    def begin(cls, path: Path, provenance: Mapping[str, Any], overwrite: bool = False) -> Self:
+        """Make the store, or open the one that is there if it was made in the same way.
+
+        Parameters
+        ----------
+        path : Path
+            A file.
+        provenance : mapping
+            As for `create`.
+        overwrite : bool
+            Replace what is there.
+
+        Raises
+        ------
+        ValueError
+            What is there was made in another way; the message lists all differences.
+        """
+        if not path.exists() or overwrite:
+            return cls.create(path, provenance, overwrite=overwrite)
+        store = cls.open(path)
+        if store._is_new():
+            with append_h5(path) as file:
+                store._holder(file).attrs["provenance"] = json.dumps(as_json(provenance))
+        else:
+            check_same(path, store.provenance, as_json(provenance))
         return store
 
     def __enter__(self) -> Self:
@@ -103,39 +156,96 @@ class RunStore:
 
     @property
     def runs(self) -> list[str]:
-        """Names of the complete runs, in the order in which they were written."""
-        with open_h5(self.path) as file:
-            groups = file[self._group]
-            found = [name for name in groups if is_complete(groups.get(name))]
-            return sorted(found, key=lambda name: int(groups[name].attrs.get("order", 0)))
+        """Names of the complete runs, in the order in which they were written (a folder: by file name)."""
+        return [run for part in self._files() for run in self._runs_of(part)]
 
     @property
     def provenance(self) -> dict[str, Any]:
         """What was given to ``create``."""
-        with open_h5(self.path) as file:
-            found = json.loads(file.attrs.get("provenance", "{}"))
-        if not isinstance(found, dict):
-            raise ValueError(f"{self.path}: the provenance is not a JSON object")
-        return found
+        parts = {}
+        for part in self._files():
+            with open_h5(part) as file:
+                found = json.loads(self._holder(file).attrs.get("provenance", "{}"))
+            if not isinstance(found, dict):
+                raise ValueError(f"{part}: the provenance is not a JSON object")
+            parts[part] = found
+        return merged_provenance(parts)
 
     def complete(self, run: str) -> bool:
         """Whether a run is there as a whole; False for a run that was never written."""
-        with open_h5(self.path) as file:
-            return is_complete(file[self._group].get(run))
+        return self._file_of(run) is not None
 
-    def _dataset(self, run: str, name: str) -> str:
-        if not self.complete(run):
+    def attributes(self, run: str) -> dict[str, Any]:
+        """What was noted about a run as a whole, such as ``n_scored``, the number of tokens with a surprisal.
+
+        Raises
+        ------
+        KeyError
+            No such run.
+        """
+        place, group = self._place(run)
+        with open_h5(place) as file:
+            found = file[group].attrs.items()
+            return {key: _plain(value) for key, value in found if key not in _OWN_ATTRIBUTES}
+
+    def _files(self) -> list[Path]:
+        return store_files(self.path) if self.path.is_dir() else [self.path]
+
+    def _runs_of(self, part: Path) -> list[str]:
+        with open_h5(part) as file:
+            groups = file[self._group]
+            found = [name for name in groups if is_complete(groups.get(name))]
+            return sorted(found, key=lambda name: int(groups[name].attrs.get("order", 0)))
+
+    def _file_of(self, run: str) -> Path | None:
+        parts = self._files()
+        if len(parts) > 1:
+            parts.sort(key=lambda part: part.stem != run)
+        for part in parts:
+            with open_h5(part) as file:
+                if is_complete(file[self._group].get(run)):
+                    return part
+        return None
+
+    def _place(self, run: str) -> tuple[Path, str]:
+        """The file and the group of a complete run."""
+        part = self._file_of(run)
+        if part is None:
             raise KeyError(f"{self.path} has no run {run!r}; it has {self.runs}")
-        return f"{self._group}/{run}/{name}"
+        return part, f"{self._group}/{run}"
 
     def _read(self, run: str, name: str) -> Array:
-        with open_h5(self.path) as file:
-            found: Array = get_dataset(file, self._dataset(run, name), self.path)[()]
+        part, group = self._place(run)
+        with open_h5(part) as file:
+            found: Array = get_dataset(file, f"{group}/{name}", part)[()]
         return found
 
-    def _write(self, run: str, matrices: Mapping[str, Source | Array], attributes: Mapping[str, Any]) -> None:
+    def _check(self) -> None:
+        """Raise a ValueError if the runs do not belong together."""
+        if self.path.is_dir():
+            _ = self.provenance
+
+    def _holder(self, file: Any) -> Any:
+        """What carries the provenance in an open file."""
+        return file
+
+    def _is_new(self) -> bool:
+        with open_h5(self.path) as file:
+            return not len(file[self._group]) and "provenance" not in self._holder(file).attrs
+
+    def _one_file(self) -> Path:
+        if self.path.is_dir():
+            raise IsADirectoryError(
+                f"{self.path} is a folder with one file per run; write another run to a file of its own: "
+                f"{type(self).__name__}.create({str(self.path / 'RUN.h5')!r}, provenance)"
+            )
+        return self.path
+
+    def _write(
+        self, run: str, matrices: Mapping[str, Source | Array | Pieces], attributes: Mapping[str, Any]
+    ) -> None:
         """Add the group of a run: the data first, then the attribute ``complete``, all of it or nothing."""
-        with append_h5(self.path) as file:
+        with append_h5(self._one_file()) as file:
             groups = file[self._group]
             if run in groups:
                 raise ValueError(f"{self.path} already has a run {run!r}; write to a new store")
@@ -158,8 +268,22 @@ class RunStore:
             raise KeyError(f"{self.path} has no run {missing[0]!r}; it has {present}")
         if not chosen:
             raise ValueError(f"{self.path} has no complete run yet; write one with write_run")
-        segments = [FileSegment(self.path, f"{self._group}/{run}/{name}") for run in chosen]
+        places = [self._place(run) for run in chosen]
+        segments = [FileSegment(part, f"{group}/{name}") for part, group in places]
         return RunSource(segments, name=self._group, run_names=chosen)
+
+
+def check_same(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Raise a ValueError that lists how the provenance of what is at ``path`` differs from the new one."""
+    if found := list(differences(old, new)):
+        raise ValueError(
+            f"{path} was made in another way and cannot be continued: {'; '.join(found)}. Give another "
+            "path, the old settings, or overwrite=True"
+        )
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def is_complete(group: Any) -> bool:
@@ -182,8 +306,13 @@ def side_column(values: Array, n_rows: int, label: str) -> Array:
     return values
 
 
-def write_matrix(group: Any, name: str, matrix: Source | Array) -> None:
+def write_matrix(group: Any, name: str, matrix: Source | Array | Pieces) -> None:
     """Write one dataset, a source by chunks of rows in the float type in which it is stored."""
+    if isinstance(matrix, Pieces):
+        dataset = group.create_dataset(name, shape=matrix.shape, dtype=matrix.dtype)
+        for rows, values in matrix.pieces():
+            dataset[rows] = values
+        return
     if isinstance(matrix, np.ndarray):
         kind = h5py.string_dtype("utf-8") if matrix.dtype == object else matrix.dtype
         group.create_dataset(name, data=matrix, dtype=kind)

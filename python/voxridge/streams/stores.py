@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
 
+import h5py
 import numpy as np
 
 from voxridge.streams.checks import check_finite
 from voxridge.streams.files import open_h5
+from voxridge.streams.folder_store import check_layers
+from voxridge.streams.journal import append_h5, recover
+from voxridge.streams.provenance import as_json
 from voxridge.streams.segments import Array
 from voxridge.streams.sources import RunSource, Source, as_source
 from voxridge.streams.store_base import RunStore, check_name, is_complete, side_column
@@ -42,15 +49,13 @@ class FeatureStore(RunStore):
     """
 
     _group = "features"
+    _also: tuple[str, ...] = ("controls",)
+    _may_be_zero = False  # whether a layer of a run may hold nothing but zeros
 
     @property
     def layers(self) -> list[str]:
         """Names of the layers, sorted; the same in every run."""
-        with open_h5(self.path) as file:
-            for group in file[self._group].values():
-                if is_complete(group):
-                    return sorted(name for name in group if name not in _SIDE)
-        return []
+        return next((sorted(layers) for _, _, layers in self._layer_tables()), [])
 
     def read(self, run: str, layer: str) -> Array:
         """One layer of one run (n_rows, n_features), in the type in which it is stored.
@@ -72,7 +77,7 @@ class FeatureStore(RunStore):
         run : str
             Its name.
         """
-        return self._read(run, "times") if self._has(run, "times") else None
+        return self._column(run, "times")
 
     def words(self, run: str) -> list[str] | None:
         """The word of each row, or None if none were written.
@@ -82,9 +87,31 @@ class FeatureStore(RunStore):
         run : str
             Its name.
         """
-        if not self._has(run, "words"):
+        found = self._column(run, "words")
+        return None if found is None else [word.decode("utf-8") for word in found]
+
+    def surprisal(self, run: str) -> Array | None:
+        """How unexpected each row was to the model (n_rows,) in bits, float64, or None if it was not scored.
+
+        Parameters
+        ----------
+        run : str
+            Its name.
+        """
+        return self._column(run, "surprisal")
+
+    def perplexity(self, run: str) -> float | None:
+        """2 to the mean bits of a token of the run, or None if it was not scored.
+
+        Parameters
+        ----------
+        run : str
+            Its name.
+        """
+        found = self.attributes(run)
+        if not found.get("n_scored"):
             return None
-        return [word.decode("utf-8") for word in self._read(run, "words")]
+        return float(2.0 ** (found["bits"] / found["n_scored"]))
 
     def source(self, layer: str, runs: Sequence[str] | None = None) -> RunSource:
         """One layer over all runs (or the runs given, in that order), read from the file in parts.
@@ -159,22 +186,131 @@ class FeatureStore(RunStore):
             matrices["words"] = side_column(encoded, rows, f"words of run {run!r}")
         self._write(run, matrices, {})
 
-    def _has(self, run: str, name: str) -> bool:
-        dataset = self._dataset(run, name)
-        with open_h5(self.path) as file:
-            return dataset in file
+    def _column(self, run: str, name: str) -> Array | None:
+        """A companion of the rows; a layer of the same name is none."""
+        part, group = self._place(run)
+        with open_h5(part) as file:
+            found = file[group].get(name)
+            return found[()] if isinstance(found, h5py.Dataset) and len(found.shape) == 1 else None
+
+    def _layer_tables(self) -> Iterator[tuple[Path, str, dict[str, tuple[int, str]]]]:
+        for part in self._files():
+            with open_h5(part) as file:
+                for run, group in file[self._group].items():
+                    if is_complete(group):
+                        yield part, run, _layers_of(group, f"{part}: run {run!r}")
+
+    def _check(self) -> None:
+        super()._check()
+        check_layers(list(self._layer_tables()))
 
     def _check_like_others(self, run: str, widths: Mapping[str, int]) -> None:
-        with open_h5(self.path) as file:
-            for name, group in file[self._group].items():
-                if is_complete(group):
-                    there = {layer: int(group[layer].shape[1]) for layer in group if layer not in _SIDE}
-                    if there != dict(widths):
-                        raise ValueError(
-                            f"run {run!r} has the layers (and widths) {dict(widths)}, but run {name!r} of "
-                            f"{self.path} has {there}; write other layers to another store"
-                        )
-                    return
+        for part, name, layers in self._layer_tables():
+            there = {layer: width for layer, (width, _) in layers.items()}
+            if there != dict(widths):
+                raise ValueError(
+                    f"run {run!r} has the layers (and widths) {dict(widths)}, but run {name!r} of "
+                    f"{part} has {there}; write other layers to another store"
+                )
+            return
+
+
+class ControlStore(FeatureStore):
+    """Control features in the same file as the features of a model: ``/controls/<run>/<control>``.
+
+    Read and written as `FeatureStore` is, with controls in the place of layers. They have a provenance of
+    their own, and rows of their own.
+
+    Parameters
+    ----------
+    path : path
+        The store's HDF5 file.
+
+    Examples
+    --------
+    >>> import numpy, pathlib, tempfile
+    >>> from voxridge.streams.stores import ControlStore, FeatureStore
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "features.h5"
+    >>> _ = FeatureStore.create(path, {"model": "gpt"})
+    >>> controls = ControlStore.open(path)
+    >>> controls.write_run("alice", {"word-rate": numpy.ones((4, 1), "float32")})
+    >>> controls.layers, FeatureStore.open(path).runs
+    (['word-rate'], [])
+    """
+
+    _group = "controls"
+    _also = ("features",)
+    _may_be_zero = True
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        provenance: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+    ) -> Self:
+        """Make an empty group of controls, in a file that is there or in a new one.
+
+        Parameters
+        ----------
+        path
+            The file; features in it are left alone.
+        provenance
+            Where the controls come from, as JSON can hold it.
+        overwrite
+            Remove controls that are there.
+
+        Raises
+        ------
+        FileExistsError
+            Controls are there and ``overwrite`` is False.
+        TypeError
+            The provenance cannot be written as JSON.
+        """
+        text = json.dumps(as_json(provenance))
+        path = Path(path)
+        is_new = not path.exists()
+        if is_new:
+            FeatureStore.create(path)
+        with append_h5(path) as file:
+            old = file.get(cls._group)
+            if is_new:  # its provenance is that of the features, which may follow
+                del file.attrs["provenance"]
+            if old is not None and (len(old) or "provenance" in old.attrs):
+                if not overwrite:
+                    raise FileExistsError(f"{path} holds controls; open them, or use overwrite=True")
+                del file[cls._group]
+            file.require_group(cls._group).attrs["provenance"] = text
+        return cls(path)
+
+    @classmethod
+    def begin(cls, path: Path, provenance: Mapping[str, Any], overwrite: bool = False) -> Self:
+        """Make the controls, or open those that are there if they were made in the same way.
+
+        Parameters
+        ----------
+        path : Path
+            A file.
+        provenance : mapping
+            As for `create`.
+        overwrite : bool
+            Replace the controls, and only them.
+
+        Raises
+        ------
+        ValueError
+            What is there was made in another way; the message lists all differences.
+        """
+        if path.exists() and not overwrite:
+            recover(path)
+            with open_h5(path) as file:
+                has_group = cls._group in file
+            if has_group:
+                return super().begin(path, provenance)
+        return cls.create(path, provenance, overwrite=overwrite)
+
+    def _holder(self, file: Any) -> Any:
+        return file[self._group]
 
 
 class ResponseStore(RunStore):
@@ -272,8 +408,9 @@ class ResponseStore(RunStore):
         matrix = as_source(data, name=f"responses of run {run!r}", run_names=(run,))
         present = self.runs
         if present:
-            with open_h5(self.path) as file:
-                shape = file[f"{self._group}/{present[0]}/data"].shape
+            part, group = self._place(present[0])
+            with open_h5(part) as file:
+                shape = file[f"{group}/data"].shape
             if shape[1] != matrix.shape[1]:
                 raise ValueError(
                     f"run {run!r} has shape {matrix.shape}, but run {present[0]!r} of {self.path} has shape "
@@ -283,10 +420,20 @@ class ResponseStore(RunStore):
         self._write(run, {"data": matrix}, attributes)
 
     def _attribute(self, run: str, name: str) -> Any:
-        group = self._dataset(run, "data").removesuffix("/data")
-        with open_h5(self.path) as file:
+        part, group = self._place(run)
+        with open_h5(part) as file:
             # Files made elsewhere may carry them on the dataset.
             return file[group].attrs.get(name, file[f"{group}/data"].attrs.get(name))
+
+
+def _layers_of(group: Any, place: str) -> dict[str, tuple[int, str]]:
+    """Width and type of each layer of a run; raises a ValueError if its datasets differ in their rows."""
+    datasets = {name: item for name, item in group.items() if isinstance(item, h5py.Dataset)}
+    lengths = {name: item.shape[0] for name, item in datasets.items() if len(item.shape) in (1, 2)}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"{place} is damaged: its datasets differ in their rows: {lengths}")
+    layers = {name: item for name, item in datasets.items() if len(item.shape) == 2}
+    return {name: (int(item.shape[1]), item.dtype.name) for name, item in layers.items()}
 
 
 def _finite_layer(data: Any, run: str, layer: str) -> Source:
