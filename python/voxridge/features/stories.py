@@ -102,7 +102,7 @@ def _files(paths: Iterable[str | Path]) -> Iterable[Path]:
             inside = [item for item in sorted(path.iterdir()) if _kind(item) and item.name[0] != "."]
             if not inside:
                 raise FileNotFoundError(
-                    f"{path} holds no stimulus: words (.TextGrid, .csv, .tsv), sound or text, one stem a story"
+                    f"{path} holds no stimulus: words (.TextGrid, .csv, .tsv), sound or text, a stem a story"
                 )
             yield from inside
         # A link that leads nowhere is what git-annex leaves of a file not fetched: its reader says so.
