@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxridge.features import downsample, lanczos_matrix, tr_times
+from voxridge.features import downsample, lanczos_matrix, read_words, tr_times
 
 
 def _textbook(times: np.ndarray, scans: np.ndarray, lobes: int, cutoff: float) -> np.ndarray:
@@ -119,3 +122,38 @@ def test_a_single_tr_with_a_cutoff() -> None:
 
 def test_no_words() -> None:
     assert downsample(np.ones((0, 2)), [], [1.0, 3.0]).tolist() == [[0, 0], [0, 0]]
+
+
+@pytest.mark.alice
+@pytest.mark.parametrize(("window", "cutoff_mult"), [(3, 1.0), (5, 0.5)])
+def test_equal_to_the_huth_formula_on_a_story(alice: Path, window: int, cutoff_mult: float) -> None:
+    words = read_words(next((alice / "stimulus").glob("*.TextGrid")))[:400]
+    scans = tr_times(80, 2.0045, offset=10.0)
+    features = np.random.default_rng(0).standard_normal((len(words), 3))
+    cutoff = cutoff_mult / 2.0045
+    found = downsample(features, words.midpoint, scans, lobes=window, cutoff=cutoff, outside="keep")
+    expected = _textbook(words.midpoint, scans, window, cutoff_mult / np.mean(np.diff(scans))) @ features
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    assert np.abs(expected).max() > 1
+
+
+def test_times_that_differ_by_almost_nothing_give_no_nan() -> None:
+    scans = tr_times(4, 2.0)
+    for gap in (0.0, 5e-324, 1e-200, 1e-16, 1e-9):
+        kernel = lanczos_matrix([gap], [0.0, 2.0], cutoff=0.5).toarray()
+        assert kernel[0, 0] == pytest.approx(1.0)
+        assert np.isfinite(lanczos_matrix(scans + gap, scans).toarray()).all()
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_wide_features_take_no_second_copy(order: Literal["C", "F"]) -> None:
+    rng = np.random.default_rng(0)
+    scans = tr_times(30, 2.0)
+    times = np.sort(rng.uniform(0, 60, 500))
+    features = np.asarray(rng.standard_normal((500, 3000)), dtype=np.float32, order=order)
+    tracemalloc.start()
+    found = downsample(features, times, scans)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < found.nbytes + features.nbytes / 3
+    np.testing.assert_allclose(found, lanczos_matrix(times, scans) @ features, rtol=0, atol=1e-5)

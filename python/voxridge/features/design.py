@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,35 @@ def trim(array: npt.ArrayLike, start: int, stop: int) -> FloatArray:
     if rows.ndim == 0 or start + stop >= len(rows):
         raise ValueError(f"start={start} and stop={stop} leave no row of an array of shape {rows.shape}")
     return rows[start : len(rows) - stop]
+
+
+class Trims(NamedTuple):
+    """Rows left out at the (start, end) of every run, for each of its two roles."""
+
+    train: tuple[int, int]
+    test: tuple[int, int]
+
+
+def as_trims(given: Trims | tuple[int, int] | Mapping[str, tuple[int, int]]) -> Trims:
+    """Return the trims of both roles from one pair, or from a mapping of both.
+
+    Raises
+    ------
+    ValueError
+        If a role is missing or unknown, or a pair is not two numbers of rows.
+    """
+    if isinstance(given, Mapping):
+        if set(given) != {"train", "test"}:
+            raise ValueError(
+                f"trims has the keys {sorted(given)}: give 'train' and 'test', or one pair for both"
+            )
+        pairs = (given["train"], given["test"])
+    else:
+        pairs = tuple(given) if isinstance(given, Trims) else (given, given)  # type: ignore[assignment]
+    for pair in pairs:
+        if len(pair) != 2 or any(rows != int(rows) or rows < 0 for rows in pair):
+            raise ValueError(f"trims={given}: (start, end), two numbers of rows of 0 or more")
+    return Trims(*((int(start), int(stop)) for start, stop in pairs))
 
 
 class Standardizer:
@@ -245,6 +275,33 @@ def check_tr_counts(features: Mapping[str, int], responses: Mapping[str, int]) -
             f"features and responses differ in their number of TRs in {len(unequal)} of {len(features)} runs "
             f"({'; '.join(unequal[:5])}): check the TR, the scans left out at the start, and the trimming of "
             "both"
+        )
+
+
+def compare_tr_counts(counts: Sequence[int], expected: Sequence[float], tolerance: float = 0.0) -> None:
+    """Raise ValueError unless the runs have the expected numbers of TRs, to within `tolerance`.
+
+    Parameters
+    ----------
+    counts, expected : sequences, one entry for each run in the same order
+    tolerance : float >= 0, TRs
+
+    Raises
+    ------
+    ValueError
+        If the numbers of runs differ, or a count does; all such runs are named, with the difference where it
+        is the same in all.
+    """
+    if len(counts) != len(expected):
+        raise ValueError(f"{len(counts)} runs, but {len(expected)} are expected")
+    gaps = [count - known for count, known in zip(counts, expected, strict=True)]
+    wrong = [i for i, gap in enumerate(gaps) if abs(gap) > tolerance]
+    if wrong:
+        named = "; ".join(f"run {i + 1}: {counts[i]}, expected {expected[i]:g}" for i in wrong)
+        same = f", each by {gaps[0]:+g}" if len(wrong) == len(gaps) and len(set(gaps)) == 1 else ""
+        raise ValueError(
+            f"{len(wrong)} of {len(counts)} runs have another number of TRs than expected{same} ({named}): "
+            "check the language, the scans left out before the sound, and that no trim was made before"
         )
 
 
