@@ -124,7 +124,6 @@ TINY = {
             "max_position_embeddings": 64,
         },
     ),
-    # RoBERTa spends two of its positions on padding.
     "roberta": Tiny("Roberta", MASKED, "roberta", {**_DECODER, "max_position_embeddings": 66}),
     "albert": Tiny("Albert", MASKED, "wordpiece", {**_DECODER, "embedding_size": 12}),
     "distilbert": Tiny(

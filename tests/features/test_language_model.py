@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from voxridge.features import LanguageModel, extract_words
+from voxridge.features import LanguageModel
 from voxridge.features.model_loading import find_folder
 
 
@@ -17,51 +17,6 @@ def test_shape_and_kind_are_measured(gpt2: Any, llama: Any, bert: Any) -> None:
     assert (llama.n_layers, llama.width, llama.past_only, llama.max_tokens) == (3, 24, True, 256)
     assert (bert.n_layers, bert.width, bert.past_only, bert.max_tokens) == (3, 16, False, 64)
     assert gpt2.name == "tiny-gpt2"
-
-
-@pytest.mark.parametrize(
-    ("kind", "sizes", "expected"),
-    [
-        ("Mamba", {"state_size": 4, "intermediate_size": 32}, ((16, 16, 16), True, None)),
-        (
-            "OPT",
-            {
-                "ffn_dim": 32,
-                "max_position_embeddings": 64,
-                "word_embed_proj_dim": 8,
-                "num_attention_heads": 2,
-            },
-            ((16, 16, 8), True, 64),
-        ),
-        # RoBERTa spends two of its positions on padding; XLNet is listed as causal, but sees both sides.
-        (
-            "Roberta",
-            {"intermediate_size": 32, "max_position_embeddings": 66, "num_attention_heads": 2},
-            ((16, 16, 16), False, 64),
-        ),
-        ("XLNet", {"n_head": 2, "d_inner": 32, "d_head": 8, "d_model": 16}, ((16, 16, 16), False, None)),
-    ],
-)
-def test_other_architectures(
-    kind: str, sizes: dict[str, int], expected: tuple[Any, ...], gpt2_folder: Path, tmp_path: Path
-) -> None:
-    import transformers
-
-    tokenizer = transformers.AutoTokenizer.from_pretrained(gpt2_folder)
-    tokenizer.save_pretrained(tmp_path)
-    common = {"vocab_size": len(tokenizer), "num_hidden_layers": 2, "initializer_range": 0.2}
-    if "d_model" not in sizes:
-        common["hidden_size"] = 16
-    config = getattr(transformers, f"{kind}Config")(**common, **sizes)
-    auto = "AutoModelForMaskedLM" if kind == "Roberta" else "AutoModelForCausalLM"
-    getattr(transformers, auto).from_config(config).save_pretrained(tmp_path)
-    model = LanguageModel.load(tmp_path)
-    assert (model.widths, model.past_only, model.max_tokens) == expected
-    found = extract_words(model, ["so", "it", "went", "on"], progress=False)
-    assert [found[layer].shape for layer in range(3)] == [(4, width) for width in model.widths]
-    for layer in range(3):
-        alone = extract_words(model, ["so", "it", "went", "on"], layers=[layer], progress=False)
-        np.testing.assert_array_equal(alone[layer], found[layer])
 
 
 def test_special_tokens(gpt2: Any, llama: Any, bert: Any) -> None:
@@ -208,13 +163,3 @@ def test_cuda_without_cuda(gpt2_folder: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="sees no CUDA device"):
         LanguageModel.load(gpt2_folder, device="cuda")
-
-
-def test_encoder_decoder_is_refused(tmp_path: Path, gpt2_folder: Path) -> None:
-    from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
-
-    config = T5Config(vocab_size=330, d_model=8, d_kv=4, d_ff=16, num_layers=1, num_heads=2)
-    T5ForConditionalGeneration(config).save_pretrained(tmp_path)
-    AutoTokenizer.from_pretrained(gpt2_folder).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="encoder-decoder"):
-        LanguageModel.load(tmp_path)

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from voxridge.features.placement import device_of
+
 IntArray = npt.NDArray[np.int64]
 
 # Logits of one piece of a text, in float32: 64 MiB, which is 65 tokens of a vocabulary of 256,000.
@@ -61,10 +63,7 @@ class Network:
     @property
     def device(self) -> Any:
         """Where the token ids go: the device on which the embedding is computed."""
-        embedding = self.body.get_input_embeddings()
-        hook = getattr(embedding, "_hf_hook", None)
-        placed = getattr(hook, "execution_device", None)
-        return embedding.weight.device if placed is None else placed
+        return device_of(self.body.get_input_embeddings())
 
     @property
     def device_type(self) -> str:

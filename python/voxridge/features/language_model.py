@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from voxridge.features import model_loading
 from voxridge.features.forward import Network, Pass
+from voxridge.features.placement import Placement, naming_memory, stored_values
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -122,6 +123,10 @@ class LanguageModel:
         revision: str | None = None,
         device: str = "cpu",
         dtype: str = "float32",
+        max_memory: Mapping[int | str, int | str] | None = None,
+        offload_folder: str | Path | None = None,
+        quantization: str | None = None,
+        tokens_per_pass: int | None = None,
         untrained: bool = False,
         seed: int = 0,
     ) -> LanguageModel:
@@ -137,9 +142,22 @@ class LanguageModel:
         revision : str, optional
             Branch, tag or commit on the hub.
         device : str
-            A device of torch: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
+            A device of torch (``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...), or ``"auto"``: weights fill the
+            GPUs first, then host memory, then the disk; each block is brought to the device that computes
+            when it is its turn.
         dtype : "float32", "bfloat16" or "float16"
             Arithmetic of the model; float16 only on a GPU.
+        max_memory : mapping, optional
+            For ``device="auto"``: most memory for weights on each device, such as
+            ``{0: "20GiB", "cpu": "50GiB"}``; what does not fit stays on disk.
+        offload_folder : path, optional
+            For ``device="auto"``: where weights are put that stay on disk. A checkpoint of safetensors is
+            read where it is, and nothing is written.
+        quantization : None or "8bit"
+            Weights in 8-bit integers (package bitsandbytes), a quarter of float32. States then differ from
+            those of the full weights by a few per cent.
+        tokens_per_pass : int, optional
+            Tokens in one batch, padding included; None: by the memory of the device.
         untrained : bool
             Take the architecture and tokeniser alone and draw random weights with `seed`: the control for
             what the architecture does without training.
@@ -149,10 +167,21 @@ class LanguageModel:
         Raises
         ------
         FileNotFoundError
-            If the folder, its config.json or the GGUF file does not exist, or the hub does not know the name.
+            If the folder, its config.json or the GGUF file does not exist, the hub does not know the name or
+            revision, or cannot be reached.
+        PermissionError
+            If the model is gated and this account has no access.
         ValueError
-            If the dtype or device cannot be used, the model is an encoder-decoder, its tokeniser gives no
-            character offsets, or the checkpoint lacks weights.
+            If the dtype, device or quantization cannot be used, the tokeniser gives no character offsets, or
+            the checkpoint is damaged or lacks weights.
+        ImportError
+            If a package is missing that a setting needs.
+        MemoryError
+            If the model does not fit.
+
+        Notes
+        -----
+        Of an encoder-decoder (T5, BART) the encoder alone is used.
 
         Examples
         --------
@@ -161,7 +190,8 @@ class LanguageModel:
         31
         """
         used = seed if untrained else None
-        loaded = model_loading.load(name_or_path, gguf_file, revision, device, dtype, used)
+        placement = Placement(device, dtype, max_memory, offload_folder, quantization)
+        loaded = model_loading.load(name_or_path, gguf_file, revision, placement, used)
         return cls(
             loaded.network,
             loaded.tokenizer,
@@ -169,6 +199,7 @@ class LanguageModel:
             revision=loaded.revision,
             gguf_file=gguf_file,
             seed=used,
+            tokens_per_pass=tokens_per_pass,
         )
 
     @property
@@ -230,6 +261,8 @@ class LanguageModel:
             If a sequence is empty or longer than `max_tokens`, an id is not in the vocabulary, there is not
             one slice for each sequence, a slice has a step, or surprisal is asked for that the model cannot
             give.
+        MemoryError
+            If memory ends; what was returned by calls before is untouched.
 
         Examples
         --------
@@ -250,7 +283,8 @@ class LanguageModel:
         long = long if long and self._network.can_cut else []
         short = [i for i in range(len(checked)) if i not in long]
         found: dict[int, WindowStates] = {}
-        with torch.inference_mode():
+        doing = f"reading {sum(ids.size for ids in checked)} tokens with {self.name}"
+        with naming_memory(doing), torch.inference_mode():
             if short:
                 done = self._network.run_batch([checked[i] for i in short], layers)
                 for place, i in enumerate(short):
@@ -336,7 +370,7 @@ class LanguageModel:
     def _find_max_tokens(self) -> int | None:
         limits = []
         body = self._network.body
-        positions = getattr(body.config, "max_position_embeddings", None)
+        positions = getattr(body.config.get_text_config(), "max_position_embeddings", None)
         if positions is not None and positions > 0:
             table = getattr(getattr(body, "embeddings", None), "position_embeddings", None)
             padding = getattr(table, "padding_idx", None)
@@ -375,6 +409,7 @@ class LanguageModel:
             "n_layers": self.n_layers,
             "layer_widths": list(self.widths),
             "past_only": self.past_only,
+            "quantization": "8bit" if getattr(network, "is_loaded_in_8bit", False) else None,
             "arithmetic": str(network.dtype).removeprefix("torch."),
             "device": self._network.device_type,
             "tokens_per_pass": self.tokens_per_pass,
@@ -383,8 +418,10 @@ class LanguageModel:
 
     def _weights_digest(self) -> str:
         sha = hashlib.sha256()
-        for name, parameter in self._network.body.named_parameters():
-            values = parameter.detach().reshape(-1)
+        body = self._network.body
+        for name, parameter in body.named_parameters():
+            owner, _, last = name.rpartition(".")
+            values = stored_values(body.get_submodule(owner), last).reshape(-1)
             sampled = values[:: max(1, values.numel() // 64)][:64].float().cpu().numpy()
             sha.update(f"{name}{tuple(parameter.shape)}".encode() + sampled.astype("<f4").tobytes())
         return sha.hexdigest()

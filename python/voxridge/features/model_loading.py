@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-DTYPES = ("float32", "bfloat16", "float16")
+from voxridge.features.load_errors import named_problems
+from voxridge.features.placement import Placement
 
 
 @dataclass(frozen=True)
@@ -24,45 +25,41 @@ def load(
     name_or_path: str | Path,
     gguf_file: str | None,
     revision: str | None,
-    device: str,
-    dtype: str,
+    placement: Placement,
     seed: int | None,
 ) -> LoadedModel:
     """Load a model; with a `seed`, its architecture with random weights. See ``LanguageModel.load``."""
-    import torch
     import transformers
 
-    _check_device(torch, device, dtype)
+    _check_together(placement, gguf_file, seed)
     folder = find_folder(name_or_path, gguf_file)
     where: dict[str, Any] = {"revision": revision, "gguf_file": gguf_file}
     where = {key: value for key, value in where.items() if value is not None}
     target = str(name_or_path if folder is None else folder)
-    try:
+    with named_problems(str(name_or_path), revision, on_hub=folder is None):
         config = transformers.AutoConfig.from_pretrained(target, **where)
         tokenizer = transformers.AutoTokenizer.from_pretrained(target, use_fast=True, **where)
-        _check_kind(config, tokenizer, name_or_path)
+        _check_tokenizer(tokenizer, name_or_path)
         kind = _choose_class(transformers, config)
         if seed is None:
-            model = _load_weights(transformers, kind, target, config, getattr(torch, dtype), where)
+            model = _load_weights(kind, target, config, placement, where)
         else:
-            # The state of the caller's generator is kept; the weights depend on the seed alone.
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                model = kind.from_config(config).to(getattr(torch, dtype))
-    except OSError as error:
-        problem = _NOT_FOUND if folder is None else "the folder cannot be loaded"
-        raise FileNotFoundError(f"name_or_path={str(name_or_path)!r}: {problem}: {error}") from error
+            model = _draw_weights(kind, config, placement, seed)
     name = str(name_or_path)
     if folder is not None:
         name = Path(gguf_file).stem if gguf_file else folder.name
-    network = model.to(device).eval().requires_grad_(False)
+    network = _encoder(model, name_or_path).eval().requires_grad_(False)
     return LoadedModel(network, tokenizer, name, getattr(config, "_commit_hash", None) or revision)
 
 
-_NOT_FOUND = (
-    "not a local folder, and the Hugging Face hub has no such model, or it cannot be reached (for a folder, "
-    "give its path; for a private model, log in)"
-)
+def _check_together(placement: Placement, gguf_file: str | None, seed: int | None) -> None:
+    special = placement.spread or placement.quantization is not None
+    if special and (gguf_file is not None or seed is not None):
+        what = "gguf_file" if gguf_file is not None else "untrained=True"
+        raise ValueError(
+            f"{what} does not go with device='auto' or quantization='8bit': use device='cpu' or 'cuda', and "
+            "dtype='bfloat16' to halve the weights"
+        )
 
 
 def find_folder(name_or_path: str | Path, gguf_file: str | None) -> Path | None:
@@ -100,32 +97,7 @@ def _looks_like_path(name: str) -> bool:
     return name.startswith((".", "~", os.sep)) or name.count("/") > 1 or "\\" in name or name.endswith("/")
 
 
-def _check_device(torch: Any, device: str, dtype: str) -> None:
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype={dtype!r} is unknown: use one of {DTYPES}")
-    try:
-        kind = torch.device(device).type
-    except RuntimeError as error:
-        raise ValueError(
-            f"device={device!r} is not a device of torch: use 'cpu', 'cuda', 'cuda:1', ..."
-        ) from error
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            f"device={device!r}, but torch sees no CUDA device: use device='cpu' or install torch with CUDA"
-        )
-    if kind == "cpu" and dtype == "float16":
-        # 1 GFLOP/s against 89 in float32 and 227 in bfloat16 for a 1024 x 1024 product (2-core Zen 4).
-        raise ValueError(
-            "dtype='float16' is about a hundred times slower than float32 on a CPU: use 'float32' or "
-            "'bfloat16'"
-        )
-
-
-def _check_kind(config: Any, tokenizer: Any, name_or_path: str | Path) -> None:
-    if config.is_encoder_decoder:
-        raise ValueError(
-            f"{name_or_path}: an encoder-decoder ({config.model_type}); use a causal or a masked model"
-        )
+def _check_tokenizer(tokenizer: Any, name_or_path: str | Path) -> None:
     if not tokenizer.is_fast:
         raise ValueError(
             f"{name_or_path}: its tokeniser {type(tokenizer).__name__} gives no character offsets: convert "
@@ -134,8 +106,13 @@ def _check_kind(config: Any, tokenizer: Any, name_or_path: str | Path) -> None:
 
 
 def _choose_class(transformers: Any, config: Any) -> Any:
-    """Return the auto class that fits the checkpoint: bare, masked or causal."""
+    """Return the auto class that fits the checkpoint: bare, masked, causal, or an encoder alone."""
     names = config.architectures or []
+    encoders = transformers.MODEL_FOR_TEXT_ENCODING_MAPPING
+    if type(config) in encoders and encoders[type(config)].__name__.endswith("EncoderModel"):
+        return transformers.AutoModelForTextEncoding
+    if config.is_encoder_decoder:
+        return transformers.AutoModel
     if any(name.endswith("Model") and not name.endswith("LMHeadModel") for name in names):
         return transformers.AutoModel
     if any("MaskedLM" in name or "PreTraining" in name for name in names):
@@ -147,14 +124,31 @@ def _choose_class(transformers: Any, config: Any) -> Any:
     return transformers.AutoModel
 
 
-def _load_weights(
-    transformers: Any, kind: Any, target: str, config: Any, dtype: Any, where: dict[str, Any]
-) -> Any:
-    version = tuple(int(part) for part in transformers.__version__.split(".")[:2])
-    key = "dtype" if version >= (4, 56) else "torch_dtype"
+def _encoder(model: Any, name_or_path: str | Path) -> Any:
+    """Return the encoder of an encoder-decoder, which reads text in one go; any other model as it is."""
+    if model.config.is_encoder_decoder and hasattr(model, "get_encoder"):
+        model = model.get_encoder()
+    if not hasattr(model, "get_input_embeddings") or model.base_model.get_input_embeddings() is None:
+        raise ValueError(
+            f"{name_or_path}: a {type(model).__name__} has no token embeddings: it reads no text"
+        )
+    return model
+
+
+def _draw_weights(kind: Any, config: Any, placement: Placement, seed: int) -> Any:
+    import torch
+
+    # The state of the caller's generator is kept; the weights depend on the seed alone.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = kind.from_config(config)
+    return model.to(getattr(torch, placement.dtype)).to(placement.device)
+
+
+def _load_weights(kind: Any, target: str, config: Any, placement: Placement, where: dict[str, Any]) -> Any:
     # The configuration is passed on, because reading it from a GGUF file again takes seconds.
     model, info = kind.from_pretrained(
-        target, config=config, output_loading_info=True, **{key: dtype}, **where
+        target, config=config, output_loading_info=True, **placement.arguments(), **where
     )
     body = {f"{model.base_model_prefix}.{name}" for name, _ in model.base_model.named_parameters()}
     body |= {name for name, _ in model.base_model.named_parameters()}
@@ -165,4 +159,8 @@ def _load_weights(
             f"{target}: the checkpoint lacks {len(missing)} weights of a {type(model).__name__}, such as "
             f"{missing[:3]}: they would be random numbers (untrained=True asks for that)"
         )
+    if info["missing_keys"]:
+        model = model.base_model
+    if not placement.spread and placement.quantization is None:
+        model = model.to(placement.device)
     return model
