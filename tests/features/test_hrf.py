@@ -89,6 +89,18 @@ def test_types_and_no_words() -> None:
     assert not convolve_hrf(np.ones((0, 2)), Words((), [], []), scans).any()
 
 
+@pytest.mark.parametrize("model", ["glover", "spm"])
+def test_events_a_whole_number_of_scans_later_move_the_rows(model: Any) -> None:
+    rng = np.random.default_rng(0)
+    scans = tr_times(60, 2.0)
+    onset, duration, values = rng.uniform(0, 60, 30), rng.uniform(0.1, 1, 30), rng.standard_normal((30, 3))
+    for oversampling, share in ((50, 0.3), (2000, 0.01)):  # only as exact as the grid is fine
+        options = {"model": model, "oversampling": oversampling}
+        found = hrf_matrix(onset, duration, scans, **options) @ values
+        moved = hrf_matrix(onset + 14.0, duration, scans, **options) @ values
+        np.testing.assert_allclose(moved[7:], found[:-7], rtol=0, atol=share * np.abs(found).max())
+
+
 def test_uneven_scans() -> None:
     rng = np.random.default_rng(1)
     scans = np.cumsum(rng.uniform(1.5, 2.5, 30))
