@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
-from scipy import sparse
 
-from voxridge.features.tokens import TokenisedWords, tokenise_words
-from voxridge.features.context import GrowingContext, Window
+from voxridge.features.context import Context, GrowingContext
 from voxridge.features.language_model import LanguageModel
+from voxridge.features.pooling import FloatArray, Pooling, check_pooling
+from voxridge.features.tokens import tokenise_words
+from voxridge.features.transcript import find_words
+from voxridge.features.window_reader import Float64Array, WindowReader, WordBlock
 from voxridge.features.words import Words
 
 Layers = Literal["all"] | Sequence[int]
-Pooling = Literal["last", "mean"]
-FloatArray = npt.NDArray[np.floating]
 
 
 def extract_words(
@@ -24,19 +23,21 @@ def extract_words(
     words: Sequence[str] | Words,
     *,
     layers: Layers = "all",
-    context: GrowingContext = GrowingContext(),  # noqa: B008 (frozen: the shared default cannot change)
+    context: Context = GrowingContext(),  # noqa: B008 (frozen: the shared default cannot change)
     pooling: Pooling = "last",
+    text: str | None = None,
     progress: bool = True,
 ) -> dict[int, FloatArray]:
     """Read a run word by word and return the activations of all chosen layers.
 
-    The words are joined with blanks and tokenised once (`voxridge.features.tokens`); the tokens are read
-    in the windows of `context`, one forward pass each, which gives all layers.
+    The running text is tokenised once (`voxridge.features.tokens`); the tokens are read in the windows of
+    `context`, several windows in one forward pass, which gives all layers.
 
     For a model with ``past_only``, the activation of a word depends on this word and the words before it
-    alone. With windows counted in words the windows are the same whatever the later words are; if those
-    change without changing the number of tokens in the window, the activations are bit-identical (another
-    number of tokens may change the order of sums inside the matrix products, a matter of rounding).
+    alone (with ``pooling="mean+punctuation"`` also on the punctuation up to the next word). With windows
+    counted in words the windows are the same whatever the later words are; if those change without changing
+    the number of tokens in the window, the activations are bit-identical (another number of tokens may change
+    the order of sums inside the matrix products, a matter of rounding).
 
     Parameters
     ----------
@@ -45,10 +46,15 @@ def extract_words(
         The words of one run, in order, with their punctuation.
     layers : "all" or sequence of int
         0 is the embedding, ``n_layers - 1`` (or -1) the last; see LanguageModel for its normalisation.
-    context : GrowingContext
+    context : GrowingContext, StridedContext, FixedContext or WholeRun
         What the model sees for each word.
-    pooling : "last" or "mean"
-        State of the last token that overlaps the word, or the mean over all tokens that do.
+    pooling : "last", "mean" or "mean+punctuation"
+        State of the last token of the word, mean over its tokens (both without the punctuation at its ends),
+        or mean over the tokens from its start to the start of the next word; see
+        `voxridge.features.pooling.pool_words`.
+    text : str, optional
+        Running text with punctuation in which the words occur in this order
+        (`voxridge.features.transcript.find_words`). None: the words joined with blanks.
     progress : bool
         Show words done and time left on standard error.
 
@@ -60,13 +66,14 @@ def extract_words(
     ------
     ValueError
         If a layer does not exist or is named twice, `pooling` is unknown, there are no words or an empty one,
-        a window has more tokens than the model takes, or a layer comes out with NaN, infinity or nothing but
-        zeros.
+        words are not in `text`, a window has more tokens than the model takes, or a layer comes out with NaN,
+        infinity or nothing but zeros.
 
     Warns
     -----
     StimulusWarning
-        If words have no token; each repeats the vector of the word before it.
+        If words have no token (each repeats the vector of the word before it), or much of `text` is in none
+        of the words.
 
     Examples
     --------
@@ -76,17 +83,181 @@ def extract_words(
     """
     from tqdm import tqdm
 
-    text = words.text if isinstance(words, Words) else words
-    with tqdm(total=len(text), desc=model.name, unit="word", disable=not progress) as bar:
-        return read_run(
-            model,
-            text,
-            layers=resolve_layers(model, layers),
-            context=context,
-            pooling=pooling,
-            dtype=np.dtype(np.float32),
-            advance=bar.update,
+    chosen = resolve_layers(model, layers)
+    dtype = np.dtype(np.float32)
+    blocks = read_blocks(
+        model, words, layers=chosen, context=context, pooling=pooling, dtype=dtype, text=text
+    )
+    out = {layer: np.empty((len(words), model.widths[layer]), dtype=dtype) for layer in chosen}
+    with tqdm(total=len(words), desc=model.name, unit="word", disable=not progress) as bar:
+        for block in blocks:
+            for layer in chosen:
+                out[layer][block.start : block.stop] = block.states[layer]
+            bar.update(block.stop - block.start)
+    return out
+
+
+def word_surprisal(
+    model: LanguageModel,
+    words: Sequence[str] | Words,
+    *,
+    context: Context = GrowingContext(),  # noqa: B008
+    text: str | None = None,
+) -> Float64Array:
+    """Return -log2 p(word | words before it in its window), in bits.
+
+    The sum over the tokens of the word without the punctuation at its ends, with a token that holds only the
+    blank in front of it.
+
+    Parameters
+    ----------
+    model : LanguageModel
+        One that can give probabilities (``can_score``).
+    words, context, text
+        As in `extract_words`.
+
+    Returns
+    -------
+    (n_words,) float64
+        NaN for the first word of a window if nothing is in front of it (no begin token); 0 for a word without
+        any token.
+
+    Raises
+    ------
+    ValueError
+        If the model gives no probabilities, or as in `extract_words`.
+
+    Examples
+    --------
+    >>> word_surprisal(LanguageModel.load("gpt2"), ["Once", "upon", "a", "time"]).shape   # doctest: +SKIP
+    (4,)
+    """
+    blocks = _score(model, words, context, text)
+    return np.concatenate([block.surprisal for block in blocks if block.surprisal is not None])
+
+
+def perplexity(
+    model: LanguageModel,
+    words: Sequence[str] | Words,
+    *,
+    context: Context = GrowingContext(),  # noqa: B008
+    text: str | None = None,
+) -> float:
+    """Return the perplexity of a run, 2 to the mean number of bits of its tokens.
+
+    All tokens count that have something before them in their window, punctuation included. The value
+    depends on the tokeniser: compare it between models of the same one only.
+
+    Parameters
+    ----------
+    model : LanguageModel
+        One that can give probabilities (``can_score``).
+    words, context, text
+        As in `extract_words`.
+
+    Raises
+    ------
+    ValueError
+        If the model gives no probabilities, no token has anything before it, or as in `extract_words`.
+
+    Examples
+    --------
+    >>> perplexity(LanguageModel.load("gpt2"), ["Once", "upon", "a", "time"])             # doctest: +SKIP
+    41.2
+    """
+    blocks = list(_score(model, words, context, text))
+    n_scored = sum(block.n_scored for block in blocks)
+    if n_scored == 0:
+        raise ValueError(
+            "words: no token has anything before it, so that nothing can be predicted: use a context with "
+            "more than one token, or bos=True with a tokeniser that has a begin token"
         )
+    return float(2 ** (sum(block.bits for block in blocks) / n_scored))
+
+
+def _score(
+    model: LanguageModel, words: Sequence[str] | Words, context: Context, text: str | None
+) -> Iterator[WordBlock]:
+    dtype = np.dtype(np.float32)
+    return read_blocks(
+        model, words, layers=[], context=context, pooling="last", dtype=dtype, text=text, surprisal=True
+    )
+
+
+def read_blocks(
+    model: LanguageModel,
+    words: Sequence[str] | Words,
+    *,
+    layers: Sequence[int],
+    context: Context,
+    pooling: Pooling,
+    dtype: np.dtype[np.floating],
+    text: str | None = None,
+    surprisal: bool = False,
+    first_word: int = 0,
+    before: Mapping[int, FloatArray] | None = None,
+) -> Iterator[WordBlock]:
+    """Read a run in batches of windows; yield the rows of the words of each batch.
+
+    A batch holds as many windows as fit into ``model.tokens_per_pass`` tokens, padding included, and is one
+    forward pass. Batches depend on the run alone, so going on from the start of a block after an interruption
+    gives what reading without one gives, bit by bit.
+
+    Parameters
+    ----------
+    model, words, context, pooling, text
+        As in `extract_words`.
+    layers : sequence of int
+        Numbers from 0 (`resolve_layers`); may be empty.
+    dtype : numpy.dtype
+        Of the rows; float16 ends at 65504.
+    surprisal : bool
+        Also return the bits of every word, from the same pass.
+    first_word : int
+        Where to go on: the ``stop`` of a block.
+    before : mapping of int to (width,) floating, optional
+        The last row of each layer in front of `first_word`, for words without a token.
+
+    Returns
+    -------
+    iterator of WordBlock
+        The arguments are checked and the text is tokenised before it is returned.
+
+    Raises
+    ------
+    ValueError
+        As in `extract_words`; if values exceed the range of `dtype`, surprisal is asked of a model that gives
+        no probabilities, no block starts at `first_word`, or `before` is needed and missing.
+
+    Warns
+    -----
+    StimulusWarning
+        As in `extract_words`.
+
+    Examples
+    --------
+    >>> options = dict(context=GrowingContext(), pooling="last", dtype=np.dtype("float16"))
+    >>> for block in read_blocks(model, words, layers=[6], **options):                    # doctest: +SKIP
+    ...     print(block.start, block.stop, block.states[6].shape)
+    0 512 (512, 768)
+    """
+    check_pooling(pooling)
+    labels = words.text if isinstance(words, Words) else words
+    if isinstance(labels, str) or len(labels) == 0:
+        raise ValueError("words must be a sequence of at least one word (a text: text.split())")
+    if surprisal and not model.can_score:
+        raise ValueError(
+            f"surprisal: {model.name} gives no probability of the next token: use a causal model with "
+            "its head"
+        )
+    spans = None if text is None else find_words(words, text)
+    tokens = tokenise_words(model.tokenizer, labels, text=text, spans=spans)
+    n_special = sum(len(ids) for ids in model.special_tokens(bos=context.bos))
+    windows = context.fitted(model.max_tokens, n_special).windows(np.diff(tokens.edges))
+    reader = WindowReader(model, tokens, labels, windows, context.bos)
+    return reader.blocks(
+        layers, pooling, np.dtype(dtype), surprisal=surprisal, first_word=first_word, before=before
+    )
 
 
 def resolve_layers(model: LanguageModel, layers: Layers) -> list[int]:
@@ -110,97 +281,15 @@ def read_run(
     words: Sequence[str],
     *,
     layers: Sequence[int],
-    context: GrowingContext,
+    context: Context,
     pooling: Pooling,
     dtype: np.dtype[np.floating],
     advance: Callable[[int], object],
 ) -> dict[int, FloatArray]:
     """Return {layer: (n_words, width) array of `dtype`}; each pass calls `advance` with the words done."""
-    if pooling not in ("last", "mean"):
-        raise ValueError(f"pooling={pooling!r} is unknown: use 'last' or 'mean'")
-    if isinstance(words, str) or len(words) == 0:
-        raise ValueError("words must be a sequence of at least one word (a text: text.split())")
-    tokens = tokenise_words(model.tokenizer, words)
-    edges = np.concatenate([[0], tokens.ends])
-    windows = context.windows(np.diff(edges))
-    before, after = model.special_tokens(bos=context.bos)
-    _check_fit(model, windows, edges, len(before) + len(after))
-    out = {layer: np.empty((len(words), model.widths[layer]), dtype=dtype) for layer in layers}
-    for window in windows:
-        start, new, stop = (int(edges[word]) for word in window)
-        spoken = window.new + np.flatnonzero(tokens.last[window.new : window.stop] >= 0)
-        if spoken.size:
-            ids = [*before, *tokens.ids[start:stop], *after]
-            shift = len(before) - start
-            states = model.hidden_states(ids, layers, rows=slice(new + shift, stop + shift))
-            for layer in layers:
-                block = _pool(states.pop(layer), tokens, spoken, new, pooling)
-                out[layer][spoken] = _checked(block, dtype, f"layer {layer} of {model.name}", spoken, words)
-        advance(window.stop - window.new)
-    if (tokens.last < 0).any():
-        source = np.maximum.accumulate(np.where(tokens.last >= 0, np.arange(len(words)), 0))
-        out = {layer: values[source] for layer, values in out.items()}
-    for layer, values in out.items():
-        if not values.any():
-            raise ValueError(
-                f"layer {layer} of {model.name} is all zeros, which no sound model gives: weights not "
-                "loaded, or placed wrongly over several devices"
-            )
-    return out
-
-
-def _check_fit(
-    model: LanguageModel, windows: Sequence[Window], edges: npt.NDArray[np.int64], n_special: int
-) -> None:
-    if model.max_tokens is None:
-        return
-    for window in windows:
-        size = int(edges[window.stop] - edges[window.start]) + n_special
-        if size > model.max_tokens:
-            limit = model.max_tokens - n_special
-            raise ValueError(
-                f"the window of words {window.start} to {window.stop - 1} has {size} tokens, but "
-                f"{model.name} takes {model.max_tokens} at a time: use GrowingContext(reset={limit // 2}, "
-                f"limit={limit}, unit='token'), or fewer words"
-            )
-
-
-def _pool(
-    states: FloatArray, tokens: TokenisedWords, spoken: npt.NDArray[np.int64], shift: int, pooling: Pooling
-) -> FloatArray:
-    """Reduce the states of tokens `shift`, `shift` + 1, ... to one row for each of the words `spoken`."""
-    if pooling == "last":
-        return states[tokens.last[spoken] - shift]
-    owner = tokens.word[shift : shift + len(states)]
-    used = np.flatnonzero(owner >= 0)
-    row = np.searchsorted(spoken, owner[used])
-    weights = (1.0 / np.bincount(row)[row]).astype(np.float32)
-    average = sparse.csr_array((weights, (row, used)), shape=(len(spoken), len(states)))
-    return np.asarray(average @ states)
-
-
-def _checked(
-    block: FloatArray,
-    dtype: np.dtype[np.floating],
-    place: str,
-    spoken: npt.NDArray[np.int64],
-    words: Sequence[str],
-) -> FloatArray:
-    """Return `block` in `dtype`; raise ValueError for the first word with a value that cannot be stored."""
-    largest = np.abs(block).max(axis=1)
-    bad = ~np.isfinite(largest)
-    if bad.any():
-        word = int(spoken[np.argmax(bad)])
-        raise ValueError(
-            f"{place} has NaN or infinity at word {word} ({words[word]!r}): load the model with "
-            "dtype='float32' or 'bfloat16', whose range is wider than that of float16"
-        )
-    top = float(np.finfo(dtype).max)
-    if (largest > top).any():
-        i = int(np.argmax(largest > top))
-        word = int(spoken[i])
-        raise ValueError(
-            f"{place} reaches {largest[i]:.6g} at word {word} ({words[word]!r}), more than {dtype.name} can "
-            f"hold ({top:g}): use dtype='float32'"
-        )
-    return block.astype(dtype)
+    blocks: dict[int, list[FloatArray]] = {layer: [] for layer in layers}
+    for block in read_blocks(model, words, layers=layers, context=context, pooling=pooling, dtype=dtype):
+        for layer, values in block.states.items():
+            blocks[layer].append(values)
+        advance(block.stop - block.start)
+    return {layer: np.concatenate(parts) for layer, parts in blocks.items()}
