@@ -25,19 +25,21 @@ def run_file(folder: Path, run: str) -> Path:
     return folder / f"{run}.h5"
 
 
+def visible_files(folder: Path) -> list[Path]:
+    """The HDF5 files of a folder, by name; hidden ones, which are being made, are left out."""
+    found = (path for path in sorted(folder.iterdir()) if path.suffix.lower() in H5_SUFFIXES)
+    return [path for path in found if not path.name.startswith(".")]
+
+
 def store_files(folder: Path) -> list[Path]:
-    """The HDF5 files of a folder, by name; hidden ones, which are being made, are left out.
+    """The files of a store that is a folder.
 
     Raises
     ------
     FileNotFoundError
         There is none.
     """
-    found = [
-        path
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in H5_SUFFIXES and not path.name.startswith(".")
-    ]
+    found = visible_files(folder)
     if not found:
         raise FileNotFoundError(f"{folder} holds no HDF5 file; a store in a folder has one file per run")
     return found

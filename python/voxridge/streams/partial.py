@@ -256,7 +256,7 @@ class PartialRun:
             for piece in pieces:
                 view = memoryview(piece)
                 while view:
-                    view = view[self._file.write(view) :]
+                    view = view[os.write(self._file.fileno(), view) :]
         except BaseException as error:
             written = os.fstat(self._file.fileno()).st_size
             os.ftruncate(self._file.fileno(), self._end)

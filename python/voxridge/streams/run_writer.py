@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from voxridge.streams.folder_store import means_folder, run_file
+from voxridge.streams.folder_store import means_folder, run_file, visible_files
 from voxridge.streams.partial import PartialRun, RowBlock, not_finite, partial_path
 from voxridge.streams.provenance import as_json, of_run, of_shared_runs
 from voxridge.streams.segments import Array
@@ -163,7 +163,7 @@ def _check_folder(
     folder: Path, runs: Mapping[str, Any], account: dict[str, Any], kind: type[FeatureStore], overwrite: bool
 ) -> None:
     """Refuse a folder whose files were made in another way before anything is computed."""
-    for part in sorted(folder.glob("*.h5")):
+    for part in visible_files(folder):
         if not (overwrite and part.stem in runs):
             store = kind.open(part)
             if not store._is_new():

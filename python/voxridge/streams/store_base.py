@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -242,9 +242,15 @@ class RunStore:
         return self.path
 
     def _write(
-        self, run: str, matrices: Mapping[str, Source | Array | Pieces], attributes: Mapping[str, Any]
+        self,
+        run: str,
+        matrices: Mapping[str, Source | Array | Pieces],
+        attributes: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
     ) -> None:
-        """Add the group of a run: the data first, then the attribute ``complete``, all of it or nothing."""
+        """Add the group of a run: the data first, then the attribute ``complete``, all of it or nothing.
+
+        Attributes that depend on the data are given as a function, called once the data are written.
+        """
         with append_h5(self._one_file()) as file:
             groups = file[self._group]
             if run in groups:
@@ -254,7 +260,7 @@ class RunStore:
             group.attrs["complete"] = False
             for name, matrix in matrices.items():
                 write_matrix(group, name, matrix)
-            for key, value in attributes.items():
+            for key, value in (attributes() if callable(attributes) else attributes).items():
                 group.attrs[key] = value
             group.attrs["order"] = order
             group.attrs["complete"] = True

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import h5py
 import numpy as np
@@ -16,9 +16,12 @@ from voxridge.streams.files import open_h5
 from voxridge.streams.folder_store import check_layers
 from voxridge.streams.journal import append_h5, recover
 from voxridge.streams.provenance import as_json
-from voxridge.streams.segments import Array
+from voxridge.streams.segments import Array, FileSegment
 from voxridge.streams.sources import RunSource, Source, as_source
 from voxridge.streams.store_base import RunStore, check_name, is_complete, side_column
+
+if TYPE_CHECKING:
+    from voxridge.responses.geometry import Geometry
 
 _SIDE = ("times", "words")
 
@@ -316,6 +319,9 @@ class ControlStore(FeatureStore):
 class ResponseStore(RunStore):
     """Brain responses of one subject: ``/responses/<run>/data`` (n_TR, n_targets), with ``tr`` and ``units``.
 
+    `voxridge.responses.build_response_store` also writes the single presentations of a repeated stimulus,
+    ``/responses/<run>/repeats/<k>``, and where the targets lie in the brain, ``/geometry``.
+
     NaN is allowed: voxels without data are masked when a model is fitted. See `FeatureStore` for what happens
     when a process is killed while it writes.
 
@@ -376,6 +382,32 @@ class ResponseStore(RunStore):
             No run is complete.
         """
         return self._source("data", runs)
+
+    def repeats(self, run: str) -> list[RunSource]:
+        """The single presentations of a repeated run, each (n_TR, n_targets); [] where none were kept.
+
+        Parameters
+        ----------
+        run : str
+            Its name.
+
+        Raises
+        ------
+        KeyError
+            No such run.
+        """
+        part, group = self._place(run)
+        with open_h5(part) as file:
+            names = sorted(file[f"{group}/repeats"], key=int) if f"{group}/repeats" in file else []
+        segments = [FileSegment(part, f"{group}/repeats/{name}") for name in names]
+        return [RunSource([segment], name=self._group, run_names=[run]) for segment in segments]
+
+    @property
+    def geometry(self) -> Geometry | None:
+        """Where the targets lie in the brain (`voxridge.responses.Geometry`); None where that is not known."""
+        from voxridge.responses.store import read_geometry  # the responses are built on the stores
+
+        return read_geometry(self._files()[0])
 
     def default_source(self) -> RunSource:
         """What `voxridge.streams.as_source` takes when it is given the store itself."""
