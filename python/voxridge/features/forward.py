@@ -46,12 +46,15 @@ class Network:
         Measured: no token changes the states before it.
     can_score : bool
         `past_only`, and there is a head that gives the next token.
+    in_8bit : bool
+        Whether its weights are 8-bit integers.
     """
 
     def __init__(self, network: Any, pad_id: int) -> None:
         self.body = network.base_model
         self._full = network
         self._pad_id = pad_id
+        self.in_8bit = bool(getattr(network, "is_loaded_in_8bit", False))
         self._accepts = frozenset(inspect.signature(self.body.forward).parameters)
         self.vocabulary = int(self.body.get_input_embeddings().weight.shape[0])
         self._lacks_embedding = False

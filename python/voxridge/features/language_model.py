@@ -409,7 +409,7 @@ class LanguageModel:
             "n_layers": self.n_layers,
             "layer_widths": list(self.widths),
             "past_only": self.past_only,
-            "quantization": "8bit" if getattr(network, "is_loaded_in_8bit", False) else None,
+            "quantization": "8bit" if self._network.in_8bit else None,
             "arithmetic": str(network.dtype).removeprefix("torch."),
             "device": self._network.device_type,
             "tokens_per_pass": self.tokens_per_pass,

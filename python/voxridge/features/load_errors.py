@@ -8,6 +8,9 @@ from contextlib import contextmanager
 
 from voxridge.features.placement import naming_memory
 
+# What torch and transformers write in a RuntimeError about a file that cannot be read or used.
+_DAMAGED = ("mismatch", "pytorchstreamreader", "zip archive", "corrupt")
+
 
 @contextmanager
 def named_problems(name: str, revision: str | None, *, on_hub: bool) -> Iterator[None]:
@@ -33,9 +36,9 @@ def named_problems(name: str, revision: str | None, *, on_hub: bool) -> Iterator
     except damaged as error:
         raise _damaged(name, error) from error
     except RuntimeError as error:
-        if "size mismatch" in str(error) or "PytorchStreamReader" in str(error) or "shape" in str(error):
-            raise _damaged(name, error) from error
-        raise
+        if not any(sign in str(error).lower() for sign in _DAMAGED):
+            raise
+        raise _damaged(name, error) from error
     except OSError as error:
         if isinstance(error.__cause__ or error.__context__, damaged):
             raise _damaged(name, error) from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,10 +35,13 @@ def load(
 
     _check_together(placement, gguf_file, seed)
     folder = find_folder(name_or_path, gguf_file)
-    where: dict[str, Any] = {"revision": revision, "gguf_file": gguf_file}
-    where = {key: value for key, value in where.items() if value is not None}
     target = str(name_or_path if folder is None else folder)
+    commit = revision
     with named_problems(str(name_or_path), revision, on_hub=folder is None):
+        if folder is None:
+            commit = find_commit(target, revision, gguf_file or "config.json")
+        where: dict[str, Any] = {"revision": commit, "gguf_file": gguf_file}
+        where = {key: value for key, value in where.items() if value is not None}
         config = transformers.AutoConfig.from_pretrained(target, **where)
         tokenizer = transformers.AutoTokenizer.from_pretrained(target, use_fast=True, **where)
         _check_tokenizer(tokenizer, name_or_path)
@@ -49,7 +54,20 @@ def load(
     if folder is not None:
         name = Path(gguf_file).stem if gguf_file else folder.name
     network = _encoder(model, name_or_path).eval().requires_grad_(False)
-    return LoadedModel(network, tokenizer, name, getattr(config, "_commit_hash", None) or revision)
+    return LoadedModel(network, tokenizer, name, commit)
+
+
+def find_commit(name: str, revision: str | None, file: str) -> str | None:
+    """Return the commit that a branch or tag of a model on the hub stands for now.
+
+    Configuration, tokeniser and weights are then read from this one commit, and it is what the provenance
+    records. Without a cache of the hub's own layout, `revision` is returned.
+    """
+    from transformers.utils import cached_file
+
+    path = cached_file(name, file, revision=revision)
+    found = re.search(r"/snapshots/([0-9a-f]{40})/", Path(path).as_posix()) if path else None
+    return found.group(1) if found else revision
 
 
 def _check_together(placement: Placement, gguf_file: str | None, seed: int | None) -> None:
@@ -128,10 +146,8 @@ def _encoder(model: Any, name_or_path: str | Path) -> Any:
     """Return the encoder of an encoder-decoder, which reads text in one go; any other model as it is."""
     if model.config.is_encoder_decoder and hasattr(model, "get_encoder"):
         model = model.get_encoder()
-    if not hasattr(model, "get_input_embeddings") or model.base_model.get_input_embeddings() is None:
-        raise ValueError(
-            f"{name_or_path}: a {type(model).__name__} has no token embeddings: it reads no text"
-        )
+    if "input_ids" not in inspect.signature(model.base_model.forward).parameters:
+        raise ValueError(f"{name_or_path}: a {type(model).__name__} takes no tokens: it reads no text")
     return model
 
 

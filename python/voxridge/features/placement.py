@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -81,6 +82,8 @@ class Placement:
             # Straight to the device, without a copy of the whole network in memory of the host.
             found["device_map"] = {"": self.device}
         if self.quantization == "8bit":
+            # It warns at every product of every pass that inputs are cast, which is its method.
+            logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
             found["quantization_config"] = transformers.BitsAndBytesConfig(load_in_8bit=True)
         return found
 
