@@ -1,13 +1,14 @@
 from __future__ import annotations
 
-from typing import Literal
+import json
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxridge.features import GrowingContext
+from voxridge.features.context import Context, FixedContext, GrowingContext, StridedContext, WholeRun, Window
 
 
 def test_words_follow_the_published_recipe() -> None:
@@ -81,3 +82,87 @@ def test_bad_unit_and_a_word_that_cannot_fit() -> None:
         GrowingContext(unit="words")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="word 1 has 9 tokens, more than limit=8"):
         GrowingContext(reset=4, limit=8, unit="token").windows([1, 9])
+
+
+def _every_word_once(windows: list[Window], n_words: int) -> None:
+    news = [word for window in windows for word in range(window.new, window.stop)]
+    assert news == list(range(n_words))
+    assert all(window.start <= window.new for window in windows)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    sizes=st.lists(st.integers(0, 6), min_size=1, max_size=60),
+    window=st.integers(6, 30),
+    stride=st.integers(1, 30),
+    unit=st.sampled_from(["word", "token"]),
+)
+def test_strided_windows(sizes: list[int], window: int, stride: int, unit: Literal["word", "token"]) -> None:
+    stride = min(stride, window)
+    found = StridedContext(window=window, stride=stride, unit=unit).windows(sizes)
+    _every_word_once(found, len(sizes))
+    weights = np.array(sizes if unit == "token" else [1] * len(sizes))
+    for one in found:
+        assert weights[one.start : one.stop].sum() <= window
+    for one in found[1:]:
+        # At least what is kept, unless whole words or a long new one do not let it.
+        context = weights[one.start : one.new].sum()
+        spare = max(weights[one.start - 1] if one.start else 0, 0)
+        assert context + spare > min(window - stride, window - weights[one.new]) or one.start == 0
+    if unit == "word":
+        assert [w.stop - w.new for w in found[1:-1]] == [stride] * len(found[1:-1])
+        assert all(w.new - w.start == window - stride for w in found[1:])
+
+
+def test_strided_windows_of_one_token_each_are_those_of_the_tokeniser(gpt2: Any) -> None:
+    """The windows that transformers' own tokenisers give for max_length and stride (which is the overlap)."""
+    story = " ".join(["so"] * 100)
+    encoding = gpt2.tokenizer(
+        story, max_length=32, stride=24, truncation=True, return_overflowing_tokens=True
+    )
+    n_tokens = len(gpt2.tokenizer(story)["input_ids"])
+    expected = [len(ids) for ids in encoding["input_ids"]]
+    found = StridedContext(window=32, stride=8).windows(np.ones(n_tokens, int))
+    assert [w.stop - w.start for w in found] == expected
+
+
+def test_strided_window_of_the_model() -> None:
+    context = StridedContext(stride=64, bos=False)
+    assert context.fitted(1024, 1) == StridedContext(window=1023, stride=64, bos=False)
+    assert StridedContext(window=80).fitted(None, 1).window == 80
+    with pytest.raises(ValueError, match=r"this model has no limit: give the size.*WholeRun"):
+        context.fitted(None, 1)
+    with pytest.raises(ValueError, match="window=40 and stride=64"):
+        context.fitted(40, 0)
+    with pytest.raises(ValueError, match="call fitted"):
+        context.windows([1, 1])
+    with pytest.raises(ValueError, match="window=None counts tokens"):
+        StridedContext(unit="word")
+    with pytest.raises(ValueError, match="1 <= stride <= window"):
+        StridedContext(stride=0)
+    with pytest.raises(ValueError, match="word 0 has 90 tokens, more than window=80"):
+        StridedContext(window=80).windows([90])
+
+
+def test_fixed_windows() -> None:
+    assert FixedContext(n_words=2).windows(np.ones(4)) == [(0, 0, 1), (0, 1, 2), (0, 2, 3), (1, 3, 4)]
+    assert FixedContext(n_words=0).windows([2, 2]) == [(0, 0, 1), (1, 1, 2)]
+    _every_word_once(FixedContext().windows(np.ones(20)), 20)
+    assert FixedContext().windows([]) == []
+    with pytest.raises(ValueError, match="n_words=-1"):
+        FixedContext(n_words=-1)
+
+
+def test_whole_run() -> None:
+    assert WholeRun().windows([3, 0, 2]) == [(0, 0, 3)]
+    assert WholeRun().windows([]) == []
+
+
+@pytest.mark.parametrize(
+    "context", [GrowingContext(bos=False), StridedContext(window=9, stride=2), FixedContext(3), WholeRun()]
+)
+def test_provenance_tells_contexts_apart(context: Context) -> None:
+    saved = json.loads(json.dumps(context.provenance()))
+    assert isinstance(saved.pop("kind"), str)
+    assert type(context)(**saved) == context
+    assert context.fitted(128, 1) == context

@@ -42,7 +42,7 @@ class TokenisedWords:
         Token ids of the running text, without special tokens.
     word : (n_tokens,) int64
         The word each token overlaps or, for punctuation, the word it follows; -1 for a token that holds only
-        blanks, or text that is none of the words.
+        blanks between words, or text that is none of the words.
     core : (n_tokens,) bool
         Whether the token overlaps the core of that word.
     blank : (n_tokens,) bool
@@ -270,8 +270,8 @@ def join_runs(parts: Sequence[TokenisedWords]) -> TokenisedWords:
 
 
 def _cut_text(text: str, spans: IntArray | None, n_words: int) -> tuple[str, IntArray]:
-    places = np.asarray(spans, dtype=np.int64)
-    if spans is None or places.shape != (n_words, 2):
+    places = np.asarray([] if spans is None else spans, dtype=np.int64)
+    if places.shape != (n_words, 2):
         raise ValueError(f"spans: text needs one (start, stop) for each of {n_words} words; see find_words")
     borders = np.concatenate([[0], places.ravel(), [len(text)]])
     if (np.diff(borders) < 0).any():
@@ -321,14 +321,14 @@ def _assign(
     spoken[inside[inside >= 0]] = True
     _check_silent(spoken, words)
     around, _ = match_tokens(region_spans(text, spans), offsets)
-    owner = np.where(inside >= 0, inside, around)
+    blank = np.array([not text[a:b].strip() for a, b in offsets], dtype=bool)
+    owner = np.where((inside >= 0) | blank, inside, around)
     # Punctuation behind a word without a token belongs to none.
     owner = np.where((owner >= 0) & spoken[owner], owner, -1)
     core = (match_tokens(core_spans(text, spans), offsets)[0] == owner) & (owner >= 0)
     with_core = np.zeros(len(words), dtype=bool)
     with_core[owner[core]] = True
     core |= (inside >= 0) & ~with_core[inside]
-    blank = np.array([not text[a:b].strip() for a, b in offsets], dtype=bool)
     first, last = _ends(owner, core, len(words))
     return TokenisedWords(ids, owner, core, blank, first, last, _ends(owner, owner >= 0, len(words))[1] + 1)
 
