@@ -23,6 +23,10 @@ class StimulusWarning(VoxridgeWarning):
     """A stimulus file needed repair (overlapping intervals, an unusual format)."""
 
 
+class ResponseWarning(VoxridgeWarning):
+    """Brain responses do not say what was expected of them (another TR, volumes before the steady state)."""
+
+
 class SingularDesignWarning(VoxridgeWarning):
     """The normal equations are singular to working precision; the least-norm solution was computed by an
     SVD."""

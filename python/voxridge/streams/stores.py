@@ -316,6 +316,29 @@ class ControlStore(FeatureStore):
         return file[self._group]
 
 
+class SoundStore(ControlStore):
+    """Controls of the sound, which have a clock of their own: ``/sound/<run>/<control>`` in the same file.
+
+    As `ControlStore`, whose rows are words; here ``times`` are those of frames of sound.
+
+    Parameters
+    ----------
+    path : path
+        The store's HDF5 file.
+
+    Examples
+    --------
+    >>> import numpy, pathlib, tempfile
+    >>> from voxridge.streams.stores import SoundStore
+    >>> sound = SoundStore.create(pathlib.Path(tempfile.mkdtemp()) / "features.h5")
+    >>> sound.write_run("alice", {"envelope": numpy.ones((4, 1), "float32")}, times=[0, 0.1, 0.2, 0.3])
+    >>> sound.layers
+    ['envelope']
+    """
+
+    _group = "sound"
+
+
 class ResponseStore(RunStore):
     """Brain responses of one subject: ``/responses/<run>/data`` (n_TR, n_targets), with ``tr`` and ``units``.
 
@@ -404,7 +427,7 @@ class ResponseStore(RunStore):
 
     @property
     def geometry(self) -> Geometry | None:
-        """Where the targets lie in the brain (`voxridge.responses.Geometry`); None where that is not known."""
+        """Where the targets are in the brain (`voxridge.responses.Geometry`); None where it is not known."""
         from voxridge.responses.store import read_geometry  # the responses are built on the stores
 
         return read_geometry(self._files()[0])
