@@ -1,4 +1,4 @@
-"""Simple features that any claim about a language model has to beat: word rate, word length, position.
+"""Simple features that any claim about a language model has to beat: rates, word length, position.
 
 Word rate and position alone explain most of what language models do on several data sets (Feghhi, Hadidi et
 al. 2024, arXiv:2406.01538).
@@ -42,6 +42,36 @@ def word_rate(
     rows = _tr_of_onset(words, tr_times, tr, outside)
     n_trs = len(np.asarray(tr_times))
     return np.bincount(rows[rows >= 0], minlength=n_trs).astype(np.float64)[:, None]
+
+
+def phoneme_rate(
+    phones: Words, tr_times: npt.ArrayLike, tr: float | None = None, *, outside: Outside = "error"
+) -> FloatArray:
+    """Return the number of phones that start in each TR, (n_trs, 1) float64.
+
+    Parameters
+    ----------
+    phones : Words
+        From :func:`~voxridge.features.phonemes.read_phones`.
+    tr_times : (n_trs,) float, seconds, strictly rising
+        Middle of each TR on the clock of the phones.
+    tr : float, seconds, optional
+        Repetition time; None: the mean difference of `tr_times`.
+    outside : "error" or "keep"
+        What to do with phones that start in none of the TRs: raise, or leave them out.
+
+    Raises
+    ------
+    ValueError
+        If a phone starts outside the scan (unless ``outside="keep"``), or `tr_times` do not rise.
+
+    Examples
+    --------
+    >>> phones = Words(("s", "o", "ih", "t"), [0.1, 0.2, 0.5, 2.7], [0.2, 0.4, 0.7, 2.9])
+    >>> phoneme_rate(phones, [1.0, 3.0]).ravel().tolist()
+    [3.0, 1.0]
+    """
+    return word_rate(phones, tr_times, tr, outside=outside)
 
 
 def word_length(
