@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import json
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -62,6 +64,12 @@ def test_forms_of_a_word(embeddings: StaticEmbeddings) -> None:
     assert "don't" in embeddings
     assert "paris" not in embeddings
     assert 3 not in embeddings
+
+
+def test_provenance(embeddings: StaticEmbeddings) -> None:
+    fields = json.loads(json.dumps(embeddings.provenance()))
+    assert (fields["file"], fields["n_words"], fields["width"]) == (embeddings.path.name, len(WORDS), 5)
+    assert fields["sha256"] == hashlib.sha256(embeddings.path.read_bytes()).hexdigest()
 
 
 def test_missing_words(embeddings: StaticEmbeddings) -> None:

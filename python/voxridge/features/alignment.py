@@ -189,7 +189,15 @@ class Alignment:
     def matrix(self, times: Words | npt.ArrayLike, n_trs: int | npt.ArrayLike) -> Any:
         """Return the weights with which rows at `times` enter the scans, sparse (n_trs, n_rows) float64.
 
-        Parameters and errors are those of :meth:`to_trs`.
+        Parameters
+        ----------
+        times, n_trs
+            See :meth:`to_trs`.
+
+        Raises
+        ------
+        ValueError, ImportError
+            As there.
         """
         onset, offset = _events(times)
         scans = self.tr_times(int(n_trs)) if isinstance(n_trs, (int, np.integer)) else _rising(n_trs)
@@ -255,6 +263,13 @@ class Alignment:
         role: Role = "train",
     ) -> list[npt.NDArray[np.floating]]:
         """Bring every run of a list to its own scans and trim it; runs never touch each other.
+
+        Parameters
+        ----------
+        features, times, n_trs : sequences, one entry for each run
+            See :meth:`to_trs`.
+        role : "train" or "test"
+            Which trim.
 
         Raises
         ------

@@ -42,7 +42,13 @@ def trim(array: npt.ArrayLike, start: int, stop: int) -> FloatArray:
 
 
 class Trims(NamedTuple):
-    """Rows left out at the (start, end) of every run, for each of its two roles."""
+    """Rows left out at the ends of every run, for each of its two roles.
+
+    Attributes
+    ----------
+    train, test : (int, int)
+        Rows at the start and at the end.
+    """
 
     train: tuple[int, int]
     test: tuple[int, int]
@@ -51,10 +57,19 @@ class Trims(NamedTuple):
 def as_trims(given: Trims | tuple[int, int] | Mapping[str, tuple[int, int]]) -> Trims:
     """Return the trims of both roles from one pair, or from a mapping of both.
 
+    Parameters
+    ----------
+    given : (start, end) or {"train": (start, end), "test": (start, end)}
+
     Raises
     ------
     ValueError
         If a role is missing or unknown, or a pair is not two numbers of rows.
+
+    Examples
+    --------
+    >>> as_trims((10, 5)).test
+    (10, 5)
     """
     if isinstance(given, Mapping):
         if set(given) != {"train", "test"}:
@@ -291,6 +306,10 @@ def compare_tr_counts(counts: Sequence[int], expected: Sequence[float], toleranc
     ValueError
         If the numbers of runs differ, or a count does; all such runs are named, with the difference where it
         is the same in all.
+
+    Examples
+    --------
+    >>> compare_tr_counts([282, 298], [282, 298])
     """
     if len(counts) != len(expected):
         raise ValueError(f"{len(counts)} runs, but {len(expected)} are expected")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import io
@@ -9,7 +10,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -33,11 +34,23 @@ class StaticEmbeddings:
     that is in none of these forms is the mean of its two parts (``don't``: ``do`` and ``n't``). Make one with
     :meth:`load`.
 
-    Attributes
+    Parameters
     ----------
     path : pathlib.Path
+        The file.
+    rows : dict of str to int
+        Row of every word.
     width : int
         Numbers per vector.
+    read : callable
+        From a sequence of rows to their vectors, (n, width) float32.
+
+    Examples
+    --------
+    >>> table = np.eye(2, dtype=np.float32)
+    >>> embeddings = StaticEmbeddings(Path("two.npy"), {"so": 0, "it": 1}, 2, lambda rows: table[list(rows)])
+    >>> embeddings.vectors(["it", "So"]).tolist()
+    [[0.0, 1.0], [1.0, 0.0]]
     """
 
     def __init__(
@@ -148,6 +161,18 @@ class StaticEmbeddings:
 
     def __contains__(self, word: object) -> bool:
         return isinstance(word, str) and bool(self._lookup(word))
+
+    def provenance(self) -> dict[str, Any]:
+        """Return what the vectors are, as a dictionary that can be written as JSON; it names no folder."""
+        with self.path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        return {
+            "kind": "static-embeddings",
+            "file": self.path.name,
+            "sha256": digest,
+            "n_words": len(self),
+            "width": self.width,
+        }
 
     def missing(self, words: Iterable[str]) -> list[str]:
         """Return the words that have no vector, in order, with repetitions."""
