@@ -299,8 +299,8 @@ def _mismatch(what: str) -> str:
 def _listing(words: Sequence[str] | Words, spans: IntArray, lost: IntArray, text: str) -> str:
     lines = []
     for word in lost[:_SHOWN].tolist():
-        low, high = _between(spans, word, len(text))
-        place = " ".join(text[max(0, low - 30) : min(len(text), min(high, low + 40) + 20)].split())
+        low, _ = _between(spans, word, len(text))
+        place = " ".join([*text[max(0, low - 60) : low].split()[-4:], *text[low : low + 80].split()[:5]])
         if isinstance(words, Words):
             lines.append(f"word {word} ({words.text[word]!r}, {words.onset[word]:g} s), near {place!r}")
         else:
