@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -130,3 +132,22 @@ def test_tr_counts() -> None:
         check_tr_counts({"a": 3, "b": 4}, {"a": 3, "b": 5})
     with pytest.raises(ValueError, match=r"only in the features \['a'\], only in the responses \['c'\]"):
         check_tr_counts({"a": 3, "b": 4}, {"b": 4, "c": 3})
+
+
+def test_wide_runs_are_standardised_without_a_second_copy() -> None:
+    rng = np.random.default_rng(0)
+    runs = [rng.normal(5, 3, (rows, 6000)).astype(np.float32) for rows in (90, 110)]
+    runs[0][:, 7] = runs[1][:, 7] = 0.1
+    kept = [run.copy() for run in runs]
+    tracemalloc.start()
+    fitted = Standardizer().fit(runs)
+    found = fitted.transform(runs[0])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * found.nbytes  # in float64 both runs alone would take 4.4 times as much as one
+    both = np.concatenate(runs).astype(np.float64)
+    expected = (runs[0] - both.mean(axis=0)) / np.where(np.ptp(both, axis=0), both.std(axis=0), np.inf)
+    assert not expected[:, 7].any()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    for run, before in zip(runs, kept, strict=True):
+        np.testing.assert_array_equal(run, before)

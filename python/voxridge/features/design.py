@@ -12,6 +12,8 @@ import scipy.linalg
 FloatArray = npt.NDArray[np.floating]
 Rows = npt.ArrayLike | Sequence[npt.ArrayLike]
 
+_COLUMNS = 512  # converted to float64 at a time
+
 
 def trim(array: npt.ArrayLike, start: int, stop: int) -> FloatArray:
     """Leave out the first `start` and the last `stop` rows of a run; a copy is not made.
@@ -113,11 +115,17 @@ class Standardizer:
         ValueError
             If there is no row, the widths of the runs differ, or a value is not finite.
         """
-        matrix = _stack(rows).astype(np.float64)
-        self.mean_ = matrix.mean(axis=0)
-        self.scale_ = matrix.std(axis=0)
-        # The mean of equal numbers need not round to that number, so a zero sd is not a safe test.
-        self.scale_[np.ptp(matrix, axis=0) == 0] = np.inf
+        blocks = _blocks(rows)
+        width = blocks[0].shape[1]
+        self.mean_, self.scale_ = np.empty(width), np.empty(width)
+        # A few columns of all runs at a time: no second copy of wide features is made.
+        for start in range(0, width, _COLUMNS):
+            some = slice(start, start + _COLUMNS)
+            matrix = np.concatenate([block[:, some] for block in blocks]).astype(np.float64)
+            self.mean_[some] = matrix.mean(axis=0)
+            # The mean of equal numbers need not round to that number, so a zero sd is not a safe test.
+            constant = np.ptp(matrix, axis=0) == 0
+            self.scale_[some] = np.where(constant, np.inf, matrix.std(axis=0))
         return self
 
     def transform(self, rows: npt.ArrayLike) -> FloatArray:
@@ -136,7 +144,11 @@ class Standardizer:
         if not hasattr(self, "mean_"):
             raise ValueError("this Standardizer is not fitted: call fit(training_rows) first")
         _same_width(matrix, len(self.mean_))
-        return ((matrix.astype(np.float64) - self.mean_) / self.scale_).astype(_result_dtype(matrix))
+        result = np.empty(matrix.shape, dtype=_result_dtype(matrix))
+        for start in range(0, matrix.shape[1], _COLUMNS):
+            some = slice(start, start + _COLUMNS)
+            result[:, some] = (matrix[:, some].astype(np.float64) - self.mean_[some]) / self.scale_[some]
+        return result
 
 
 def zscore_runs(runs: Sequence[npt.ArrayLike]) -> list[FloatArray]:
@@ -338,7 +350,8 @@ def _matrix(rows: npt.ArrayLike) -> FloatArray:
     return matrix
 
 
-def _stack(rows: Rows) -> FloatArray:
+def _blocks(rows: Rows) -> list[FloatArray]:
+    """Return the runs that are given, or the one matrix, after the checks."""
     if isinstance(rows, Sequence) and len(rows) == 0:
         raise ValueError("rows must be an array (n_rows, n_features) or a list of at least one such array")
     # An array, or a list of numbers in rows, is one matrix; a list of matrices is a list of runs.
@@ -351,11 +364,20 @@ def _stack(rows: Rows) -> FloatArray:
         raise ValueError(f"runs with different numbers of features: {[block.shape for block in blocks]}")
     if sum(len(block) for block in blocks) == 0:
         raise ValueError(f"no rows to learn from: shapes {[block.shape for block in blocks]}")
-    matrix = np.concatenate(blocks) if len(blocks) > 1 else blocks[0]
-    if not np.isfinite(matrix).all():
-        row, column = np.argwhere(~np.isfinite(matrix))[0]
-        raise ValueError(f"row {row}, column {column} is {matrix[row, column]}, not a finite number")
-    return matrix
+    first = 0
+    for block in blocks:
+        if not np.isfinite(block).all():
+            row, column = np.argwhere(~np.isfinite(block))[0]
+            raise ValueError(
+                f"row {first + row}, column {column} is {block[row, column]}, not a finite number"
+            )
+        first += len(block)
+    return blocks
+
+
+def _stack(rows: Rows) -> FloatArray:
+    blocks = _blocks(rows)
+    return np.concatenate(blocks) if len(blocks) > 1 else blocks[0]
 
 
 def _same_width(matrix: FloatArray, width: int) -> None:
