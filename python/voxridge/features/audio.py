@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import math
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -169,7 +170,7 @@ def read_audio(path: str | Path, rate: int = 16000, *, start: float = 0.0) -> Au
     try:
         with soundfile.SoundFile(file) as sound:
             _check_rates(file, sound.samplerate, rate)
-            expected = -(-sound.frames * rate // sound.samplerate)
+            expected = -(-_promised_frames(sound) * rate // sound.samplerate)
             parts = list(_blocks(sound, soxr, rate, file))
     except soundfile.LibsndfileError as error:
         raise ValueError(f"{file}: cannot be read as audio (WAV, FLAC, MP3, OGG): {error}") from error
@@ -221,6 +222,17 @@ def _check_rates(file: Path, there: int, wanted: int) -> None:
             StimulusWarning,
             stacklevel=3,
         )
+
+
+def _promised_frames(sound: Any) -> int:
+    """Return the length that the header states. Of a WAV file that was cut, libsndfile reports what is left."""
+    frames = int(sound.frames)
+    stated = re.search(r"^data : (\d+) \(should be (\d+)\)", sound.extra_info, re.MULTILINE)
+    if stated is None:
+        return frames
+    there, left = int(stated[1]), int(stated[2])
+    # What was written to a pipe states no length, which is 0 or the largest number.
+    return frames if there >= 2**31 - 1 or left < 1 else max(frames, frames * there // left)
 
 
 def _blocks(sound: Any, soxr: Any, rate: int, file: Path) -> Iterator[Float32Array]:
