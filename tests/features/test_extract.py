@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,8 @@ from voxridge.features import (
     Words,
     extract_features,
     extract_words,
-    word_features,
 )
+from voxridge.features.word_features import perplexity, word_surprisal
 from voxridge.streams import FeatureStore
 
 SMALL = GrowingContext(reset=4, limit=8)
@@ -57,6 +60,7 @@ def test_provenance(gpt2: Any, tmp_path: Path) -> None:
     assert provenance["model"]["tokenizer_class"]
     assert provenance["model"]["packages"]["transformers"]
     assert provenance["context"] == {
+        "kind": "growing",
         "reset": 4,
         "limit": 8,
         "unit": "word",
@@ -69,34 +73,151 @@ def test_provenance(gpt2: Any, tmp_path: Path) -> None:
     assert provenance["stimulus_sha256"]["two"] == STIMULI["two"].digest()
 
 
+@pytest.fixture(scope="module")
+def slow(gpt2_folder: Path) -> Any:
+    """Reads one window at a time, in pieces."""
+    return LanguageModel.load(gpt2_folder, tokens_per_pass=16)
+
+
+def _same(one: FeatureStore, other: FeatureStore) -> None:
+    assert one.path.read_bytes() == other.path.read_bytes()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError(), RuntimeError("the device is lost")])
+@pytest.mark.parametrize("at", [1, 4])
 def test_resume_reads_only_what_is_missing(
-    gpt2: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    slow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, error: BaseException
 ) -> None:
     path = tmp_path / "a.h5"
-    original = type(gpt2).hidden_states
-    calls: list[int] = []
+    original = type(slow).read
+    read: list[int] = []
 
-    def interrupted(self: Any, *args: Any, **kwargs: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 5:
-            raise KeyboardInterrupt
-        return original(self, *args, **kwargs)
+    def interrupted(self: Any, sequences: Any, *args: Any, **kwargs: Any) -> Any:
+        if len(read) == at:
+            read.append(0)
+            raise error
+        read.append(len(sequences))
+        return original(self, sequences, *args, **kwargs)
 
-    # Run one takes three windows, run two two: the interrupt falls into the middle of run two.
-    monkeypatch.setattr(type(gpt2), "hidden_states", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        _extract(gpt2, path)
-    assert FeatureStore.open(path).runs == ["one"]
-    resumed = _extract(gpt2, path)
-    assert len(calls) == 5 + 2 + 1
+    monkeypatch.setattr(type(slow), "read", interrupted)
+    with pytest.raises(type(error)) as caught:
+        _extract(slow, path)
+    assert caught.value is error
+    n_read = sum(read)
+    resumed = _extract(slow, path)
     assert resumed.runs == ["one", "two", "three"]
-    whole = _extract(gpt2, tmp_path / "b.h5")
+    n_windows = sum(len(SMALL.windows(np.ones(len(words)))) for words in STIMULI.values())
+    assert 0 < n_read < sum(read) == n_windows
+    _same(resumed, _extract(slow, tmp_path / "b.h5"))
+    n_calls = len(read)
+    _extract(slow, path)
+    assert len(read) == n_calls
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.h5", "b.h5"]
+
+
+# Forked from one process that has loaded the model, so that many deaths take seconds.
+WORKER = """
+import os, random, signal, sys, traceback
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_extract import SMALL, STIMULI, _extract
+from voxridge.features import LanguageModel
+import torch
+
+torch.set_num_threads(1)
+model = LanguageModel.load(sys.argv[2], tokens_per_pass=16)
+
+def child(path, last_read=None, delay=0.0):
+    "Whether a process that does the work came to its end; one that dies does so some time after a read."
+    pid = os.fork()
+    if pid == 0:
+        code, reads, plain = 1, iter(range(1000)), type(model).read
+        def read(*arguments, **options):
+            if next(reads) == last_read:
+                signal.setitimer(signal.ITIMER_REAL, delay)  # the signal ends the process where it is
+            return plain(*arguments, **options)
+        try:
+            type(model).read = read
+            _extract(model, path)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    status = os.waitpid(pid, 0)[1]
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, status
+    return not os.WIFSIGNALED(status)
+
+whole = Path(sys.argv[3]) / "whole.h5"
+assert child(whole)
+deaths, chance = 0, random.Random(1)
+for trial in range(4):
+    path = Path(sys.argv[3]) / f"x{trial}.h5"
+    for _ in range(3):
+        deaths += not child(path, chance.randrange(3), chance.uniform(1e-5, 0.02))
+    assert child(path)
+    assert path.read_bytes() == whole.read_bytes()
+print(deaths)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_killed_again_and_again_the_file_is_that_of_one_call(gpt2_folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WORKER, str(Path(__file__).parent), str(gpt2_folder), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert int(done.stdout) >= 4
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_surprisal_and_perplexity_come_with_the_activations(gpt2: Any, bert: Any, tmp_path: Path) -> None:
+    store = _extract(gpt2, tmp_path / "a.h5")
+    for run, words in STIMULI.items():
+        expected = word_surprisal(gpt2, words, context=SMALL)
+        np.testing.assert_array_equal(store.surprisal(run), expected)
+        assert store.perplexity(run) == perplexity(gpt2, words, context=SMALL)
+    assert store.layers == [f"layer-{i:02d}" for i in range(4)]
+    without = _extract(gpt2, tmp_path / "b.h5", surprisal=False)
+    assert without.surprisal("one") is None
+    assert without.perplexity("one") is None
+    np.testing.assert_array_equal(without.read("one", "layer-03"), store.read("one", "layer-03"))
+    with pytest.raises(ValueError, match="surprisal was true, now false"):
+        _extract(gpt2, tmp_path / "a.h5", surprisal=False)
+    assert _extract(bert, tmp_path / "c.h5").surprisal("one") is None
+    with pytest.raises(ValueError, match=r"run 'one': surprisal: tiny-bert gives no probability"):
+        _extract(bert, tmp_path / "d.h5", surprisal=True)
+
+
+def test_running_text(gpt2: Any, tmp_path: Path) -> None:
+    words = {"one": _words("Alice was tired she said")}
+    text = {"one": "Alice was tired, she said."}
+    store = _extract(gpt2, tmp_path / "a.h5", words, text=text)
+    expected = extract_words(gpt2, words["one"], context=SMALL, progress=False, text=text["one"])
+    np.testing.assert_array_equal(store.read("one", "layer-03"), expected[3].astype("f2"))
+    plain = _extract(gpt2, tmp_path / "b.h5", words)
+    assert (plain.read("one", "layer-03")[3] != store.read("one", "layer-03")[3]).any()
+    other = {"one": "Alice was tired; she said."}
+    with pytest.raises(ValueError, match=r"continued: stimulus_sha256.one was \S+, now \S+ Give"):
+        _extract(gpt2, tmp_path / "a.h5", words, text=other)
+    with pytest.raises(ValueError, match=r"text has the runs \['two'\], but stimuli has \['one'\]"):
+        _extract(gpt2, tmp_path / "c.h5", words, text={"two": "no"})
+
+
+def test_one_file_per_run(gpt2: Any, tmp_path: Path) -> None:
+    whole = _extract(gpt2, tmp_path / "whole.h5")
+    folder = tmp_path / "parts"
+    for run in ("two", "one"):  # the jobs of a cluster, each with its story
+        _extract(gpt2, f"{folder}/", {run: STIMULI[run]})
+    store = _extract(gpt2, folder)
+    assert sorted(p.name for p in folder.iterdir()) == ["one.h5", "three.h5", "two.h5"]
+    assert store.provenance == whole.provenance
     for run in STIMULI:
-        for layer in whole.layers:
-            np.testing.assert_array_equal(resumed.read(run, layer), whole.read(run, layer))
-    n_calls = len(calls)
-    _extract(gpt2, path)
-    assert len(calls) == n_calls
+        np.testing.assert_array_equal(store.read(run, "layer-02"), whole.read(run, "layer-02"))
+    with pytest.raises(
+        ValueError, match=r"one\.h5 was made in another way .*pooling was \"last\", now \"mean\""
+    ):
+        _extract(gpt2, folder, {"two": STIMULI["two"]}, pooling="mean")
 
 
 @pytest.mark.parametrize(
@@ -132,12 +253,13 @@ def test_resume_refuses_another_model_of_the_same_name(gpt2: Any, gpt2_folder: P
 
 
 def test_float16_overflow(gpt2: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = type(gpt2).hidden_states
-    monkeypatch.setattr(
-        type(gpt2),
-        "hidden_states",
-        lambda self, *a, **k: {layer: 1e5 * block for layer, block in original(self, *a, **k).items()},
-    )
+    original = type(gpt2).read
+
+    def large(*args: Any, **kwargs: Any) -> Any:
+        parts = original(*args, **kwargs)
+        return [part._replace(states={k: 1e5 * v for k, v in part.states.items()}) for part in parts]
+
+    monkeypatch.setattr(type(gpt2), "read", large)
     with pytest.raises(
         ValueError, match=r"run 'one': layer 0 .* more than float16 can hold .*dtype='float32'"
     ):
@@ -164,19 +286,3 @@ def test_bad_input(gpt2: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="dtype='float64'"):
         _extract(gpt2, tmp_path / "a.h5", dtype="float64")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_memory_holds_one_run_in_the_dtype_of_the_file(
-    gpt2: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen = []
-    original = word_features.read_run
-
-    def watch(*args: Any, **kwargs: Any) -> Any:
-        out = original(*args, **kwargs)
-        seen.append({block.dtype.name for block in out.values()})
-        return out
-
-    monkeypatch.setattr("voxridge.features.extract.read_run", watch)
-    _extract(gpt2, tmp_path / "a.h5")
-    assert seen == [{"float16"}] * 3

@@ -1,20 +1,23 @@
-"""Activations of all runs of an experiment in one HDF5 file, taken up again where it stopped."""
+"""Activations of all runs of an experiment in one store, taken up again where they stopped."""
 
 from __future__ import annotations
 
-import json
+import hashlib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from tqdm import tqdm
+import numpy.typing as npt
 
-from voxridge.features.context import GrowingContext
+from voxridge.features.context import Context, GrowingContext
 from voxridge.features.language_model import LanguageModel
-from voxridge.features.word_features import Layers, Pooling, read_run, resolve_layers
+from voxridge.features.pooling import Pooling
+from voxridge.features.word_features import Layers, read_blocks, resolve_layers
 from voxridge.features.words import Words
 from voxridge.streams import FeatureStore
+from voxridge.streams.run_writer import RowBlock, write_runs
 
 
 def extract_features(
@@ -23,19 +26,23 @@ def extract_features(
     path: str | Path,
     *,
     layers: Layers = "all",
-    context: GrowingContext = GrowingContext(),  # noqa: B008 (frozen: the shared default cannot change)
+    context: Context = GrowingContext(),  # noqa: B008 (frozen: the shared default cannot change)
     pooling: Pooling = "last",
     dtype: Literal["float16", "float32"] = "float16",
+    text: Mapping[str, str] | None = None,
+    surprisal: bool | Literal["auto"] = "auto",
     overwrite: bool = False,
     progress: bool = True,
 ) -> FeatureStore:
     """Read every run with a language model and write its activations to a feature store.
 
-    Each run is read on its own (the context starts anew) and written when it is complete. Called again with
-    the same arguments after an interruption, the runs that are there are kept and the others added. The file
-    then holds exactly what an uninterrupted call would have written, so anything that differs is refused.
+    Each run is read on its own (the context starts anew). What one forward pass gives is kept at once in a
+    file beside the store, ``<path>.features.partial``, and a run moves into the store when it is complete.
+    Called again with the same arguments after an interruption of any kind, the work goes on after the last
+    pass that was kept, and the file then holds exactly what an uninterrupted call would have written.
+    Anything that differs is therefore refused.
 
-    Memory: one run, ``n_words * width * n_layers`` values of `dtype`, and the states of one window.
+    Memory: the states of one forward pass.
 
     Parameters
     ----------
@@ -44,11 +51,19 @@ def extract_features(
         Written in this order.
     path : str or Path
         The HDF5 file (`voxridge.streams.FeatureStore`); layers are called ``layer-00``, ``layer-01``, ...,
-        times are the middles of the words in seconds.
+        times are the middles of the words in seconds. Or a folder (it is one, or the text ends with "/"),
+        which gets one file per run: several processes can then write different runs at the same time.
     layers, context, pooling
         See `voxridge.features.extract_words`.
     dtype : "float16" or "float32"
         What is written. float16 ends at 65504; larger activations raise.
+    text : mapping of run name to str, optional
+        Running text with punctuation, in which the words occur in order: what the model reads in place of
+        the words joined by blanks.
+    surprisal : bool or "auto"
+        Write how unexpected each word was too, in bits (``store.surprisal(run)``), and the perplexity
+        of each run (``store.perplexity(run)``), from the same passes. "auto": if the model can
+        (``model.can_score``).
     overwrite : bool
         Replace the file if it exists, whatever is in it.
     progress : bool
@@ -57,16 +72,20 @@ def extract_features(
     Returns
     -------
     FeatureStore
-        With all runs; its ``provenance`` holds the model (name, revision, classes, digest of the weights),
-        context, pooling, layers, dtype, the digest of every stimulus and the versions of the packages.
+        With all runs; its ``provenance`` holds the model (name, revision, classes, digests of weights and
+        tokeniser), context, pooling, layers, dtype, the digest of every stimulus and the versions of the
+        packages.
 
     Raises
     ------
     ValueError
         If the file was made with other settings, another model or other stimuli (the message lists all
-        differences), no run is given, activations exceed the range of `dtype`, or as in `extract_words`.
+        differences), no run is given, a text lacks its run or a run its text, surprisal is asked of a model
+        that gives no probabilities, activations exceed the range of `dtype`, or as in `extract_words`.
     TypeError
         If a stimulus is not a Words.
+    BlockingIOError
+        If another program writes this store.
     OSError
         If the file cannot be written.
 
@@ -79,35 +98,126 @@ def extract_features(
     """
     if dtype not in ("float16", "float32"):
         raise ValueError(f"dtype={dtype!r} is unknown: use 'float16' or 'float32'")
-    _check_stimuli(stimuli)
+    if surprisal not in (True, False, "auto"):
+        raise ValueError(f"surprisal={surprisal!r} is unknown: use True, False or 'auto'")
+    _check_stimuli(stimuli, text)
     chosen = resolve_layers(model, layers)
-    provenance = _provenance(model, stimuli, chosen, context, pooling, dtype)
-    store = _open_store(Path(path), provenance, overwrite)
-    todo = [run for run in stimuli if not store.complete(run)]
-    total = sum(len(words) for words in stimuli.values())
-    done = total - sum(len(stimuli[run]) for run in todo)
-    with tqdm(total=total, initial=done, desc=model.name, unit="word", disable=not progress) as bar:
-        for run in todo:
-            words = stimuli[run]
-            bar.set_postfix_str(run)
-            try:
-                states = read_run(
-                    model,
-                    words.text,
-                    layers=chosen,
-                    context=context,
-                    pooling=pooling,
-                    dtype=np.dtype(dtype),
-                    advance=bar.update,
-                )
-            except ValueError as error:
-                raise ValueError(f"run {run!r}: {error}") from error
-            named = {f"layer-{layer:02d}": values for layer, values in states.items()}
-            store.write_run(run, named, times=words.midpoint, words=words.text)
-    return store
+    scored = model.can_score if surprisal == "auto" else surprisal
+    readers = {
+        run: WordRunReader(
+            model,
+            words,
+            layers=chosen,
+            context=context,
+            pooling=pooling,
+            dtype=np.dtype(dtype),
+            text=None if text is None else text[run],
+            surprisal=scored,
+        )
+        for run, words in stimuli.items()
+    }
+    before, after = model.special_tokens(bos=context.bos)
+    provenance = {
+        "kind": "language model activations",
+        "model": model.provenance(),
+        "context": {**context.provenance(), "tokens_before": before, "tokens_after": after},
+        "pooling": pooling,
+        "layers": chosen,
+        "layer_note": "0 is the embedding, k the output of block k; the last is taken after the final "
+        "normalisation",
+        "dtype": dtype,
+        "text": "words joined by blanks" if text is None else "running text",
+        "surprisal": scored,
+        "times": "middle of each word, seconds",
+        "stimulus_sha256": {run: reader.digest() for run, reader in readers.items()},
+    }
+    return write_runs(
+        path, readers, provenance, overwrite=overwrite, progress=progress, unit="word", label=model.name
+    )
 
 
-def _check_stimuli(stimuli: Mapping[str, Words]) -> None:
+@dataclass(frozen=True, eq=False)
+class WordRunReader:
+    """One run read word by word by a language model, as `voxridge.streams.run_writer` asks for it.
+
+    Parameters
+    ----------
+    model : LanguageModel
+    run_words : Words
+    layers : list of int
+        Numbers from 0.
+    context, pooling, text
+        See `voxridge.features.extract_words`.
+    dtype : numpy.dtype
+        Of the rows.
+    surprisal : bool
+        Whether the words are scored too.
+    """
+
+    model: LanguageModel
+    run_words: Words
+    layers: list[int]
+    context: Context
+    pooling: Pooling
+    dtype: np.dtype[Any]
+    text: str | None = None
+    surprisal: bool = False
+
+    @property
+    def n_rows(self) -> int:
+        """One row per word."""
+        return len(self.run_words)
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Layer name to its width."""
+        return {_name(layer): self.model.widths[layer] for layer in self.layers}
+
+    @property
+    def times(self) -> npt.NDArray[np.float64]:
+        """(n_words,) the middle of each word in seconds."""
+        return self.run_words.midpoint
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words."""
+        return self.run_words.text
+
+    def digest(self) -> str:
+        """SHA-256 of everything that is read: the words, their times, and the running text."""
+        if self.text is None:
+            return self.run_words.digest()
+        running = self.text.encode("utf-8", "surrogatepass")
+        return hashlib.sha256(self.run_words.digest().encode() + running).hexdigest()
+
+    def blocks(self, first_row: int, before: Mapping[str, npt.NDArray[Any]] | None) -> Iterator[RowBlock]:
+        """Yield one block for each forward pass; see `voxridge.streams.run_writer.RunReader`."""
+        found = read_blocks(
+            self.model,
+            self.run_words,
+            layers=self.layers,
+            context=self.context,
+            pooling=self.pooling,
+            dtype=self.dtype,
+            text=self.text,
+            surprisal=self.surprisal,
+            first_word=first_row,
+            before=None if before is None else {layer: before[_name(layer)] for layer in self.layers},
+        )
+        for block in found:
+            states = {_name(layer): values for layer, values in block.states.items()}
+            if block.surprisal is None:
+                yield RowBlock(block.start, block.stop, states)
+            else:
+                totals = {"bits": block.bits, "n_scored": block.n_scored}
+                yield RowBlock(block.start, block.stop, states, {"surprisal": block.surprisal}, totals)
+
+
+def _name(layer: int) -> str:
+    return f"layer-{layer:02d}"
+
+
+def _check_stimuli(stimuli: Mapping[str, Words], text: Mapping[str, str] | None) -> None:
     if not stimuli:
         raise ValueError("stimuli holds no run: give {run name: Words}")
     for run, words in stimuli.items():
@@ -115,59 +225,7 @@ def _check_stimuli(stimuli: Mapping[str, Words]) -> None:
             raise TypeError(f"stimuli[{run!r}] must be Words (see read_words); got {type(words).__name__}")
         if len(words) == 0:
             raise ValueError(f"stimuli[{run!r}] holds no words")
-
-
-def _provenance(
-    model: LanguageModel,
-    stimuli: Mapping[str, Words],
-    layers: list[int],
-    context: GrowingContext,
-    pooling: str,
-    dtype: str,
-) -> dict[str, Any]:
-    before, after = model.special_tokens(bos=context.bos)
-    return {
-        "kind": "language model activations",
-        "model": model.provenance(),
-        "context": {**context.provenance(), "tokens_before": before, "tokens_after": after},
-        "pooling": pooling,
-        "layers": layers,
-        "layer_note": "0 is the embedding, k the output of block k; the last is taken after the final "
-        "normalisation",
-        "dtype": dtype,
-        "times": "middle of each word, seconds",
-        "stimulus_sha256": {run: words.digest() for run, words in stimuli.items()},
-    }
-
-
-def _open_store(path: Path, provenance: dict[str, Any], overwrite: bool) -> FeatureStore:
-    if overwrite or not path.exists():
-        return FeatureStore.create(path, provenance, overwrite=overwrite)
-    store = FeatureStore.open(path)
-    differences = list(_differences(store.provenance, json.loads(json.dumps(provenance))))
-    if differences:
+    if text is not None and set(text) != set(stimuli):
         raise ValueError(
-            f"{path} was made in another way and cannot be continued: {'; '.join(differences)}. Give another "
-            "path, the old settings, or overwrite=True"
+            f"text has the runs {sorted(text)}, but stimuli has {sorted(stimuli)}: give one text for each run"
         )
-    return store
-
-
-def _differences(old: Any, new: Any, place: str = "") -> Iterator[str]:
-    """Yield one line for each leaf that differs between two JSON values."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in [*old, *(key for key in new if key not in old)]:
-            inner = f"{place}.{key}" if place else str(key)
-            if key not in new:
-                yield f"{inner} was {_short(old[key])}, now absent"
-            elif key not in old:
-                yield f"{inner} was absent, now {_short(new[key])}"
-            else:
-                yield from _differences(old[key], new[key], inner)
-    elif old != new:
-        yield f"{place} was {_short(old)}, now {_short(new)}"
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 70 else f"{text[:60]}..."

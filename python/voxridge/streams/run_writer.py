@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -252,46 +253,49 @@ def _write_run(
 def _read_blocks(run: str, reader: RunReader, partial: PartialRun, bar: _Progress) -> None:
     if partial.n_rows == reader.n_rows:
         return
-    blocks = reader.blocks(partial.n_rows, partial.last_rows())
     try:
-        for block in blocks:
-            _check_block(block, run, reader, partial)
-            partial.append(block)
-            bar.advance(block.stop - block.start)
+        with contextlib.closing(_closable(reader.blocks(partial.n_rows, partial.last_rows()))) as blocks:
+            for block in blocks:
+                _check_block(block, reader, partial)
+                partial.append(block)
+                bar.advance(block.stop - block.start)
     except ValueError as error:
-        text = str(error)
-        raise ValueError(text if text.startswith("run ") else f"run {run!r}: {text}") from error
-    finally:
-        if hasattr(blocks, "close"):
-            blocks.close()
+        raise ValueError(f"run {run!r}: {error}") from error
     if partial.n_rows != reader.n_rows:
-        raise ValueError(f"run {run!r} ended after {partial.n_rows} of {reader.n_rows} rows")
+        raise ValueError(f"run {run!r}: the blocks ended after {partial.n_rows} of {reader.n_rows} rows")
 
 
-def _check_block(block: RowBlock, run: str, reader: RunReader, partial: PartialRun) -> None:
-    where = f"rows {block.start} to {block.stop} of run {run!r}"
+def _closable(blocks: Iterator[RowBlock]) -> Generator[RowBlock]:
+    """A generator is told when nobody wants more of it; other iterators have no such wish."""
+    yield from blocks
+
+
+def _check_block(block: RowBlock, reader: RunReader, partial: PartialRun) -> None:
+    where = f"rows {block.start} to {block.stop}"
     if block.start != partial.n_rows or not block.start < block.stop <= reader.n_rows:
         raise ValueError(f"{where} do not follow the {partial.n_rows} of {reader.n_rows} rows that are there")
     if set(block.layers) != set(reader.widths):
         raise ValueError(f"{where} have the layers {sorted(block.layers)}, not {sorted(reader.widths)}")
-    n_rows = block.stop - block.start
     for layer, width in reader.widths.items():
-        values = block.layers[layer]
-        if values.shape != (n_rows, width) or values.dtype != reader.dtype:
-            raise ValueError(
-                f"{where}: layer {layer!r} is {values.dtype} of shape {values.shape}, not {reader.dtype} of "
-                f"shape {(n_rows, width)}"
-            )
-        if (bad := not_finite(values)) is not None:
-            row = block.start + int(np.argmax(bad))
-            word = "" if reader.words is None else f" (word {reader.words[row]!r})"
-            raise ValueError(f"run {run!r}: layer {layer!r} has NaN or infinity in row {row}{word}")
+        _check_layer(layer, block.layers[layer], (block.stop - block.start, width), block.start, reader)
     for name, column in block.side.items():
         check_name(name, "companion", taken=(*_TAKEN, *reader.widths))
-        side_column(column, n_rows, f"{name} of {where}")
+        side_column(column, block.stop - block.start, f"{name} of {where}")
     kinds = {name: column.dtype.str for name, column in block.side.items()}
     if partial.side_kinds() not in (None, kinds):
         raise ValueError(f"{where} come with {kinds}, the rows before with {partial.side_kinds()}")
+
+
+def _check_layer(layer: str, values: Array, shape: tuple[int, int], first: int, reader: RunReader) -> None:
+    if values.shape != shape or values.dtype != reader.dtype:
+        raise ValueError(
+            f"layer {layer!r} of rows {first} to {first + shape[0]} is {values.dtype} of shape "
+            f"{values.shape}, not {reader.dtype} of shape {shape}"
+        )
+    if (bad := not_finite(values)) is not None:
+        row = first + int(np.argmax(bad))
+        word = "" if reader.words is None else f" (word {reader.words[row]!r})"
+        raise ValueError(f"layer {layer!r} has NaN or infinity in row {row}{word}")
 
 
 def _move(store: FeatureStore, run: str, reader: RunReader, partial: PartialRun) -> None:
