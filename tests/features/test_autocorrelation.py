@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxridge.features.oasm import oasm, oasm_sigmas
+from voxridge.features.autocorrelation import oasm, oasm_sigmas
 
 
 @settings(deadline=None, max_examples=30)
