@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxridge.features.context import Context, FixedContext, GrowingContext, StridedContext, WholeRun, Window
+from voxridge.features.context import (
+    Context,
+    FixedContext,
+    GrowingContext,
+    StridedContext,
+    WholeRun,
+    Window,
+    parse_context,
+)
 
 
 def test_words_follow_the_published_recipe() -> None:
@@ -166,3 +174,34 @@ def test_provenance_tells_contexts_apart(context: Context) -> None:
     assert isinstance(saved.pop("kind"), str)
     assert type(context)(**saved) == context
     assert context.fitted(128, 1) == context
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("growing", GrowingContext()),
+        ("growing:3,9", GrowingContext(3, 9)),
+        ("growing:3, 9, token", GrowingContext(3, 9, "token")),
+        ("strided", StridedContext()),
+        ("strided:32", StridedContext(stride=32)),
+        ("strided:32,128", StridedContext(128, 32)),
+        ("strided:5,20,word", StridedContext(20, 5, "word")),
+        ("fixed:0", FixedContext(0)),
+        ("whole", WholeRun()),
+    ],
+)
+def test_contexts_by_their_short_names(text: str, expected: object) -> None:
+    assert parse_context(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "growing:3", "growing:a,b", "fixed", "fixed:-1", "whole:3", "growing:3,9,line"]
+)
+def test_short_names_that_say_nothing(text: str) -> None:
+    with pytest.raises(ValueError, match="is unknown: use growing:RESET,LIMIT"):
+        parse_context(text)
+
+
+def test_short_names_are_checked_as_the_contexts_are() -> None:
+    with pytest.raises(ValueError, match="reset=9 and limit=3"):
+        parse_context("growing:9,3")

@@ -273,6 +273,61 @@ class WholeRun:
 Context = GrowingContext | StridedContext | FixedContext | WholeRun
 
 
+def parse_context(text: str) -> Context:
+    """Return the context that a short text names, as command lines and study files give it.
+
+    ===============================  ==========================================================
+    ``growing``                      ``GrowingContext()``
+    ``growing:256,512``              reset and limit, in words
+    ``growing:256,512,token``        the same in tokens
+    ``strided``, ``strided:64``      a window as long as the model takes, which advances by 64
+    ``strided:64,1024``              a window of 1024 tokens
+    ``strided:50,200,word``          the same in words
+    ``fixed:5``                      five words of context
+    ``whole``                        ``WholeRun()``
+    ===============================  ==========================================================
+
+    Parameters
+    ----------
+    text : str
+
+    Raises
+    ------
+    ValueError
+        If the text is none of these, or its numbers do not fit together.
+
+    Examples
+    --------
+    >>> parse_context("growing:256,512,token")
+    GrowingContext(reset=256, limit=512, unit='token', bos=True)
+    """
+    kind, _, rest = text.partition(":")
+    values: list[Any] = [int(part) if part.strip().isdigit() else part.strip() for part in rest.split(",")]
+    match [kind, *(values if rest else [])]:
+        case ["growing"]:
+            return GrowingContext()
+        case ["growing", int(reset), int(limit)]:
+            return GrowingContext(reset, limit)
+        case ["growing", int(reset), int(limit), "word" | "token" as unit]:
+            return GrowingContext(reset, limit, unit)
+        case ["strided"]:
+            return StridedContext()
+        case ["strided", int(stride)]:
+            return StridedContext(stride=stride)
+        case ["strided", int(stride), int(window)]:
+            return StridedContext(window, stride)
+        case ["strided", int(stride), int(window), "word" | "token" as unit]:
+            return StridedContext(window, stride, unit)
+        case ["fixed", int(n_words)]:
+            return FixedContext(n_words)
+        case ["whole"]:
+            return WholeRun()
+    raise ValueError(
+        f"context {text!r} is unknown: use growing:RESET,LIMIT[,token], strided[:STRIDE[,WINDOW[,word]]], "
+        "fixed:WORDS or whole"
+    )
+
+
 def _check_unit(unit: str) -> None:
     if unit not in ("word", "token"):
         raise ValueError(f"unit={unit!r} is unknown: use 'word' or 'token'")
