@@ -269,8 +269,10 @@ def _check_fit(
     for window, size in zip(windows, sizes, strict=True):
         if size > model.max_tokens:
             limit = model.max_tokens - n_special
+            remedy = f"use GrowingContext(reset={limit // 2}, limit={limit}, unit='token'), or fewer words"
+            if unit != "word":
+                remedy = f"cut it into {unit}s of at most {limit} tokens"
             raise ValueError(
                 f"the window of {unit}s {window.start} to {window.stop - 1} has {size} tokens, but "
-                f"{model.name} takes {model.max_tokens} at a time: use GrowingContext(reset={limit // 2}, "
-                f"limit={limit}, unit='token'), or fewer {unit}s"
+                f"{model.name} takes {model.max_tokens} at a time: {remedy}"
             )
