@@ -236,9 +236,21 @@ def test_a_valid_file_whose_journal_cannot_be_removed_stays_readable(
     monkeypatch.setattr(journal, "_locked_journal", refuse)
     assert recover(path) is False
     with side.open("a+b", buffering=0) as file:
-        journal._append(file, journal._packed(b"{}") + journal._packed(b""))
+        journal._append(file, journal._packed(b"{}") + journal._packed(b"pages"))
     with pytest.raises(OSError, match="needs the repair"):
         recover(path)
+
+
+def test_zeros_behind_the_first_note_are_no_notes(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    before = start(path)
+    with journal_path(path).open("a+b", buffering=0) as file, path.open("rb") as main:
+        journal._start(file, main, len(before))
+        file.write(bytes(64))  # a file system may have grown the file before its numbers were on disk
+    path.write_bytes(before + b"half an addition")
+    assert recover(path) is True
+    assert path.read_bytes() == before
+    assert only(tmp_path) == ["x.h5"]
 
 
 def test_nothing_to_recover(tmp_path: Path) -> None:

@@ -294,7 +294,8 @@ def _records(journal: Any) -> list[bytes]:
     while content.startswith(_MAGIC) and at + _RECORD.size <= len(content):
         length, checksum = _RECORD.unpack_from(content, at)
         record = content[at + _RECORD.size : at + _RECORD.size + length]
-        if len(record) != length or zlib.crc32(record) != checksum:
+        # Zeros, which a power cut may leave, are the checksum of nothing.
+        if not length or len(record) != length or zlib.crc32(record) != checksum:
             break
         found.append(record)
         at += _RECORD.size + length

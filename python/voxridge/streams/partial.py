@@ -358,7 +358,8 @@ def _record(file: Any, at: int, size: int) -> bytes | None:
     if len(head) < _RECORD.size:
         return None
     length, checksum = _RECORD.unpack(head)
-    if at + _RECORD.size + length > size:
+    # Zeros, which a power cut may leave, are the checksum of nothing.
+    if not length or at + _RECORD.size + length > size:
         return None
     content = os.pread(file.fileno(), length, at + _RECORD.size)
     return content if zlib.crc32(content) == checksum else None

@@ -281,7 +281,7 @@ class ControlStore(FeatureStore):
                 del file.attrs["provenance"]
             if old is not None and (len(old) or "provenance" in old.attrs):
                 if not overwrite:
-                    raise FileExistsError(f"{path} holds controls; open them, or use overwrite=True")
+                    raise FileExistsError(f"{path} holds {cls._group}; open the store, or use overwrite=True")
                 del file[cls._group]
             file.require_group(cls._group).attrs["provenance"] = text
         return cls(path)
