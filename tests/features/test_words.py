@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from voxridge._warnings import StimulusWarning
 from voxridge.features import Words, read_words
 
 
@@ -55,6 +56,21 @@ def test_bad_tables(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         read_words(path)
     assert str(path) in str(caught.value)
+
+
+def test_overlaps_in_a_table_are_cut_with_a_warning(tmp_path: Path) -> None:
+    path = _table(tmp_path, "word,onset,offset\nso,0,1\nit,0.8,2\nis,2,3\n")
+    with pytest.warns(StimulusWarning, match=r"1 intervals overlap.* 'so', 0 to 1 s, now to 0.8 s"):
+        words = read_words(path)
+    assert words.onset.tolist() == [0.0, 0.8, 2.0]
+    assert words.offset.tolist() == [0.8, 2.0, 3.0]
+
+
+def test_no_words_at_all(tmp_path: Path) -> None:
+    for text in ("word,onset,offset\n", "word,onset,offset\nsp,0,1\n,1,2\n"):
+        with pytest.raises(ValueError, match="no words in it"):
+            read_words(_table(tmp_path, text))
+    assert len(Words((), [], [])) == 0
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:

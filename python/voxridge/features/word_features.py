@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -274,22 +274,3 @@ def resolve_layers(model: LanguageModel, layers: Layers) -> list[int]:
     if not chosen or len(set(chosen)) < len(chosen):
         raise ValueError(f"layers={list(layers)}: name at least one layer, and each only once")
     return sorted(chosen)
-
-
-def read_run(
-    model: LanguageModel,
-    words: Sequence[str],
-    *,
-    layers: Sequence[int],
-    context: Context,
-    pooling: Pooling,
-    dtype: np.dtype[np.floating],
-    advance: Callable[[int], object],
-) -> dict[int, FloatArray]:
-    """Return {layer: (n_words, width) array of `dtype`}; each pass calls `advance` with the words done."""
-    blocks: dict[int, list[FloatArray]] = {layer: [] for layer in layers}
-    for block in read_blocks(model, words, layers=layers, context=context, pooling=pooling, dtype=dtype):
-        for layer, values in block.states.items():
-            blocks[layer].append(values)
-        advance(block.stop - block.start)
-    return {layer: np.concatenate(parts) for layer, parts in blocks.items()}

@@ -180,7 +180,7 @@ def read_words(path: str | Path, *, tier: str | int | None = None, pauses: Itera
     Warns
     -----
     StimulusWarning
-        If intervals of a TextGrid overlap (the earlier one is cut) or the text is not valid UTF-8.
+        If words overlap (the earlier one is cut where the next one starts) or the text is not valid UTF-8.
 
     Examples
     --------
@@ -196,7 +196,7 @@ def read_words(path: str | Path, *, tier: str | int | None = None, pauses: Itera
     elif suffix in _DELIMITERS:
         if tier is not None:
             raise ValueError(f"tier={tier!r} is for TextGrid files; {file.name} is a table")
-        rows = _read_table(file, _DELIMITERS[suffix], _normalised(pauses))
+        rows = clip_overlaps(_read_table(file, _DELIMITERS[suffix], _normalised(pauses)), file)
     else:
         raise ValueError(f"{file}: unknown kind of word file {suffix!r}: use .TextGrid, .csv or .tsv")
     if not rows:
