@@ -133,6 +133,7 @@ def test_recorded_times_of_scans() -> None:
 
 
 def test_words_before_and_after_the_scan() -> None:
+    pytest.importorskip("nilearn")
     words = Words(("a", "b", "c"), [-40.0, 3.0, 30.0], [-39.0, 3.5, 31.0])
     for method in ("glover", "lanczos", "sum"):
         with pytest.raises(ValueError, match=r"of 3 words lie outside the scan \(0 to 20 s\)"):
