@@ -340,5 +340,6 @@ def _cut(main: Any, length: int) -> None:
 
 
 def _clear(journal: Any) -> None:
-    os.ftruncate(journal.fileno(), 0)
-    os.fsync(journal.fileno())
+    if os.fstat(journal.fileno()).st_size:
+        os.ftruncate(journal.fileno(), 0)
+        os.fsync(journal.fileno())

@@ -15,6 +15,7 @@ store's writer; it is removed when the writer is done.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import struct
@@ -118,8 +119,8 @@ class PartialRun:
         try:
             if not self._blocks:
                 self.place.unlink(missing_ok=True)
-            elif self._end:
-                os.fsync(self._file.fileno())
+            else:
+                self._sync()
         finally:
             self._file.close()
 
@@ -140,8 +141,6 @@ class PartialRun:
         self._append([_MAGIC + _packed(content)])
         self.head = json.loads(content)
         self._end = len(_MAGIC) + _RECORD.size + len(content)
-        os.fsync(self._file.fileno())
-        fsync_path(self.place.parent)
 
     def append(self, block: RowBlock) -> None:
         """Add the next block; a kill at any moment leaves it whole or not there.
@@ -171,8 +170,13 @@ class PartialRun:
         self._blocks.append(_Place(note, begin))
         self._end = begin + sum(map(len, pieces)) + _CHECKSUM.size
         if time.monotonic() - self._synced > _SYNC_SECONDS:
-            os.fsync(self._file.fileno())
-            self._synced = time.monotonic()
+            self._sync()
+
+    def _sync(self) -> None:
+        os.fsync(self._file.fileno())
+        with contextlib.suppress(OSError):  # some file systems cannot sync a folder
+            fsync_path(self.place.parent)
+        self._synced = time.monotonic()
 
     def last_rows(self) -> dict[str, Array] | None:
         """The last row of every layer, or None if there is no block."""
