@@ -95,7 +95,7 @@ def test_files_that_are_not_audio(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="0 samples"):
         read_audio(tmp_path / "none.wav")
     soundfile.write(tmp_path / "short.wav", tone(16000, 0.02), 16000)
-    with pytest.raises(ValueError, match="320 samples are 0.02 s of audio: too short"):
+    with pytest.raises(ValueError, match=r"320 samples are 0\.02 s of audio: too short"):
         read_audio(tmp_path / "short.wav")
     soundfile.write(tmp_path / "silent.wav", np.zeros(16000), 16000)
     with pytest.raises(ValueError, match="silent throughout"):
@@ -136,7 +136,7 @@ def test_audio_copies_and_checks() -> None:
         audio.samples[0] = 3
     with pytest.raises(ValueError, match=r"shape \(2, 1000\): give one channel"):
         Audio(np.ones((2, 1000)), 16000)
-    with pytest.raises(ValueError, match="2 of 1000 samples are NaN or infinite, the first at 0.0005 s"):
+    with pytest.raises(ValueError, match=r"2 of 1000 samples are NaN or infinite, the first at 0\.0005 s"):
         Audio(np.where(np.isin(np.arange(1000), (8, 9)), np.inf, 1.0), 16000)
     with pytest.raises(ValueError, match="rate=0"):
         Audio(np.ones(1000), 0)

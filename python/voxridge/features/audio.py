@@ -225,7 +225,7 @@ def _check_rates(file: Path, there: int, wanted: int) -> None:
 
 
 def _promised_frames(sound: Any) -> int:
-    """Return the length that the header states. Of a WAV file that was cut, libsndfile reports what is left."""
+    """Return the length in the header; of a WAV file that was cut, libsndfile reports what is left."""
     frames = int(sound.frames)
     stated = re.search(r"^data : (\d+) \(should be (\d+)\)", sound.extra_info, re.MULTILINE)
     if stated is None:

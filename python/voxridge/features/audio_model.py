@@ -24,9 +24,9 @@ class AudioModel:
     """The hidden states of a speech encoder of the Hugging Face library, at the end of a window of sound.
 
     Layer 0 is the input of the transformer (after the convolutions, the projection and the position
-    embedding), layer k the output of block k. The **last** layer is what the library returns as last hidden
-    state: in Whisper and in the large wav2vec2-like models after the final layer norm, which the layers
-    before it have not passed.
+    embedding), layer k the output of block k. The **last** layer is what the library returns as
+    ``last_hidden_state``: in Whisper and in the large wav2vec2-like models after the final layer norm, which
+    the layers before it have not passed (its ``hidden_states[-1]`` has in some versions and not in others).
 
     The row of a window is the last output frame. Whisper pads every window to 30 s, and its row is the last
     frame that any real sample touches, as in Antonello, Vaidya & Huth (2023): for 16.1 s frame 805, which is
@@ -235,7 +235,9 @@ class AudioModel:
         return torch.tensor(found)
 
     def _all_states(self, inputs: Any, layers: Sequence[int] | None, frames: Any) -> dict[int, Float32Array]:
-        states = self._network(inputs, output_hidden_states=True, return_dict=True).hidden_states
+        output = self._network(inputs, output_hidden_states=True, return_dict=True)
+        # Versions of transformers differ in whether the last of the large models has passed the final norm.
+        states = [*output.hidden_states[:-1], output.last_hidden_state]
         wanted = range(len(states)) if layers is None else layers
         return {layer: _rows(states[layer], frames) for layer in wanted}
 
