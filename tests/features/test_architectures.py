@@ -143,7 +143,7 @@ def test_surprisal_is_that_of_the_models_own_logits(
     assert np.isnan(found[0])
     assert_near(found[1:], expected, 2e-5)
     # In pieces of five tokens, and of some rows only.
-    monkeypatch.setattr(forward, "_LOGITS_PER_PIECE", 5 * logits.shape[1])
+    monkeypatch.setattr(forward, "LOGITS_PER_PIECE", 5 * logits.shape[1])
     some = model.read([ids], [0], [slice(3, 17)], surprisal=True)[0].surprisal
     assert_near(some, expected[2:16], 2e-5)
 

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from voxridge.features.placement import device_of
+from voxridge.features.placement import device_of, tokens_that_fit
 
 IntArray = npt.NDArray[np.int64]
 
 # Logits of one piece of a text, in float32: 64 MiB, which is 65 tokens of a vocabulary of 256,000.
-_LOGITS_PER_PIECE = 2**24
+LOGITS_PER_PIECE = 2**24
 
 
 class Pass(NamedTuple):
@@ -75,6 +75,15 @@ class Network:
 
         return str(torch.device(self.device).type)
 
+    def default_tokens_per_pass(self) -> int:
+        """How many tokens, padding included, one pass should hold; see `tokens_that_fit`."""
+        return tokens_that_fit(
+            sum(self.widths),
+            self.body.dtype.itemsize,
+            on_gpu=self.device_type != "cpu",
+            from_disk=any(parameter.is_meta for parameter in self.body.parameters()),
+        )
+
     def run_batch(self, sequences: Sequence[IntArray], layers: Sequence[int] | None) -> Pass:
         """Run sequences of any lengths at once, padded behind their ends to the longest."""
         import torch
@@ -83,11 +92,10 @@ class Network:
         ids = np.full((len(sequences), longest), self._pad_id, dtype=np.int64)
         for row, sequence in zip(ids, sequences, strict=True):
             row[: sequence.size] = sequence
-        mask = None
-        if not self.past_only:
-            # What a network that sees the past only makes of padding behind a text cannot reach the text.
-            sizes = np.array([sequence.size for sequence in sequences])
-            mask = torch.from_numpy((np.arange(longest) < sizes[:, None]).astype(np.int64))
+        # What a network that sees the past only makes of padding behind a text cannot reach the text, and
+        # without holes in the mask attention is faster.
+        sizes = np.array([longest if self.past_only else sequence.size for sequence in sequences])
+        mask = torch.from_numpy((np.arange(longest) < sizes[:, None]).astype(np.int64))
         return self._run(torch.from_numpy(ids), layers, mask)
 
     def run_pieces(self, sequence: IntArray, layers: Sequence[int] | None, size: int) -> Iterator[Pass]:
@@ -113,7 +121,7 @@ class Network:
         import torch
 
         out = np.empty(len(targets))
-        size = max(1, _LOGITS_PER_PIECE // self.vocabulary)
+        size = max(1, LOGITS_PER_PIECE // self.vocabulary)
         for start in range(0, len(targets), size):
             piece = slice(start, start + size)
             logits = self._head(hidden[piece])[0].float()
@@ -210,6 +218,17 @@ class Network:
             arguments = {"use_cache": False} if "use_cache" in self._accepts else {}
             logits = self._full(input_ids=ids, return_dict=True, **arguments).logits
         return logits if played else None
+
+
+def most_positions(body: Any) -> int | None:
+    """Return how many tokens a network has positions for; None if there is no limit."""
+    positions = getattr(body.config.get_text_config(), "max_position_embeddings", None)
+    if positions is None or positions <= 0:
+        return None
+    table = getattr(getattr(body, "embeddings", None), "position_embeddings", None)
+    padding = getattr(table, "padding_idx", None)
+    # RoBERTa counts positions from padding_idx + 1.
+    return int(positions) - (0 if padding is None else int(padding) + 1)
 
 
 class _Replay:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voxridge.features import model_loading
-from voxridge.features.forward import Network, Pass
+from voxridge.features.forward import Network, Pass, most_positions
 from voxridge.features.placement import Placement, naming_memory, stored_values
 
 FloatArray = npt.NDArray[np.float32]
@@ -112,7 +112,9 @@ class LanguageModel:
         self.n_layers = len(self.widths)
         self.width = max(self.widths)
         self.max_tokens = self._find_max_tokens()
-        self.tokens_per_pass = self._choose_tokens_per_pass() if tokens_per_pass is None else tokens_per_pass
+        if tokens_per_pass is not None and tokens_per_pass < 1:
+            raise ValueError(f"tokens_per_pass={tokens_per_pass}: at least one token must fit")
+        self.tokens_per_pass = tokens_per_pass or self._network.default_tokens_per_pass()
 
     @classmethod
     def load(
@@ -368,25 +370,11 @@ class LanguageModel:
         return WindowStates(states, bits if surprisal else None)
 
     def _find_max_tokens(self) -> int | None:
-        limits = []
-        body = self._network.body
-        positions = getattr(body.config.get_text_config(), "max_position_embeddings", None)
-        if positions is not None and positions > 0:
-            table = getattr(getattr(body, "embeddings", None), "position_embeddings", None)
-            padding = getattr(table, "padding_idx", None)
-            # RoBERTa counts positions from padding_idx + 1.
-            limits.append(int(positions) - (0 if padding is None else int(padding) + 1))
+        positions = most_positions(self._network.body)
+        limits = [] if positions is None else [positions]
         if self._tokenizer.model_max_length < 1e9:
             limits.append(int(self._tokenizer.model_max_length))
         return min(limits, default=None)
-
-    def _choose_tokens_per_pass(self) -> int:
-        """As many tokens as keep all their layers within 1 GiB (4 GiB on a GPU), as a power of two."""
-        body = self._network.body
-        on_gpu = self._network.device_type != "cpu"
-        budget, most = (2**32, 16384) if on_gpu else (2**30, 2048)
-        fit = budget // (sum(self.widths) * body.dtype.itemsize)
-        return int(min(most, max(512, 2 ** (int(fit).bit_length() - 1))))
 
     def provenance(self) -> dict[str, Any]:
         """Return what is needed to load the same model again, and to notice that another one was loaded.

@@ -45,16 +45,21 @@ def load(
         config = transformers.AutoConfig.from_pretrained(target, **where)
         tokenizer = transformers.AutoTokenizer.from_pretrained(target, use_fast=True, **where)
         _check_tokenizer(tokenizer, name_or_path)
-        kind = _choose_class(transformers, config)
+        kind = choose_class(transformers, config)
         if seed is None:
             model = _load_weights(kind, target, config, placement, where)
         else:
             model = _draw_weights(kind, config, placement, seed)
-    name = str(name_or_path)
-    if folder is not None:
-        name = Path(gguf_file).stem if gguf_file else folder.name
-    network = _encoder(model, name_or_path).eval().requires_grad_(False)
-    return LoadedModel(network, tokenizer, name, commit)
+    network = only_encoder(model, name_or_path).eval().requires_grad_(False)
+    return LoadedModel(network, tokenizer, name_model(name_or_path, gguf_file), commit)
+
+
+def name_model(name_or_path: str | Path, gguf_file: str | None) -> str:
+    """Return the name for reports: that on the hub, of the GGUF file, or of the folder."""
+    if gguf_file is not None:
+        return Path(gguf_file).stem
+    folder = Path(name_or_path).expanduser()
+    return folder.resolve().name if folder.is_dir() else str(name_or_path)
 
 
 def find_commit(name: str, revision: str | None, file: str) -> str | None:
@@ -123,7 +128,7 @@ def _check_tokenizer(tokenizer: Any, name_or_path: str | Path) -> None:
         )
 
 
-def _choose_class(transformers: Any, config: Any) -> Any:
+def choose_class(transformers: Any, config: Any) -> Any:
     """Return the auto class that fits the checkpoint: bare, masked, causal, or an encoder alone."""
     names = config.architectures or []
     encoders = transformers.MODEL_FOR_TEXT_ENCODING_MAPPING
@@ -142,7 +147,7 @@ def _choose_class(transformers: Any, config: Any) -> Any:
     return transformers.AutoModel
 
 
-def _encoder(model: Any, name_or_path: str | Path) -> Any:
+def only_encoder(model: Any, name_or_path: str | Path) -> Any:
     """Return the encoder of an encoder-decoder, which reads text in one go; any other model as it is."""
     if model.config.is_encoder_decoder and hasattr(model, "get_encoder"):
         model = model.get_encoder()

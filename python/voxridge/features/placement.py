@@ -123,6 +123,18 @@ def _require(package: str, what: str) -> None:
         raise ImportError(f'{what} needs the package {package}: pip install "voxridge[lm]" {package}')
 
 
+def tokens_that_fit(values_per_token: int, itemsize: int, *, on_gpu: bool, from_disk: bool = False) -> int:
+    """Return how many tokens one pass should hold: their layers take 1 GiB at most.
+
+    A power of two from 512 to 2,048, which depends on the model and on where it is held alone, so that the
+    same extraction is cut in the same way whenever it is done. Four times as much where weights are read
+    from disk in every pass, and on a GPU, which also takes up to 16,384 tokens.
+    """
+    budget, most = (2**32, 16384) if on_gpu else (2**32, 8192) if from_disk else (2**30, 2048)
+    fit = budget // (values_per_token * itemsize)
+    return int(min(most, max(512, 2 ** (int(fit).bit_length() - 1))))
+
+
 def device_of(module: Any) -> Any:
     """Return the device on which a module computes; its weights may lie elsewhere until then."""
     hook = getattr(module, "_hf_hook", None)
