@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from voxridge.features import LanguageModel, extract_words, find_packaged_smollm2
+from voxridge.features.context import FixedContext, WholeRun
 from voxridge.features.smollm2 import SMOLLM2_FILE
+from voxridge.features.word_features import perplexity, word_surprisal
 
 STORY = (
     "The night train left the harbour town at ten. Anna had a window seat, a paper bag of cherries, and a "
@@ -53,6 +55,27 @@ def test_real_activations(smollm2: Any) -> None:
     among = np.mean([similarity[i, j] for i in the for j in the if i < j])
     others = [i for i, word in enumerate(TEXT) if word != "the"]
     assert among > np.mean(similarity[np.ix_(the, others)]) + 0.1
+
+
+@pytest.mark.lm
+@pytest.mark.slow
+def test_real_contexts_and_surprisal(smollm2: Any) -> None:
+    """Order and punctuation make a text easier to predict; later words change nothing before them."""
+    spoken = [word.strip(",.").lower() for word in TEXT]
+    shuffled = [TEXT[i] for i in np.random.default_rng(0).permutation(len(TEXT))]
+    whole = WholeRun()
+    written = perplexity(smollm2, TEXT, context=whole)
+    assert 10 < written < perplexity(smollm2, spoken, context=whole) < 500
+    assert perplexity(smollm2, shuffled, context=whole) > 5 * written
+    bits = word_surprisal(smollm2, spoken, context=whole, text=STORY)
+    # "fell asleep" can be guessed, "cherries" cannot.
+    assert bits[spoken.index("asleep")] < 4 < 8 < bits[spoken.index("cherries")]
+    first, second = (
+        extract_words(smollm2, words, context=FixedContext(5), pooling="mean", progress=False)
+        for words in (TEXT[:30], [*TEXT[:29], "town"])
+    )
+    for layer, values in first.items():
+        np.testing.assert_array_equal(second[layer][:29], values[:29])
 
 
 def test_package_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
