@@ -113,7 +113,8 @@ def extract_audio_features(
     settings = {"context": context, "chunk": chunk, "stride": chunk if stride is None else stride}
     chosen = resolve_layers(model, layers)  # type: ignore[arg-type]
     _check_length(model, context + chunk)
-    digests = {run: _audio(run, sound, model.sampling_rate).digest() for run, sound in stimuli.items()}
+    # Every sound is read before the first is computed: a bad one must not be found after a day.
+    digests = {run: _windowed(run, sound, model, settings)[0].digest() for run, sound in stimuli.items()}
 
     def feature_reader(run: str) -> Callable[[], AudioReader]:
         return lambda: AudioReader(
@@ -269,27 +270,20 @@ def _name(layer: int) -> str:
     return f"layer-{layer:02d}"
 
 
-def _audio(run: str, sound: str | Path | Audio, rate: int) -> Audio:
-    if not isinstance(sound, Audio):
-        try:
-            return read_audio(sound, rate)
-        except ValueError as error:
-            raise ValueError(f"run {run!r}: {error}") from error
-        except FileNotFoundError as error:
-            raise FileNotFoundError(f"run {run!r}: {error}") from error
-    if sound.rate != rate:
-        raise ValueError(
-            f"run {run!r}: the audio has {sound.rate} Hz, but the model takes {rate}: use read_audio(path, "
-            f"{rate})"
-        )
-    return sound
-
-
 def _windowed(
     run: str, sound: str | Path | Audio, model: AudioModel, settings: Mapping[str, float]
 ) -> tuple[Audio, AudioWindows]:
-    audio = _audio(run, sound, model.sampling_rate)
-    return audio, audio_windows(len(audio.samples), audio.rate, min_samples=model.min_samples, **settings)
+    """Return the sound of a run and its windows."""
+    try:
+        audio = sound if isinstance(sound, Audio) else read_audio(sound, model.sampling_rate)
+        if audio.rate != model.sampling_rate:
+            raise ValueError(
+                f"the audio has {audio.rate} Hz, but the model takes {model.sampling_rate}: use "
+                f"read_audio(path, {model.sampling_rate})"
+            )
+        return audio, audio_windows(len(audio.samples), audio.rate, min_samples=model.min_samples, **settings)
+    except (ValueError, FileNotFoundError) as error:
+        raise type(error)(f"run {run!r}: {error}") from error
 
 
 def _check_length(model: AudioModel, seconds: float) -> None:
