@@ -259,6 +259,15 @@ def test_a_masked_model_sees_later_words(bert: Any) -> None:
     np.testing.assert_array_equal(whole[0][:11], other[0][:11])
 
 
+def test_a_masked_model_sees_the_past_only_in_windows_that_end_with_the_word(bert: Any) -> None:
+    context = FixedContext(n_words=4)
+    before = _extract(bert, TEXT, context=context)
+    after = _extract(bert, [*TEXT[:13], *_other_words_of_as_many_tokens(bert, TEXT)[13:]], context=context)
+    for layer in range(bert.n_layers):
+        np.testing.assert_array_equal(after[layer][:13], before[layer][:13])
+        assert not np.array_equal(after[layer][13:], before[layer][13:])
+
+
 def test_chosen_layers_equal_all_layers(gpt2: Any) -> None:
     everything = _extract(gpt2, TEXT)
     assert sorted(everything) == [0, 1, 2, 3]
@@ -343,8 +352,19 @@ def test_window_longer_than_the_model(bert: Any) -> None:
         ValueError, match=r"takes 64 at a time: use GrowingContext\(reset=31, limit=62, unit='token'\)"
     ):
         _extract(bert, TEXT * 3)
+    with pytest.raises(ValueError, match=r"the window of words 0 to 116 has 128 tokens, but tiny-bert"):
+        _extract(bert, TEXT * 3, context=WholeRun())
     found = _extract(bert, TEXT * 3, context=GrowingContext(reset=31, limit=62, unit="token"))
     assert found[2].shape == (len(TEXT) * 3, 16)
+    # As long as the model takes, without its two special tokens.
+    full = _extract(bert, TEXT * 3, context=StridedContext(stride=20))
+    given = _extract(bert, TEXT * 3, context=StridedContext(window=62, stride=20))
+    np.testing.assert_array_equal(full[2], given[2])
+
+
+def test_strides_of_a_model_without_a_limit(tiny_model: Callable[[str], Any]) -> None:
+    with pytest.raises(ValueError, match=r"this model has no limit: give the size"):
+        _extract(tiny_model("mamba"), TEXT, context=StridedContext())
 
 
 @pytest.mark.parametrize(

@@ -195,8 +195,9 @@ class StridedContext:
 class FixedContext:
     """Every word is read after the `n_words` in front of it, in a window of its own.
 
-    Fewer words at the start of a run. One short pass for each word. (Tang, LeBel, Jain & Huth 2023, Nature
-    Neuroscience 26: five words.)
+    Fewer words at the start of a run. One short window for each word, which ends with it: the context in
+    which even a model that sees both sides sees nothing after the word, but for the punctuation behind it.
+    (Tang, LeBel, Jain & Huth 2023, Nature Neuroscience 26: five words.)
 
     Parameters
     ----------

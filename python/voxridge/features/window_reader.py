@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -116,8 +116,8 @@ class WindowReader:
             groups[-1].append(window)
         object.__setattr__(self, "_batches", groups)
 
-    def batches(self, first_word: int = 0) -> list[Batch]:
-        """Return the batches from the one that starts with `first_word` on.
+    def batches(self, first_word: int = 0) -> Iterator[Batch]:
+        """Return the batches from the one that starts with `first_word` on, one after the other.
 
         Raises
         ------
@@ -131,7 +131,7 @@ class WindowReader:
                 if len(starts) > 8
                 else f"first_word={first_word} is not the start of a block; blocks start at {starts}"
             )
-        return [self._batch(group) for group in self._batches if group[0].new >= first_word]
+        return (self._batch(group) for group in self._batches if group[0].new >= first_word)
 
     def _batch(self, group: Sequence[Window]) -> Batch:
         before, after = (np.array(ids, dtype=np.int64) for ids in self.model.special_tokens(bos=self.bos))
@@ -157,7 +157,8 @@ class WindowReader:
     ) -> Iterator[WordBlock]:
         """Yield one block for each batch; see `voxridge.features.word_features.read_blocks`."""
         todo = self.batches(first_word)
-        if todo and before is None and self.tokens.last[first_word] < 0 and layers:
+        repeats = first_word < len(self.labels) and self.tokens.last[first_word] < 0
+        if repeats and before is None and layers:
             raise ValueError(
                 f"before: word {first_word} has no token and repeats the word in front of it: give the last "
                 "row of every layer of the block in front"
@@ -166,7 +167,7 @@ class WindowReader:
 
     def _read(
         self,
-        todo: Sequence[Batch],
+        todo: Iterable[Batch],
         layers: Sequence[int],
         pooling: Pooling,
         dtype: np.dtype[np.floating],
@@ -185,7 +186,7 @@ class WindowReader:
                 states[layer] = values
                 # -1: the layer has been seen to be sound.
                 zero[layer] = -1 if zero[layer] < 0 or values.any() else zero[layer] + len(values)
-                if zero[layer] >= _ZERO_WORDS or (zero[layer] > 0 and batch is todo[-1]):
+                if zero[layer] >= _ZERO_WORDS or (zero[layer] > 0 and batch.stop == len(self.labels)):
                     raise ValueError(
                         f"layer {layer} of {self.model.name} is all zeros, which no sound model gives: "
                         "weights not loaded, or placed wrongly over several devices"
