@@ -120,6 +120,17 @@ def test_a_word_in_two_places_is_not_found() -> None:
         find_words(["so", "--", "it", "is"], "so it is")
 
 
+def test_a_word_too_many_beside_one_that_is_cut_in_another_way() -> None:
+    words = ["so", "uh", "do", "n't", "well", "3000", "times", "it", "was", "me"]
+    text = "So don't, 3,000 times, it was me"
+    with pytest.raises(ValueError, match=r"2 of 10 words are not in the text: word 1 \('uh'\).*word 4 "):
+        find_words(words, text)
+    with pytest.warns(StimulusWarning):
+        spans = find_words(words, text, missing="skip")
+    found = ["So", "", "do", "n't", "", "3,000", "times", "it", "was", "me"]
+    assert [text[a:b] for a, b in spans] == found
+
+
 def test_another_story() -> None:
     other = OTHER.split()
     with pytest.raises(ValueError, match=r"17 of 19 words are not in the text.*not the text of these words"):

@@ -250,6 +250,11 @@ def test_a_word_that_the_text_lacks(gpt2: Any) -> None:
     words = Words([*HEARD[:4], "uh", *HEARD[4:]], times, times + 0.5)
     with pytest.raises(ValueError, match=r"word 4 \('uh', 4 s\)"):
         _extract(gpt2, words, text=PUNCTUATED)
+    with pytest.warns(StimulusWarning, match=r"word 4 \('uh', 4 s\)|1 of 12 words have no token"):
+        found = _extract(gpt2, words, text=PUNCTUATED, missing="skip")[2]
+    expected = _extract(gpt2, HEARD, text=PUNCTUATED)[2]
+    np.testing.assert_array_equal(np.delete(found, 4, axis=0), expected)
+    np.testing.assert_array_equal(found[4], found[3])
 
 
 def test_a_masked_model_sees_later_words(bert: Any) -> None:

@@ -22,6 +22,8 @@ from voxridge._warnings import StimulusWarning
 from voxridge.features.tokens import IntArray, is_punctuation
 from voxridge.features.words import Words
 
+Missing = Literal["error", "skip"]
+
 _SHOWN = 5
 _SKIPPED_WITHOUT_WARNING = 0.05
 # Scripts written without blanks, whose letters are compared one by one: kana and ideographs.
@@ -36,9 +38,7 @@ class _Piece(NamedTuple):
     key: str
 
 
-def find_words(
-    words: Sequence[str] | Words, text: str, *, missing: Literal["error", "skip"] = "error"
-) -> IntArray:
+def find_words(words: Sequence[str] | Words, text: str, *, missing: Missing = "error") -> IntArray:
     """Find the words of an annotation in a running text.
 
     Letters and digits are compared, in order, after Unicode NFKC and case folding; punctuation, symbols and
@@ -132,15 +132,45 @@ def _align(
         for shift in range(size):
             starts[a + shift], stops[a + shift] = read[b + shift].start, read[b + shift].stop
     # The same letters, cut in another way: do + n't and don't.
-    for here, there in _gaps(starts >= 0, starts, read):
-        places = [p for piece in read[there] for p in _letters(text, piece)]
-        if "".join(heard[here]) != "".join(letter for letter, _, _ in places):
-            continue
-        borders = np.cumsum([0, *(len(key) for key in heard[here])])
-        for i, (low, high) in enumerate(itertools.pairwise(borders), here.start):
-            if low < high:
+    for gap, beside in _gaps(starts >= 0, starts, read):
+        for here, there in _equal_letters(heard, gap, keys, beside):
+            places = [place for piece in read[there] for place in _letters(text, piece)]
+            borders = np.cumsum([0, *(len(key) for key in heard[here])])
+            for i, (low, high) in enumerate(itertools.pairwise(borders), here.start):
                 starts[i], stops[i] = places[low][1], places[high - 1][2]
     return starts, stops
+
+
+def _equal_letters(
+    heard: Sequence[str], gap: slice, read: Sequence[str], beside: slice
+) -> Iterator[tuple[slice, slice]]:
+    """Yield stretches of pieces, in order, that are the same letters one after the other."""
+    first, place = gap.start, beside.start
+    while first < gap.stop:
+        for begin in range(place, beside.stop):
+            stop, end = _same_letters(heard[first : gap.stop], read[begin : beside.stop])
+            if stop:
+                yield slice(first, first + stop), slice(begin, begin + end)
+                first, place = first + stop, begin + end
+                break
+        else:
+            first += 1
+
+
+def _same_letters(one: Sequence[str], other: Sequence[str]) -> tuple[int, int]:
+    """Return how many pieces of each, from the first on, are the shortest stretch of the same letters."""
+    i, j, left, right = 0, 0, "", ""
+    while True:
+        if len(left) <= len(right) and i < len(one):
+            left, i = left + one[i], i + 1
+        elif len(right) < len(left) and j < len(other):
+            right, j = right + other[j], j + 1
+        else:
+            return 0, 0
+        if j and left == right:
+            return i, j
+        if not (left.startswith(right) or right.startswith(left)):
+            return 0, 0
 
 
 def _letters(text: str, piece: _Piece) -> list[tuple[str, int, int]]:

@@ -11,7 +11,7 @@ from voxridge.features.context import Context, GrowingContext
 from voxridge.features.language_model import LanguageModel
 from voxridge.features.pooling import FloatArray, Pooling, check_pooling
 from voxridge.features.tokens import tokenise_words
-from voxridge.features.transcript import find_words
+from voxridge.features.transcript import Missing, find_words
 from voxridge.features.window_reader import Float64Array, WindowReader, WordBlock
 from voxridge.features.words import Words
 
@@ -26,6 +26,7 @@ def extract_words(
     context: Context = GrowingContext(),  # noqa: B008 (frozen: the shared default cannot change)
     pooling: Pooling = "last",
     text: str | None = None,
+    missing: Missing = "error",
     progress: bool = True,
 ) -> dict[int, FloatArray]:
     """Read a run word by word and return the activations of all chosen layers.
@@ -55,6 +56,8 @@ def extract_words(
     text : str, optional
         Running text with punctuation in which the words occur in this order
         (`voxridge.features.transcript.find_words`). None: the words joined with blanks.
+    missing : "error" or "skip"
+        What to do with words that are not in `text`: raise, or warn and let each repeat the word before it.
     progress : bool
         Show words done and time left on standard error.
 
@@ -72,8 +75,8 @@ def extract_words(
     Warns
     -----
     StimulusWarning
-        If words have no token (each repeats the vector of the word before it), or much of `text` is in none
-        of the words.
+        If words have no token or are missing from `text` (each repeats the vector of the word before it), or
+        much of `text` is in none of the words.
 
     Examples
     --------
@@ -86,7 +89,14 @@ def extract_words(
     chosen = resolve_layers(model, layers)
     dtype = np.dtype(np.float32)
     blocks = read_blocks(
-        model, words, layers=chosen, context=context, pooling=pooling, dtype=dtype, text=text
+        model,
+        words,
+        layers=chosen,
+        context=context,
+        pooling=pooling,
+        dtype=dtype,
+        text=text,
+        missing=missing,
     )
     out = {layer: np.empty((len(words), model.widths[layer]), dtype=dtype) for layer in chosen}
     with tqdm(total=len(words), desc=model.name, unit="word", disable=not progress) as bar:
@@ -103,6 +113,7 @@ def word_surprisal(
     *,
     context: Context = GrowingContext(),  # noqa: B008
     text: str | None = None,
+    missing: Missing = "error",
 ) -> Float64Array:
     """Return -log2 p(word | words before it in its window), in bits.
 
@@ -113,7 +124,7 @@ def word_surprisal(
     ----------
     model : LanguageModel
         One that can give probabilities (``can_score``).
-    words, context, text
+    words, context, text, missing
         As in `extract_words`.
 
     Returns
@@ -132,7 +143,7 @@ def word_surprisal(
     >>> word_surprisal(LanguageModel.load("gpt2"), ["Once", "upon", "a", "time"]).shape   # doctest: +SKIP
     (4,)
     """
-    blocks = _score(model, words, context, text)
+    blocks = _score(model, words, context, text, missing)
     return np.concatenate([block.surprisal for block in blocks if block.surprisal is not None])
 
 
@@ -142,6 +153,7 @@ def perplexity(
     *,
     context: Context = GrowingContext(),  # noqa: B008
     text: str | None = None,
+    missing: Missing = "error",
 ) -> float:
     """Return the perplexity of a run, 2 to the mean number of bits of its tokens.
 
@@ -152,7 +164,7 @@ def perplexity(
     ----------
     model : LanguageModel
         One that can give probabilities (``can_score``).
-    words, context, text
+    words, context, text, missing
         As in `extract_words`.
 
     Raises
@@ -165,7 +177,7 @@ def perplexity(
     >>> perplexity(LanguageModel.load("gpt2"), ["Once", "upon", "a", "time"])             # doctest: +SKIP
     41.2
     """
-    blocks = list(_score(model, words, context, text))
+    blocks = list(_score(model, words, context, text, missing))
     n_scored = sum(block.n_scored for block in blocks)
     if n_scored == 0:
         raise ValueError(
@@ -176,11 +188,22 @@ def perplexity(
 
 
 def _score(
-    model: LanguageModel, words: Sequence[str] | Words, context: Context, text: str | None
+    model: LanguageModel,
+    words: Sequence[str] | Words,
+    context: Context,
+    text: str | None,
+    missing: Missing,
 ) -> Iterator[WordBlock]:
-    dtype = np.dtype(np.float32)
     return read_blocks(
-        model, words, layers=[], context=context, pooling="last", dtype=dtype, text=text, surprisal=True
+        model,
+        words,
+        layers=[],
+        context=context,
+        pooling="last",
+        dtype=np.dtype(np.float32),
+        text=text,
+        missing=missing,
+        surprisal=True,
     )
 
 
@@ -193,6 +216,7 @@ def read_blocks(
     pooling: Pooling,
     dtype: np.dtype[np.floating],
     text: str | None = None,
+    missing: Missing = "error",
     surprisal: bool = False,
     first_word: int = 0,
     before: Mapping[int, FloatArray] | None = None,
@@ -205,7 +229,7 @@ def read_blocks(
 
     Parameters
     ----------
-    model, words, context, pooling, text
+    model, words, context, pooling, text, missing
         As in `extract_words`.
     layers : sequence of int
         Numbers from 0 (`resolve_layers`); may be empty.
@@ -250,7 +274,7 @@ def read_blocks(
             f"surprisal: {model.name} gives no probability of the next token: use a causal model with "
             "its head"
         )
-    spans = None if text is None else find_words(words, text)
+    spans = None if text is None else find_words(words, text, missing=missing)
     tokens = tokenise_words(model.tokenizer, labels, text=text, spans=spans)
     n_special = sum(len(ids) for ids in model.special_tokens(bos=context.bos))
     windows = context.fitted(model.max_tokens, n_special).windows(np.diff(tokens.edges))
