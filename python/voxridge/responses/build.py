@@ -15,7 +15,7 @@ from voxridge._info import versions
 from voxridge.responses.cleaning import Cleaning
 from voxridge.responses.fmriprep import FmriprepRun, common_mask
 from voxridge.responses.geometry import Geometry
-from voxridge.responses.presentations import Prepared, Presentation, Recipe, files_of, is_h5
+from voxridge.responses.presentations import Prepared, Presentation, Recipe, files_of, is_h5, report
 from voxridge.responses.store import CountedPieces, MeanPieces, Ranges, read_geometry, write_geometry
 from voxridge.streams.store_base import check_name
 from voxridge.streams.stores import ResponseStore
@@ -179,6 +179,7 @@ def _check_runs(
         if len({part.source.shape for part in parts}) > 1:
             raise ValueError(f"the presentations of run {run!r} differ in shape: {shapes}; repeats need one")
         first = first or (run, parts[0].source.geometry)
+        report(run, parts[0], recipe)
         for part in parts:
             if apart := first[1].difference(part.source.geometry):
                 raise ValueError(
@@ -221,7 +222,7 @@ def _is_done(store: ResponseStore, run: str, presentations: Sequence[Presentatio
         same = there["bytes"] == state.st_size and there["mtime_ns"] == state.st_mtime_ns
         if not same and there["sha256"] != _digest(file):
             raise ValueError(
-                f"run {run!r} of {store.path} was made from {there['name']}, which {file} is not any more"
+                f"run {run!r} of {store.path} came from other contents of {there['name']}: {file}"
             )
     if len(old) != len(files):
         raise ValueError(

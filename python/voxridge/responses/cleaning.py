@@ -154,24 +154,21 @@ class Cleaning:
         unused = np.zeros(0, np.intp) if bad is None else np.asarray(bad, np.intp)
         nuisance = np.concatenate([_check_confounds(confounds, rows), self._cosines(rows, tr)], axis=1)
         good = np.setdiff1d(np.arange(rows), unused)
-        drop = self.bad_rows == "drop" and unused.size > 0
-        if unused.size and not drop:
-            spikes = np.zeros((rows, unused.size))
-            spikes[unused, np.arange(unused.size)] = 1.0
-            nuisance = np.concatenate([nuisance, spikes], axis=1)
-        times = good if drop else np.arange(rows)
-        kept = np.flatnonzero((times >= trim[0]) & (times < rows - trim[1]))
+        spikes = np.eye(rows)[:, unused]
+        times = good if self.bad_rows == "drop" else np.arange(rows)
+        kept = times[(times >= trim[0]) & (times < rows - trim[1])]
         if kept.size < 2 or nuisance.shape[1] >= good.size:
             raise ValueError(
                 f"the run has {rows} rows, {unused.size} of them bad, trim takes {trim} and there are "
                 f"{nuisance.shape[1]} confounds: nothing is left; use fewer confounds or a smaller trim"
             )
+        if self.filter == "cosine":
+            nuisance = np.concatenate([nuisance, spikes], axis=1)
         settings = {
             "detrend": self.detrend,
             "standardize": None,
             "confounds": nuisance if nuisance.shape[1] else None,
-            "sample_mask": good if drop else None,
-            **self._filter(tr),
+            **self._filter(tr, good if unused.size else None),
         }
         width = max(1, _BLOCK_BYTES // (8 * rows))
         for first in range(0, run.shape[1], width):
@@ -179,9 +176,11 @@ class Cleaning:
             usable, broken = _usable(block)
             cleaned = np.zeros((kept.size, block.shape[1]))
             if usable.any():
-                found = clean(block[:, usable].astype(np.float64), **settings)[kept]
+                found = clean(block[:, usable].astype(np.float64), **settings)
+                if len(found) < rows:  # the bad rows were left out
+                    found = _spread(found, good, rows)
                 size = np.abs(block[:, usable]).max(axis=0)
-                cleaned[:, usable] = zscore(found, size) if self.standardise else found
+                cleaned[:, usable] = zscore(found[kept], size) if self.standardise else found[kept]
             cleaned[:, broken] = np.nan
             block[: kept.size] = cleaned
         return run[: kept.size]
@@ -198,10 +197,14 @@ class Cleaning:
             return np.zeros((n_rows, 0))
         return drift_basis(n_rows, tr, 1 / self.high_pass)[:, 1:]
 
-    def _filter(self, tr: float) -> dict[str, Any]:
-        if self.filter == "cosine" or (self.high_pass is None and self.low_pass is None):
+    def _filter(self, tr: float, good: NDArray[np.intp] | None) -> dict[str, Any]:
+        """What nilearn is told; it bridges bad rows before a Butterworth filter, and then leaves them out."""
+        if self.filter == "cosine":
             return {"filter": False}
-        return {"filter": "butterworth", "high_pass": self.high_pass, "low_pass": self.low_pass, "t_r": tr}
+        if self.high_pass is None and self.low_pass is None:
+            return {"filter": False, "sample_mask": good}
+        cutoffs = {"high_pass": self.high_pass, "low_pass": self.low_pass, "t_r": tr}
+        return {"filter": "butterworth", "sample_mask": good, **cutoffs}
 
 
 class CleanedSegment:
@@ -287,6 +290,13 @@ def zscore(values: Array, size: Array | None = None) -> Array:
     largest = np.abs(values).max(axis=0, initial=0.0) if size is None else size
     empty = spread <= _ROUNDING * largest
     return np.where(empty, 0.0, centred / np.where(empty | (spread == 0), 1.0, spread))
+
+
+def _spread(values: Array, places: NDArray[np.intp], n_rows: int) -> Array:
+    """Rows put in their places, 0 in the others."""
+    out = np.zeros((n_rows, values.shape[1]))
+    out[places] = values
+    return out
 
 
 def _usable(block: Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

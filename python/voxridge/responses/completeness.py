@@ -290,17 +290,20 @@ def _open(item: Any, mask: Any) -> RunSource:
     from voxridge.responses.fmriprep import FmriprepRun
 
     if isinstance(item, FmriprepRun):
-        return item.read(mask)
+        volume = mask is None and response_format(item.files[0]) == "volume"
+        return _all_voxels(item.files[0], item.tr) if volume else item.read(mask)
     first = item[0] if isinstance(item, tuple) else item
     if mask is None and response_format(first) == "volume":
         return _all_voxels(Path(first))
     return read_responses(item, mask=mask)
 
 
-def _all_voxels(path: Path) -> ResponseSource:
+def _all_voxels(path: Path, tr: float | None = None) -> ResponseSource:
     from voxridge.responses.volumes import open_image
 
-    return read_responses(path, mask=np.ones(open_image(path).shape[:3], bool))
+    source = read_responses(path, mask=np.ones(open_image(path).shape[:3], bool))
+    source.tr = source.tr if tr is None else tr
+    return source
 
 
 def _scan(source: RunSource) -> tuple[Ranges, float]:

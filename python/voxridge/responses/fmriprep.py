@@ -214,12 +214,15 @@ def read_fmriprep(
     >>> source.run_names, source.shape                                                 # doctest: +SKIP
     (('task-alice_run-1', 'task-alice_run-2'), (680, 48211))
     """
-    from voxridge.responses.presentations import Recipe
+    from voxridge.responses.presentations import Recipe, report
 
     runs = find_fmriprep(folder, subject, task=task, session=session, space=space, kind=kind)
     geometry = common_mask(runs) if mask is None else mask
     recipe = Recipe(mask=geometry, tr=None, clean=clean, trim=trim)
-    sources = [recipe.source(run.name, run) for run in runs]
+    prepared = [recipe.prepare(run.name, run) for run in runs]
+    for run, part in zip(runs, prepared, strict=True):
+        report(run.name, part, recipe)
+    sources = [part.source for part in prepared]
     first = sources[0].geometry
     for run, source in zip(runs, sources, strict=True):
         if apart := first.difference(source.geometry):

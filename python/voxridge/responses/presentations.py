@@ -33,6 +33,7 @@ class Prepared:
     files: tuple[Path, ...]
     n_bad: int = 0
     n_non_steady: int = 0
+    header_tr: float | None = None
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,8 @@ class Recipe:
         if len(self.trim) != 2 or any(not isinstance(n, (int, np.integer)) or n < 0 for n in self.trim):
             raise ValueError(f"trim is {self.trim!r}; give two numbers of rows, at the start and at the end")
 
-    def source(self, run: str, item: Presentation, confounds: Any = None) -> ResponseSource:
-        """The rows of one presentation; nothing is read yet but headers and confounds."""
-        return self.prepare(run, item, confounds).source
-
     def prepare(self, run: str, item: Presentation, confounds: Any = None) -> Prepared:
-        """As `source`, with what is to be noted beside the rows."""
+        """The rows of one presentation; nothing is read yet but headers and confounds."""
         files = files_of(item)
         if isinstance(item, FmriprepRun):
             raw, steady = item.read(self.mask), item.non_steady
@@ -78,7 +75,6 @@ class Recipe:
         self, run: str, raw: ResponseSource, item: Any, confounds: Any, files: tuple[Path, ...], steady: int
     ) -> Prepared:
         tr, n_rows = self.tr or raw.tr, raw.shape[0]
-        _check_tr(run, self.tr, raw.tr)
         if n_rows <= sum(self.trim):
             raise ValueError(f"run {run!r} has {n_rows} rows, and trim={self.trim} leaves none ({files[0]})")
         segment, bad = raw.segments[0], np.zeros(0, np.intp)
@@ -93,7 +89,27 @@ class Recipe:
         elif any(self.trim):
             segment = RowsSegment(segment, self.trim[0], n_rows - self.trim[1])
         source = ResponseSource([segment], raw.geometry, run_names=[run], tr=tr)
-        return Prepared(source, files, int(bad.size), steady)
+        return Prepared(source, files, int(bad.size), steady, raw.tr)
+
+
+def report(run: str, prepared: Prepared, recipe: Recipe) -> None:
+    """Warn of a TR that the file contradicts, and of rows that are not to be used."""
+    given, header, clean = recipe.tr, prepared.header_tr, recipe.clean
+    if given is not None and header is not None and abs(header - given) > _TR_TOLERANCE * given:
+        text = (
+            f"run {run!r}: tr is {given:g} s, but the file says {header:g} s; the {given:g} s given are used"
+        )
+        warnings.warn(text, ResponseWarning, stacklevel=2)
+    if not (prepared.n_bad or prepared.n_non_steady):
+        return
+    marked = f"{prepared.n_non_steady} rows at the start are not in steady state"
+    if clean is None:
+        what = f"{marked}; they are kept as they are: give clean=Cleaning(...) or trim="
+    elif clean.bad_rows == "drop":
+        what = f"{marked}, {prepared.n_bad} rows are dropped: the times of the rows after them move"
+    else:
+        what = f"{marked}, {prepared.n_bad} rows are regressed out: they stay in place, as 0 before z-scoring"
+    warnings.warn(f"run {run!r}: {what}", ResponseWarning, stacklevel=2)
 
 
 def files_of(item: Presentation) -> tuple[Path, ...]:
@@ -131,11 +147,3 @@ def _side_by_side(run: str, one: Array | None, other: Array | None) -> Array | N
     if len(set(lengths)) > 1:
         raise ValueError(f"run {run!r}: confounds has {lengths[0]} rows, the table of fMRIPrep {lengths[1]}")
     return np.concatenate(present, axis=1) if present else None
-
-
-def _check_tr(run: str, given: float | None, header: float | None) -> None:
-    if given is not None and header is not None and abs(header - given) > _TR_TOLERANCE * given:
-        text = (
-            f"run {run!r}: tr is {given:g} s, but the file says {header:g} s; the {given:g} s given are used"
-        )
-        warnings.warn(text, ResponseWarning, stacklevel=2)

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 from voxridge.responses.geometry import Geometry
 from voxridge.responses.tables import SUFFIXES as TABLES
 from voxridge.responses.tables import read_table
-from voxridge.streams.files import H5_SUFFIXES, check_readable
+from voxridge.streams.files import H5_SUFFIXES, check_readable, open_h5
 from voxridge.streams.segments import ArraySegment, FileSegment, NpySegment, NpzSegment, Segment
 from voxridge.streams.sources import RunSource
 
@@ -67,6 +67,20 @@ class ResponseSource(RunSource):
         self.geometry = Geometry.columns(self.shape[1]) if geometry is None else geometry
         self.tr = tr
 
+    @classmethod
+    def of(cls, source: RunSource, geometry: Geometry | None, tr: float | None = None) -> Self:
+        """The rows of another source, with a geometry.
+
+        Parameters
+        ----------
+        source : RunSource
+        geometry : Geometry or None
+        tr : float, optional
+            Seconds between two rows.
+        """
+        names = source.run_names
+        return cls(source._segments, geometry, name=source.name, runs=source.runs, run_names=names, tr=tr)
+
     @property
     def segments(self) -> list[Segment]:
         """The blocks of rows, one after the other."""
@@ -97,7 +111,7 @@ def read_responses(path: PathLike | tuple[PathLike, PathLike], *, mask: Any = No
     .nii, .nii.gz           voxels of ``mask``, as ``data[mask]``          one volume
     .dtseries.nii           grayordinates                                  16 MiB
     .func.gii, or two       vertices, left hemisphere first                the run (the format is one text)
-    .hf5 .h5 .hdf5 .hdf     columns of the dataset ``data``                nothing
+    .hf5 .h5 .hdf5 .hdf     columns of the dataset ``data``, or a store    nothing
     .npy, .npz              columns                                        nothing (.npz: 64 KiB)
     .txt .csv .tsv          columns; a first line may name them            the run
     ======================  =============================================  =================================
@@ -220,12 +234,26 @@ def _read_cifti(path: Path) -> ResponseSource:
     return ResponseSource([CiftiSegment(path)], geometry, run_names=[run_name(path)], tr=cifti_tr(path))
 
 
+def _stored(path: Path) -> ResponseSource | None:
+    """All runs of a response store, None for another HDF5 file."""
+    from voxridge.streams.stores import ResponseStore
+
+    with open_h5(path) as file:
+        if "data" in file or "responses" not in file:
+            return None
+    store = ResponseStore.open(path)
+    trs = {store.tr(run) for run in store.runs}
+    return ResponseSource.of(store.source(), store.geometry, tr=trs.pop() if len(trs) == 1 else None)
+
+
 def _read_columns(path: Path, kind: Format) -> ResponseSource:
     names: tuple[str, ...] = ()
     if kind == "table":
         data, names = read_table(path)
         segment: Segment = ArraySegment(data)
     elif kind == "h5":
+        if (stored := _stored(path)) is not None:
+            return stored
         segment = FileSegment(path, "data")
     else:
         segment = NpySegment(path) if path.suffix.lower() == ".npy" else NpzSegment(path)

@@ -122,17 +122,11 @@ def read_study_inputs(config: StudyConfig) -> tuple[list[Stimulus], list[Array]]
     return stimuli, responses
 
 
-def read_responses(path: Path) -> Array:
-    """One run's responses (n_rows, n_targets) from a text table, .npy, .npz or HDF5; float32 or float64."""
-    if path.suffix.lower() in (".txt", ".csv", ".tsv"):
-        delimiter = {".csv": ",", ".tsv": "\t"}.get(path.suffix.lower())
-        try:
-            return np.loadtxt(path, dtype=np.float64, delimiter=delimiter, ndmin=2)
-        except ValueError as error:
-            raise ValueError(f"{path} is not a table of numbers: {error}") from error
-    from voxridge.streams.sources import as_source
+def read_responses(path: Path, *, mask: Any = None) -> Array:
+    """One run's responses (n_rows, n_targets), float32 or float64: see `voxridge.responses`."""
+    from voxridge.responses import read_responses as open_responses
 
-    return np.asarray(as_source(path, name="responses").read())
+    return np.asarray(open_responses(path, mask=mask).read())
 
 
 def check_responses(runs: Mapping[str, Array], names: Sequence[str]) -> None:
