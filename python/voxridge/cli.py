@@ -66,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all subcommands."""
     import voxridge
+    from voxridge._extract_command import add_extract
     from voxridge._plan_command import add_plan
 
     parser = argparse.ArgumentParser(
@@ -75,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_demo(commands)
     _add_study(commands)
-    _add_extract(commands)
+    add_extract(commands)
     _add_fit(commands)
     add_plan(commands)
     info = commands.add_parser(
@@ -114,28 +115,6 @@ def _add_study(commands: Any) -> None:
     study.add_argument("study", type=Path, metavar="STUDY.toml")
     _add_out(study, "voxridge-study")
     study.set_defaults(run=_study, resumes=True)
-
-
-def _add_extract(commands: Any) -> None:
-    extract = commands.add_parser(
-        "extract",
-        help="activations of a language model for timed words",
-        description="Write a language model's activations for every word of one or more word files to HDF5.",
-    )
-    extract.add_argument(
-        "words", type=Path, nargs="+", help=".TextGrid, .csv or .tsv; one run each, named by its stem"
-    )
-    extract.add_argument("-o", "--out", type=Path, required=True, help="HDF5 file to write (resumes)")
-    extract.add_argument(
-        "--model", default="smollm2", help='Hugging Face name, folder, or "smollm2" (default)'
-    )
-    extract.add_argument("--gguf-file", help="GGUF file in the model's folder")
-    extract.add_argument("--layers", default="all", help='"all" (default) or numbers such as 6,9,12')
-    extract.add_argument(
-        "--pooling", choices=("last", "mean"), default="last", help="tokens of a word (default: last)"
-    )
-    extract.add_argument("--quiet", action="store_true", help="no progress bar")
-    extract.set_defaults(run=_extract, resumes=True)
 
 
 def _add_fit(commands: Any) -> None:
@@ -263,24 +242,6 @@ def _study(options: argparse.Namespace) -> int:
 
     outcome = run_study(load_config(options.study), options.out, progress=not options.quiet)
     print(f"Report: {outcome.report}")
-    return 0
-
-
-def _extract(options: argparse.Namespace) -> int:
-    from voxridge.features import extract_features, read_words
-    from voxridge.study.config import ModelConfig
-    from voxridge.study.inputs import load_model
-
-    stems = [path.stem for path in options.words]
-    if len(set(stems)) < len(stems):
-        raise ValueError(f"words: two files have the same stem, which names the run: {', '.join(stems)}")
-    layers: Any = "all" if options.layers == "all" else list(_numbers(options.layers, int, "--layers"))
-    stimuli = {path.stem: read_words(path) for path in options.words}
-    model = load_model(ModelConfig(name=options.model, gguf_file=options.gguf_file))
-    store = extract_features(
-        model, stimuli, options.out, layers=layers, pooling=options.pooling, progress=not options.quiet
-    )
-    print(f"{len(store.runs)} run(s), {len(store.layers)} layer(s): {options.out}")
     return 0
 
 

@@ -243,14 +243,3 @@ def test_plan_says_what_is_wrong(
     assert error.startswith("voxridge: ")
     assert message in error
     assert error.count("\n") == 1
-
-
-@pytest.mark.slow
-def test_extract(tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "one.csv").write_text("word,onset,offset\nthe,0,0.2\nriver,0.3,0.6\n")
-    out = tmp_path / "activations.h5"
-    command = ["extract", str(tmp_path / "one.csv"), "-o", str(out), "--model", str(tiny_folder)]
-    status = main([*command, "--layers", "0,2", "--quiet"])
-    assert status == 0, capsys.readouterr().err
-    with h5py.File(out) as file:
-        assert file["features/one/layer-02"].shape == (2, 16)

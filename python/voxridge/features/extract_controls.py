@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from voxridge.features.audio import Audio, read_audio
+from voxridge.features.audio_windows import audio_windows
+from voxridge.features.sound_controls import sound_controls
 from voxridge.features.static_embeddings import StaticEmbeddings
 from voxridge.features.word_controls import word_controls
 from voxridge.features.words import Words
 from voxridge.streams.folder_store import means_folder
 from voxridge.streams.run_writer import RowBlock, write_runs
-from voxridge.streams.stores import ControlStore, FeatureStore
+from voxridge.streams.stores import ControlStore, FeatureStore, SoundStore
 
 Array = npt.NDArray[Any]
 
@@ -114,6 +117,74 @@ def extract_word_controls(
         progress=False,
     )
     assert isinstance(store, ControlStore)
+    return store
+
+
+def extract_sound_controls(
+    stimuli: Mapping[str, str | Path | Audio],
+    path: str | Path,
+    *,
+    stride: float = 0.1,
+    overwrite: bool = False,
+) -> SoundStore:
+    """Write envelope and mel spectrum of every run's sound beside the activations of a model.
+
+    One row every `stride` seconds, each of the sound in front of it: `voxridge.features.sound_controls`.
+
+    Parameters
+    ----------
+    stimuli : mapping of run name to path or Audio
+        Files are read at 16 kHz, when their turn comes; their clock starts with the file.
+    path : str or Path
+        A store of features (file or folder), or one that is to be made; the controls go to its group
+        ``sound``.
+    stride : float, seconds
+    overwrite : bool
+        Replace sound controls that are there.
+
+    Returns
+    -------
+    SoundStore
+
+    Raises
+    ------
+    ValueError
+        If no run is given, a sound is shorter than `stride`, or the controls there were made in another way.
+    FileNotFoundError
+        If a sound file is not there, or only the pointer of git-annex or Git LFS.
+    ImportError
+        If soundfile or soxr is not installed.
+    OSError
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> extract_sound_controls({"story-1": "story-1.wav"}, "activations.h5").layers  # doctest: +SKIP
+    ['envelope', 'mel-spectrum']
+    """
+
+    def load(run: str) -> Audio:
+        sound = stimuli[run]
+        return sound if isinstance(sound, Audio) else read_audio(sound)
+
+    def reader(run: str) -> Callable[[], ArrayReader]:
+        def make() -> ArrayReader:
+            audio = load(run)
+            windows = audio_windows(len(audio.samples), audio.rate, context=0.0, chunk=stride)
+            times = audio.start + windows.times
+            return ArrayReader(dict(sound_controls(audio, times)), times)
+
+        return make
+
+    provenance = {
+        "kind": "sound controls",
+        "stride": stride,
+        "times": "end of what each row was computed from, seconds",
+        "stimulus_sha256": {run: load(run).digest() for run in stimuli},
+    }
+    readers = {run: reader(run) for run in stimuli}
+    store = write_runs(path, readers, provenance, kind=SoundStore, overwrite=overwrite, progress=False)
+    assert isinstance(store, SoundStore)
     return store
 
 
