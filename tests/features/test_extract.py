@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from voxridge._warnings import StimulusWarning
 from voxridge.features import (
     GrowingContext,
     LanguageModel,
@@ -202,6 +203,14 @@ def test_running_text(gpt2: Any, tmp_path: Path) -> None:
         _extract(gpt2, tmp_path / "a.h5", words, text=other)
     with pytest.raises(ValueError, match=r"text has the runs \['two'\], but stimuli has \['one'\]"):
         _extract(gpt2, tmp_path / "c.h5", words, text={"two": "no"})
+    spoken = {"one": _words("Alice was uh tired she said")}
+    with pytest.raises(ValueError, match=r"run 'one': 1 of 6 words are not in the text: word 2 \('uh'"):
+        _extract(gpt2, tmp_path / "d.h5", spoken, text=text)
+    with pytest.warns(StimulusWarning):
+        skipped = _extract(gpt2, tmp_path / "e.h5", spoken, text=text, missing="skip")
+    rows = skipped.read("one", "layer-03")
+    np.testing.assert_array_equal(rows[2], rows[1])
+    np.testing.assert_array_equal(np.delete(rows, 2, axis=0), store.read("one", "layer-03"))
 
 
 def test_one_file_per_run(gpt2: Any, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from voxridge.features.context import Context, GrowingContext
 from voxridge.features.language_model import LanguageModel
 from voxridge.features.pooling import Pooling
+from voxridge.features.transcript import Missing
 from voxridge.features.word_features import Layers, read_blocks, resolve_layers
 from voxridge.features.words import Words
 from voxridge.streams import FeatureStore
@@ -30,6 +31,7 @@ def extract_features(
     pooling: Pooling = "last",
     dtype: Literal["float16", "float32"] = "float16",
     text: Mapping[str, str] | None = None,
+    missing: Missing = "error",
     surprisal: bool | Literal["auto"] = "auto",
     overwrite: bool = False,
     progress: bool = True,
@@ -60,6 +62,8 @@ def extract_features(
     text : mapping of run name to str, optional
         Running text with punctuation, in which the words occur in order: what the model reads in place of
         the words joined by blanks.
+    missing : "error" or "skip"
+        What to do with words that are not in their running text; see `voxridge.features.extract_words`.
     surprisal : bool or "auto"
         Write how unexpected each word was too, in bits (``store.surprisal(run)``), and the perplexity
         of each run (``store.perplexity(run)``), from the same passes. "auto": if the model can
@@ -112,6 +116,7 @@ def extract_features(
             pooling=pooling,
             dtype=np.dtype(dtype),
             text=None if text is None else text[run],
+            missing=missing,
             surprisal=scored,
         )
         for run, words in stimuli.items()
@@ -127,6 +132,7 @@ def extract_features(
         "normalisation",
         "dtype": dtype,
         "text": "words joined by blanks" if text is None else "running text",
+        "missing": missing,
         "surprisal": scored,
         "times": "middle of each word, seconds",
         "stimulus_sha256": {run: reader.digest() for run, reader in readers.items()},
@@ -146,7 +152,7 @@ class WordRunReader:
     run_words : Words
     layers : list of int
         Numbers from 0.
-    context, pooling, text
+    context, pooling, text, missing
         See `voxridge.features.extract_words`.
     dtype : numpy.dtype
         Of the rows.
@@ -161,6 +167,7 @@ class WordRunReader:
     pooling: Pooling
     dtype: np.dtype[Any]
     text: str | None = None
+    missing: Missing = "error"
     surprisal: bool = False
 
     @property
@@ -200,6 +207,7 @@ class WordRunReader:
             pooling=self.pooling,
             dtype=self.dtype,
             text=self.text,
+            missing=self.missing,
             surprisal=self.surprisal,
             first_word=first_row,
             before=None if before is None else {layer: before[_name(layer)] for layer in self.layers},
