@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -267,3 +268,83 @@ def test_a_store_on_a_link_is_written_in_place(tmp_path: Path) -> None:
     ResponseStore.open(tmp_path / "y.h5").write_run("a", np.ones((2, 2)))
     assert real.runs == ["a"]
     assert [p.name for p in (tmp_path / "real").iterdir()] == ["y.h5"]
+
+
+def test_runs_that_do_not_agree_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    store = FeatureStore.create(path)
+    for run in ("a", "b"):
+        store.write_run(run, layers(), times=range(6), words="abcdef")
+    whole = path.read_bytes()
+
+    def edit(change: Callable[[h5py.File], object]) -> None:
+        path.write_bytes(whole)
+        with h5py.File(path, "a") as file:
+            change(file)
+
+    def shorter(file: h5py.File) -> None:
+        del file["features/b/times"]
+        file["features/b/times"] = np.arange(5.0)
+
+    def wider(file: h5py.File) -> None:
+        del file["features/b/layer-01"]
+        file["features/b/layer-01"] = np.ones((6, 9), np.float16)
+
+    def removed(file: h5py.File) -> None:
+        del file["features/b/layer-01"]
+
+    for change, message in [
+        (shorter, r"x\.h5: run 'b' is damaged: its datasets differ in their rows: \{.*'times': 5"),
+        (
+            removed,
+            r"x\.h5: run 'b' does not have .* of run 'a': layer-01 was .*5 columns of float16.*, now absent",
+        ),
+        (wider, r"x\.h5: run 'b' does not have .*layer-01 was \"5 columns of float16\", now \"9 columns of"),
+    ]:
+        edit(change)
+        with pytest.raises(ValueError, match=message):
+            FeatureStore.open(path)
+
+
+def read_all(path: Path) -> None:
+    store = FeatureStore.open(path)
+    for run in store.runs:
+        assert store.provenance is not None
+        store.times(run), store.words(run), store.attributes(run)
+        for layer in store.layers:
+            store.read(run, layer)
+
+
+def test_damage_anywhere_is_said_to_be_damage(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    store = FeatureStore.create(path, {"model": "tiny"})
+    for run in ("a", "b"):
+        store.write_run(run, layers(), times=range(6), words="abcdef")
+    whole, rng, refused = path.read_bytes(), np.random.default_rng(1), 0
+    for _ in range(60):
+        damaged = bytearray(whole)
+        for at in rng.integers(len(whole), size=3):
+            damaged[at] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            read_all(path)
+        except ValueError:
+            refused += 1
+    assert refused > 4
+
+
+def test_companions_and_attributes(tmp_path: Path) -> None:
+    store = FeatureStore.create(tmp_path / "x.h5")
+    bits = np.arange(6.0)
+    store.write_run("a", layers(), side={"surprisal": bits}, attributes={"bits": 30.0, "n_scored": 10})
+    store.write_run("b", layers())
+    np.testing.assert_array_equal(store.surprisal("a"), bits)
+    assert store.attributes("a") == {"bits": 30.0, "n_scored": 10}
+    assert (store.perplexity("a"), store.perplexity("b"), store.surprisal("b")) == (8.0, None, None)
+    assert store.layers == sorted(layers())
+    with pytest.raises(ValueError, match=r"surprisal of run 'c' has shape \(5,\)"):
+        store.write_run("c", layers(), side={"surprisal": bits[:5]})
+    with pytest.raises(ValueError, match="uses itself"):
+        store.write_run("c", layers(), side={"layer-00": bits})
+    with pytest.raises(KeyError, match="no run 'c'"):
+        store.attributes("c")

@@ -13,6 +13,10 @@ import h5py
 
 H5_SUFFIXES = (".h5", ".hf5", ".hdf5", ".hdf")
 _LISTED = 20
+# What h5py's own errors begin with when the inner structure of a file is damaged.
+_HDF5_SAYS = re.compile(r"^'?(Can't|Unable to|Link iteration|Error iterating|Unknown string encoding)")
+_HDF5_RAISES = (KeyError, OSError, RuntimeError, TypeError)
+_QUOTES = "'\""
 
 
 def check_readable(path: str | os.PathLike[str]) -> Path:
@@ -58,7 +62,7 @@ def open_h5(path: str | os.PathLike[str]) -> Iterator[Any]:
     Raises
     ------
     ValueError
-        The file is truncated, damaged, or no HDF5 file.
+        The file is truncated, damaged (also where that shows up only while it is open), or no HDF5 file.
     BlockingIOError
         Another program is writing it.
     """
@@ -67,8 +71,14 @@ def open_h5(path: str | os.PathLike[str]) -> Iterator[Any]:
         file = h5py.File(path, "r")
     except OSError as error:
         raise _h5_error(path, error) from error
-    with file:
-        yield file
+    try:
+        with file:
+            yield file
+    except _HDF5_RAISES as error:
+        if type(error) in _HDF5_RAISES and _HDF5_SAYS.search(str(error)):
+            text = f"{path} cannot be read, it is probably damaged: {str(error).strip(_QUOTES)}"
+            raise ValueError(text) from error
+        raise
 
 
 def _h5_error(path: Path, error: OSError) -> Exception:

@@ -145,6 +145,9 @@ class FeatureStore(RunStore):
         layers: Mapping[str, Any],
         times: Sequence[float] | Array | None = None,
         words: Sequence[str] | None = None,
+        *,
+        side: Mapping[str, Array] | None = None,
+        attributes: Mapping[str, Any] | None = None,
     ) -> None:
         """Add a run, as a whole or not at all.
 
@@ -160,6 +163,10 @@ class FeatureStore(RunStore):
             (n_rows,) in seconds.
         words
             n_rows words.
+        side
+            Further companions of the rows, (n_rows,) each, such as ``"surprisal"``.
+        attributes
+            Numbers or text about the run as a whole, see `attributes`.
 
         Raises
         ------
@@ -187,7 +194,10 @@ class FeatureStore(RunStore):
         if words is not None:
             encoded = np.array([str(word).encode("utf-8") for word in words], dtype=object)
             matrices["words"] = side_column(encoded, rows, f"words of run {run!r}")
-        self._write(run, matrices, {})
+        for name, column in (side or {}).items():
+            check_name(name, "companion", taken=(*_SIDE, *layers))
+            matrices[name] = side_column(np.asarray(column), rows, f"{name} of run {run!r}")
+        self._write(run, matrices, attributes or {})
 
     def _column(self, run: str, name: str) -> Array | None:
         """A companion of the rows; a layer of the same name is none."""
