@@ -17,6 +17,7 @@ from voxridge.features import (
     extract_features,
     extract_words,
 )
+from voxridge.features.context import StridedContext
 from voxridge.features.word_features import perplexity, word_surprisal
 from voxridge.streams import FeatureStore
 
@@ -188,6 +189,11 @@ def test_surprisal_and_perplexity_come_with_the_activations(gpt2: Any, bert: Any
     assert _extract(bert, tmp_path / "c.h5").surprisal("one") is None
     with pytest.raises(ValueError, match=r"run 'one': surprisal: tiny-bert gives no probability"):
         _extract(bert, tmp_path / "d.h5", surprisal=True)
+
+
+def test_the_size_of_the_windows_of_the_model_is_recorded(gpt2: Any, tmp_path: Path) -> None:
+    store = _extract(gpt2, tmp_path / "a.h5", context=StridedContext(stride=8))
+    assert store.provenance["context"]["window"] == gpt2.max_tokens - 1
 
 
 def test_running_text(gpt2: Any, tmp_path: Path) -> None:

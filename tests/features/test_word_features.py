@@ -245,6 +245,19 @@ def test_running_text_with_punctuation(name: str, request: pytest.FixtureRequest
         np.testing.assert_allclose(marks[i], states[mine].mean(axis=0), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("pooling", get_args(Pooling))
+def test_past_only_in_running_text(gpt2: Any, pooling: str) -> None:
+    other = PUNCTUATED.replace("3,000", "7,000")
+    words = ["7000" if word == "3000" else word for word in HEARD]
+    sizes = [len(gpt2.tokenizer(text)["input_ids"]) for text in (PUNCTUATED, other)]
+    assert sizes[0] == sizes[1]
+    before = _extract(gpt2, HEARD, text=PUNCTUATED, pooling=pooling, context=SMALL)
+    after = _extract(gpt2, words, text=other, pooling=pooling, context=SMALL)
+    for layer in range(gpt2.n_layers):
+        np.testing.assert_array_equal(after[layer][:4], before[layer][:4])
+        assert not np.array_equal(after[layer][4:], before[layer][4:])
+
+
 def test_a_word_that_the_text_lacks(gpt2: Any) -> None:
     times = np.arange(12.0)
     words = Words([*HEARD[:4], "uh", *HEARD[4:]], times, times + 0.5)

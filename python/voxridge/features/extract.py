@@ -122,10 +122,11 @@ def extract_features(
         for run, words in stimuli.items()
     }
     before, after = model.special_tokens(bos=context.bos)
+    fitted = context.fitted(model.max_tokens, len(before) + len(after))
     provenance = {
         "kind": "language model activations",
         "model": model.provenance(),
-        "context": {**context.provenance(), "tokens_before": before, "tokens_after": after},
+        "context": {**fitted.provenance(), "tokens_before": before, "tokens_after": after},
         "pooling": pooling,
         "layers": chosen,
         "layer_note": "0 is the embedding, k the output of block k; the last is taken after the final "
