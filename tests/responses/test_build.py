@@ -265,6 +265,9 @@ def test_arguments_that_make_no_sense(tables: dict[str, Path], tmp_path: Path) -
     ):
         with pytest.raises(ValueError, match=words):
             build_response_store(sources, path, progress=False, **settings)
+    both = build_response_store(tables, tmp_path / "both.h5", progress=False)
+    with pytest.raises(ValueError, match=r"a store of the runs \['alice', 'queen'"):
+        build_response_store({"a": both.path}, path, progress=False)
     with pytest.raises(TypeError, match="no file of responses"):
         build_response_store({"a": 3}, path, progress=False)
     with pytest.raises(FileNotFoundError, match="does not exist"):

@@ -145,6 +145,16 @@ def test_what_is_missing_is_named(derivatives: Path, tmp_path: Path) -> None:
     assert bare.shape == (145, 13)
 
 
+def test_no_confounds_but_the_early_rows_still_marked(derivatives: Path) -> None:
+    with pytest.warns(ResponseWarning, match=EARLY):
+        source = read_fmriprep(
+            derivatives, "01", kind="cifti", clean=Cleaning(strategy=(), standardise=False)
+        )
+    rows = source.read(slice(70, 145))
+    assert np.abs(rows[:2]).max() < 1e-5
+    assert np.abs(rows[2:]).max(axis=1).min() > 1e-2
+
+
 def test_a_strategy_that_the_table_does_not_have(derivatives: Path) -> None:
     with pytest.raises(ValueError, match=r"strategy \('motion', 'wm_csf'\) cannot be used"):
         read_fmriprep(derivatives, "01", clean=Cleaning(strategy=("motion", "wm_csf")))
@@ -166,3 +176,26 @@ def test_a_repetition_time_from_the_header_or_none(derivatives: Path) -> None:
     (func / "still.nii.gz").unlink()
     with pytest.raises(ValueError, match=r"no repetition time: .*json is not there"):
         find_fmriprep(derivatives, "01")
+
+
+def test_resolutions_sessions_and_further_entities(derivatives: Path) -> None:
+    func = derivatives / "sub-01" / "func"
+    image = next(func.glob("*run-2*preproc_bold.nii.gz"))
+    for resolution in ("res-1", "res-2"):
+        name = image.name.replace("_desc", f"_{resolution}_desc")
+        (func / name).write_bytes(image.read_bytes())
+    image.unlink()
+    with pytest.raises(ValueError, match=r"several images: .*res-1.*res-2.*choose one with space="):
+        find_fmriprep(derivatives, "01")
+    coarse = find_fmriprep(derivatives, "01", space="MNI152NLin2009cAsym:res-2")
+    assert [run.files[0].name.split("_")[4] for run in coarse] == ["res-2"]
+    second = derivatives / "sub-01" / "ses-b" / "func"
+    second.mkdir(parents=True)
+    for path in func.glob("*run-10*"):
+        name = path.name.replace("sub-01_task-alice", "sub-01_ses-b_task-alice_acq-x")
+        (second / name).write_bytes(path.read_bytes())
+    runs = find_fmriprep(derivatives, "01", session="b", kind="cifti")
+    assert [run.name for run in runs] == ["ses-b_task-alice_acq-x_run-10"]
+    assert runs[0].confounds is not None
+    assert runs[0].confounds.parent == second
+    assert len(find_fmriprep(derivatives, "01", kind="cifti")) == 3

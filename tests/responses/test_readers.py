@@ -226,6 +226,12 @@ def test_surfaces_that_cannot_be_read(save_surface: Save, save_volume: Save, tmp
         read_responses((left, shorter))
     with pytest.raises(ValueError, match="give L, R, or L and R"):
         read_responses((left, left))
+    for name, side in (
+        ("sub-R_task-l_hemi-L_bold.func.gii", "L"),
+        ("a.R.b.func.gii", "R"),
+        ("rh.x.func.gii", "R"),
+    ):
+        assert read_responses(save_surface(name)[0]).geometry.hemispheres == (side,)
     nameless, _ = save_surface("series.func.gii")
     with pytest.raises(ValueError, match="does not say its hemisphere"):
         read_responses(nameless)

@@ -130,7 +130,7 @@ def _check_alike(subjects: Mapping[str, ResponseStore], runs: Sequence[str]) -> 
         problems += [f"{name} lacks the run {run!r}" for run in layout.missing]
         if apart := _apart(model.geometry, layout.geometry):
             problems.append(f"{name} has other voxels than {first}: {apart}")
-        for run in set(layout.shapes) & set(model.shapes):
+        for run in (run for run in model.shapes if run in layout.shapes):
             if layout.shapes[run] != model.shapes[run]:
                 there, here = layout.shapes[run], model.shapes[run]
                 problems.append(f"run {run!r} has shape {there} in {name} and {here} in {first}")

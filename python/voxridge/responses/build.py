@@ -46,8 +46,8 @@ def build_response_store(
     brain is ``store.geometry``.
 
     Of a repeated stimulus, every presentation is kept, for noise ceilings (``store.repeats(run)``), beside
-    the mean of them, which is the run. An HDF5 file with ``individual_repeats`` is such a run by itself; its
-    ``data`` is taken as the mean, unless it is to be cleaned.
+    the mean of them, which is the run (NaN where one of them is). An HDF5 file with ``individual_repeats`` is
+    such a run by itself; its ``data`` is taken as the mean, unless it is to be cleaned.
 
     Memory, beside what the format needs (`read_responses`): 16 MiB; with ``clean`` one run, in the type of
     the file; of repeated runs their sum, in float64.

@@ -22,8 +22,8 @@ _ROUNDING = 1e-12
 class Cleaning:
     """What is taken out of the responses of every run before they are stored.
 
-    With the cosine filter all of it is one projection: ``y - C (C'C)^-1 C'y``, where C holds a constant, a
-    line (``detrend``), the cosines below ``high_pass``, the confounds, and an indicator of every bad row.
+    With the cosine filter all of it is one projection: ``y - C (C'C)^-1 C'y``, where C holds a constant and
+    a line (``detrend``), the cosines below ``high_pass``, the confounds, and an indicator of every bad row.
     Then each column is brought to mean 0 and sample standard deviation 1 (``standardise``).
 
     Parameters

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ _ENDINGS: dict[str, str] = {
     "cifti": "_bold.dtseries.nii",
 }
 _TABLES = ("_desc-confounds_timeseries.tsv", "_desc-confounds_regressors.tsv")
-_RUN_ENTITIES = ("ses", "task", "acq", "dir", "run", "echo")
+_OF_THE_IMAGE = ("space", "res", "den", "hemi", "desc")  # not of the run: other files of it lack them
 _ENTITY = re.compile(r"([a-zA-Z0-9]+)-([a-zA-Z0-9]+)")
 
 
@@ -107,10 +108,14 @@ class FmriprepRun:
             return None, np.zeros(0, np.intp)
         load = need_nilearn("interfaces.fmriprep").load_confounds
         files = [str(file) for file in self.files]
+        options = dict(cleaning.options) if cleaning.strategy else {}
         try:
-            table, kept = load(
-                [files] if len(files) > 1 else files[0], strategy=cleaning.strategy, **cleaning.options
-            )
+            with warnings.catch_warnings():
+                # No confounds is what was asked for; the rows not to be used are still told.
+                warnings.filterwarnings("ignore", message="strategy is empty")
+                table, kept = load(
+                    [files] if len(files) > 1 else files[0], strategy=cleaning.strategy, **options
+                )
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{self.confounds}: strategy {cleaning.strategy} cannot be used: {error}"
@@ -141,7 +146,8 @@ def find_fmriprep(
     subject : str
         With or without "sub-".
     task, session, space : str, optional
-        Needed only where there are several; space such as "MNI152NLin2009cAsym", "fsaverage5", "fsLR".
+        Needed only where there are several; space such as "MNI152NLin2009cAsym", "fsaverage5", "fsLR", and as
+        for fMRIPrep itself "MNI152NLin2009cAsym:res-2", "fsLR:den-91k".
     kind : "volume", "surface" or "cifti"
         ``*_desc-preproc_bold.nii.gz``, ``*_hemi-?_..._bold.func.gii`` or ``*_bold.dtseries.nii``.
 
@@ -161,8 +167,11 @@ def find_fmriprep(
     if kind not in _ENDINGS:
         raise ValueError(f"kind is {kind!r}; give one of {sorted(_ENDINGS)}")
     found = _scan(Path(folder), subject.removeprefix("sub-"), kind)
-    for entity, wanted in (("task", task), ("ses", session), ("space", space)):
+    place, *finer = [None] if space is None else space.split(":")
+    for entity, wanted in (("task", task), ("ses", session), ("space", place)):
         found = _choose(found, entity, wanted, Path(folder))
+    for detail in finer:
+        found = _choose(found, detail.partition("-")[0], detail, Path(folder))
     groups: dict[str, list[Path]] = {}
     for path in found:
         groups.setdefault(_run_name(path), []).append(path)
@@ -298,8 +307,13 @@ def _choose(found: list[Path], entity: str, wanted: str | None, folder: Path) ->
 
 
 def _run_name(path: Path) -> str:
-    parts = entities(path)
-    return "_".join(f"{entity}-{parts[entity]}" for entity in _RUN_ENTITIES if entity in parts)
+    return "_".join(part for part in _of_the_run(path) if not part.startswith("sub-"))
+
+
+def _of_the_run(path: Path) -> list[str]:
+    """The parts of a file name that all files of a run share, such as "task-alice"."""
+    parts = [part for part in path.name.split("_") if _ENTITY.fullmatch(part)]
+    return [part for part in parts if part.partition("-")[0] not in _OF_THE_IMAGE]
 
 
 def _natural(name: str) -> list[Any]:
@@ -317,7 +331,7 @@ def _run(name: str, files: list[Path], kind: Kind) -> FmriprepRun:
     elif len(files) > 1:
         there = [path.name for path in files]
         raise ValueError(
-            f"run {name!r} has several images: {there}; choose one with space= (or remove the others)"
+            f"run {name!r} has several images: {there}; choose one with space=, such as 'T1w:res-2'"
         )
     first = files[0]
     mask = (
@@ -331,8 +345,7 @@ def _run(name: str, files: list[Path], kind: Kind) -> FmriprepRun:
 
 def _beside(image: Path, endings: Iterable[str]) -> Path | None:
     """The file of the same run with one of these endings: entities such as space are not in its name."""
-    own = entities(image)
-    stem = "_".join(f"{key}-{own[key]}" for key in ("sub", *_RUN_ENTITIES) if key in own)
+    stem = "_".join(_of_the_run(image))
     for ending in endings:
         path = image.with_name(f"{stem}{ending}")
         if path.exists() or path.is_symlink():

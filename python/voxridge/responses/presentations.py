@@ -77,7 +77,12 @@ class Recipe:
         tr, n_rows = self.tr or raw.tr, raw.shape[0]
         if n_rows <= sum(self.trim):
             raise ValueError(f"run {run!r} has {n_rows} rows, and trim={self.trim} leaves none ({files[0]})")
-        segment, bad = raw.segments[0], np.zeros(0, np.intp)
+        if len(raw.segments) > 1:
+            names = list(raw.run_names)
+            raise ValueError(
+                f"run {run!r}: {files[0]} is a store of the runs {names}; give files of one run each"
+            )
+        (segment,), bad = raw.segments, np.zeros(0, np.intp)
         if self.clean is not None:
             if tr is None:
                 raise ValueError(f"run {run!r}: no repetition time in {files[0]}; give tr= in seconds")

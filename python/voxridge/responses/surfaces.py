@@ -22,7 +22,7 @@ from voxridge.streams.identity import Identity, identity
 from voxridge.streams.segments import Array, read_dtype
 
 _STRUCTURES = {"CortexLeft": "L", "CortexRight": "R"}
-_NAMED = re.compile(r"(?:^|[._-])(?:hemi-)?(?:([Ll]h?)|([Rr]h?))(?=[._-])")
+_NAMED = re.compile(r"hemi-([LR])(?=[._])|(?:^|[._])([lr]h|[LR])(?=[._])")
 _TYPES = {
     "NIFTI_TYPE_FLOAT32": "f4",
     "NIFTI_TYPE_INT32": "i4",
@@ -119,7 +119,7 @@ def surface_layout(path: str | os.PathLike[str]) -> SurfaceLayout:
 def _hemisphere(path: Path, notes: dict[str, str]) -> str:
     told = _STRUCTURES.get(notes.get("AnatomicalStructurePrimary", ""))
     named = _NAMED.search(path.name)
-    found = told or (None if named is None else "L" if named.group(1) else "R")
+    found = told or (None if named is None else (named.group(1) or named.group(2))[0].upper())
     if found is None:
         raise ValueError(
             f"{path} does not say its hemisphere: no AnatomicalStructurePrimary in its metadata, nor "
