@@ -255,7 +255,8 @@ def test_past_only_in_running_text(gpt2: Any, pooling: str) -> None:
     after = _extract(gpt2, words, text=other, pooling=pooling, context=SMALL)
     for layer in range(gpt2.n_layers):
         np.testing.assert_array_equal(after[layer][:4], before[layer][:4])
-        assert not np.array_equal(after[layer][4:], before[layer][4:])
+        # The last token of the number is the same one.
+        assert layer == 0 or not np.array_equal(after[layer][4:], before[layer][4:])
 
 
 def test_a_word_that_the_text_lacks(gpt2: Any) -> None:
