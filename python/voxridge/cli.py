@@ -68,6 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     import voxridge
     from voxridge._extract_command import add_extract
     from voxridge._plan_command import add_plan
+    from voxridge._responses_command import add_responses
 
     parser = argparse.ArgumentParser(
         prog="voxridge", description="Ridge encoding models at brain scale, from a story to a map."
@@ -77,6 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_study(commands)
     add_extract(commands)
+    add_responses(commands)
     _add_fit(commands)
     add_plan(commands)
     info = commands.add_parser(

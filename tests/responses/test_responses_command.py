@@ -9,6 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 
+from voxridge._warnings import ResponseWarning
 from voxridge.cli import main
 from voxridge.responses import Cleaning
 from voxridge.streams import ResponseStore
@@ -75,29 +76,27 @@ def test_volumes_need_a_mask_and_keep_their_place(
 def test_the_hemispheres_of_a_surface_are_one_run(
     tmp_path: Path, save_surface: Callable[..., tuple[Path, np.ndarray]]
 ) -> None:
-    left, left_data = save_surface("L")
-    right, right_data = save_surface("R")
-    folder = tmp_path / "named"
-    folder.mkdir()
-    names = [folder / f"sub-01_hemi-{side}_bold.func.gii" for side in "LR"]
-    for name, path in zip(names, (left, right), strict=True):
-        name.write_bytes(path.read_bytes())
+    names, shapes = [], []
+    for side in "LR":
+        path, data = save_surface(f"named/sub-01_hemi-{side}_bold.func.gii", seed=ord(side))
+        names.append(path)
+        shapes.append(data.shape)
     out = tmp_path / "surface.h5"
     command = ["responses", "build", *map(str, reversed(names)), "-o", str(out), "--tr", "2", "--quiet"]
     assert main(command) == 0
     store = ResponseStore.open(out)
     assert store.runs == ["sub-01_bold"]
-    assert store.source().shape[1] == left_data.shape[1] + right_data.shape[1]
+    assert store.source().shape == (shapes[0][0], shapes[0][1] + shapes[1][1])
 
 
 def test_fmriprep_is_cleaned_by_default(
-    tmp_path: Path, derivatives: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, derivatives: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = derivatives()
-    command = ["responses", "build", "--fmriprep", str(folder), "-o", str(tmp_path / "p.h5"), "--quiet"]
+    command = ["responses", "build", "--fmriprep", str(derivatives), "-o", str(tmp_path / "p.h5"), "--quiet"]
     assert main(command) == 1
     assert "--fmriprep needs --subject" in capsys.readouterr().err
-    assert main([*command, "--subject", "01", "--high-pass", "60"]) == 0, capsys.readouterr().err
+    with pytest.warns(ResponseWarning, match="2 rows at the start are not in steady state"):
+        assert main([*command, "--subject", "01", "--high-pass", "60"]) == 0, capsys.readouterr().err
     store = ResponseStore.open(tmp_path / "p.h5")
     cleaning = store.provenance["clean"]
     assert cleaning["strategy"] == ["motion"]
