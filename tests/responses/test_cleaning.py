@@ -106,6 +106,15 @@ def test_unusable_columns_stay_unusable_and_leave_the_others_alone(
     np.testing.assert_allclose(found[:, others], project(data, confounds)[:, others], atol=1e-9)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_the_confounds_explain_whole_becomes_zero_and_not_noise(
+    run: tuple[np.ndarray, np.ndarray], dtype: str
+) -> None:
+    _, confounds = run
+    explained = (1000 + confounds[:, :3] + np.arange(150)[:, None]).astype(dtype)
+    assert not Cleaning().apply(explained, tr=2.0, confounds=confounds).any()
+
+
 def test_nothing_asked_for_changes_nothing(run: tuple[np.ndarray, np.ndarray]) -> None:
     data, _ = run
     idle = Cleaning(detrend=False, high_pass=None, standardise=False, strategy=())
@@ -140,5 +149,7 @@ def test_confounds_that_do_not_fit(run: tuple[np.ndarray, np.ndarray]) -> None:
         Cleaning().apply(data[:12], tr=2.0, confounds=confounds[:12])
     with pytest.raises(ValueError, match="nothing is left"):
         Cleaning().apply(data, tr=2.0, trim=(100, 60))
+    with pytest.raises(ValueError, match=r"bad has rows \[3, 150\]; the run has rows 0 to 149"):
+        Cleaning().apply(data, tr=2.0, bad=[3, 150])
     with pytest.raises(ValueError, match=r"give \(n_TR, n_columns\)"):
         Cleaning().apply(data[0], tr=2.0)

@@ -143,68 +143,92 @@ class Cleaning:
         run = np.array(given, dtype=read_dtype(given.dtype, "data"))
         if run.ndim != 2:
             raise ValueError(f"data has shape {run.shape}; give (n_TR, n_columns)")
-        return self.clean_own(run, tr=tr, confounds=confounds, bad=bad, trim=trim)
+        return clean_in_place(self, run, tr=tr, confounds=confounds, bad=bad, trim=trim)
 
-    def clean_own(
-        self, run: Array, *, tr: float, confounds: Any, bad: Any, trim: tuple[int, int] = (0, 0)
-    ) -> Array:
-        """As `apply`, in the memory of ``run``, which is overwritten."""
-        clean = need_nilearn("signal").clean
-        rows = len(run)
-        unused = np.zeros(0, np.intp) if bad is None else np.asarray(bad, np.intp)
-        nuisance = np.concatenate([_check_confounds(confounds, rows), self._cosines(rows, tr)], axis=1)
-        good = np.setdiff1d(np.arange(rows), unused)
-        spikes = np.eye(rows)[:, unused]
-        times = good if self.bad_rows == "drop" else np.arange(rows)
-        kept = times[(times >= trim[0]) & (times < rows - trim[1])]
-        if kept.size < 2 or nuisance.shape[1] >= good.size:
-            raise ValueError(
-                f"the run has {rows} rows, {unused.size} of them bad, trim takes {trim} and there are "
-                f"{nuisance.shape[1]} confounds: nothing is left; use fewer confounds or a smaller trim"
-            )
-        if self.filter == "cosine":
-            nuisance = np.concatenate([nuisance, spikes], axis=1)
-        settings = {
-            "detrend": self.detrend,
-            "standardize": None,
-            "confounds": nuisance if nuisance.shape[1] else None,
-            **self._filter(tr, good if unused.size else None),
-        }
-        width = max(1, _BLOCK_BYTES // (8 * rows))
-        for first in range(0, run.shape[1], width):
-            block = run[:, first : first + width]
-            usable, broken = _usable(block)
-            cleaned = np.zeros((kept.size, block.shape[1]))
-            if usable.any():
-                found = clean(block[:, usable].astype(np.float64), **settings)
-                if len(found) < rows:  # the bad rows were left out
-                    found = _spread(found, good, rows)
-                size = np.abs(block[:, usable]).max(axis=0)
-                cleaned[:, usable] = zscore(found[kept], size) if self.standardise else found[kept]
-            cleaned[:, broken] = np.nan
-            block[: kept.size] = cleaned
-        return run[: kept.size]
 
-    def _cosines(self, n_rows: int, tr: float) -> NDArray[np.float64]:
-        """The slow cosines, none for a run shorter than half the longest period kept.
+@dataclass(frozen=True)
+class _Plan:
+    """What is the same for all columns of a run: arguments for nilearn, rows to use, rows to keep."""
 
-        They go in as confounds: asked for as a filter, nilearn leaves all of them out as soon as one confound
-        follows one of them (r > 0.9), as a slow turn of the head does.
-        """
-        from voxridge.study.prepare import drift_basis
+    settings: dict[str, Any]
+    good: NDArray[np.intp]
+    kept: NDArray[np.intp]
 
-        if self.filter != "cosine" or self.high_pass is None:
-            return np.zeros((n_rows, 0))
-        return drift_basis(n_rows, tr, 1 / self.high_pass)[:, 1:]
 
-    def _filter(self, tr: float, good: NDArray[np.intp] | None) -> dict[str, Any]:
-        """What nilearn is told; it bridges bad rows before a Butterworth filter, and then leaves them out."""
-        if self.filter == "cosine":
-            return {"filter": False}
-        if self.high_pass is None and self.low_pass is None:
-            return {"filter": False, "sample_mask": good}
-        cutoffs = {"high_pass": self.high_pass, "low_pass": self.low_pass, "t_r": tr}
-        return {"filter": "butterworth", "sample_mask": good, **cutoffs}
+def clean_in_place(
+    cleaning: Cleaning, run: Array, *, tr: float, confounds: Any, bad: Any, trim: tuple[int, int]
+) -> Array:
+    """As `Cleaning.apply`, in the memory of ``run``, which is overwritten."""
+    plan = _plan(cleaning, len(run), tr, confounds, bad, trim)
+    width = max(1, _BLOCK_BYTES // (8 * len(run)))
+    for first in range(0, run.shape[1], width):
+        block = run[:, first : first + width]
+        block[: plan.kept.size] = _clean_block(cleaning, plan, block)
+    return run[: plan.kept.size]
+
+
+def _plan(cleaning: Cleaning, rows: int, tr: float, confounds: Any, bad: Any, trim: tuple[int, int]) -> _Plan:
+    unused = np.zeros(0, np.intp) if bad is None else np.unique(np.asarray(bad, np.intp))
+    if unused.size and not 0 <= unused[0] <= unused[-1] < rows:
+        raise ValueError(f"bad has rows {unused.tolist()}; the run has rows 0 to {rows - 1}")
+    nuisance = np.concatenate([_check_confounds(confounds, rows), _cosines(cleaning, rows, tr)], axis=1)
+    good = np.setdiff1d(np.arange(rows), unused)
+    times = good if cleaning.bad_rows == "drop" else np.arange(rows)
+    kept = times[(times >= trim[0]) & (times < rows - trim[1])]
+    if kept.size < 2 or nuisance.shape[1] >= good.size:
+        raise ValueError(
+            f"the run has {rows} rows, {unused.size} of them bad, trim takes {trim} and there are "
+            f"{nuisance.shape[1]} confounds: nothing is left; use fewer confounds or a smaller trim"
+        )
+    if cleaning.filter == "cosine":
+        nuisance = np.concatenate([nuisance, np.eye(rows)[:, unused]], axis=1)
+    settings = {
+        "detrend": cleaning.detrend,
+        "standardize": None,
+        "confounds": nuisance if nuisance.shape[1] else None,
+        **_filter(cleaning, tr, good if unused.size else None),
+    }
+    return _Plan(settings, good, kept)
+
+
+def _cosines(cleaning: Cleaning, n_rows: int, tr: float) -> NDArray[np.float64]:
+    """The slow cosines, none for a run shorter than half the longest period kept.
+
+    They go in as confounds: asked for as a filter, nilearn leaves all of them out as soon as one confound
+    follows one of them (r > 0.9), as a slow turn of the head does.
+    """
+    from voxridge.study.prepare import drift_basis
+
+    if cleaning.filter != "cosine" or cleaning.high_pass is None:
+        return np.zeros((n_rows, 0))
+    return drift_basis(n_rows, tr, 1 / cleaning.high_pass)[:, 1:]
+
+
+def _filter(cleaning: Cleaning, tr: float, good: NDArray[np.intp] | None) -> dict[str, Any]:
+    """What nilearn is told; it bridges bad rows before a Butterworth filter, and then leaves them out."""
+    if cleaning.filter == "cosine":
+        return {"filter": False}
+    if cleaning.high_pass is None and cleaning.low_pass is None:
+        return {"filter": False, "sample_mask": good}
+    cutoffs = {"high_pass": cleaning.high_pass, "low_pass": cleaning.low_pass, "t_r": tr}
+    return {"filter": "butterworth", "sample_mask": good, **cutoffs}
+
+
+def _clean_block(cleaning: Cleaning, plan: _Plan, block: Array) -> Array:
+    """The kept rows of some columns, float64."""
+    usable, broken = _usable(block)
+    cleaned = np.zeros((plan.kept.size, block.shape[1]))
+    if usable.any():
+        given = block[:, usable].astype(np.float64)
+        # A column that the confounds explain to the last bit has nothing left but rounding.
+        floor = np.abs(given).max(axis=0) * max(_ROUNDING, 4 * np.finfo(block.dtype).eps)
+        found = need_nilearn("signal").clean(given, **plan.settings)
+        if len(found) < len(block):  # the bad rows were left out
+            found = _spread(found, plan.good, len(block))
+        rows = found[plan.kept]
+        cleaned[:, usable] = zscore(rows, floor) if cleaning.standardise else rows
+    cleaned[:, broken] = np.nan
+    return cleaned
 
 
 class CleanedSegment:
@@ -245,8 +269,8 @@ class CleanedSegment:
         if self._data is None:
             run = np.empty((int(self.raw.shape[0]), self.shape[1]), self.dtype)
             self.raw.read_into(run, slice(0, len(run)), slice(0, self.shape[1]))
-            self._data = self.cleaning.clean_own(
-                run, tr=self.tr, confounds=self.confounds, bad=self.bad, trim=self.trim
+            self._data = clean_in_place(
+                self.cleaning, run, tr=self.tr, confounds=self.confounds, bad=self.bad, trim=self.trim
             )
         np.copyto(out, self._data[rows, columns], casting="same_kind")
         if rows.stop == self.shape[0] and columns.stop == self.shape[1]:
@@ -280,16 +304,16 @@ class RowsSegment:
         return slice(self.first + rows.start, self.first + rows.stop)
 
 
-def zscore(values: Array, size: Array | None = None) -> Array:
-    """Mean 0 and sample standard deviation 1 for each column, float64; 0 where nothing but rounding varies.
+def zscore(values: Array, floor: Array | None = None) -> Array:
+    """Mean 0 and sample standard deviation 1 for each column, float64; 0 where the latter is below a floor.
 
-    ``size`` (n_columns,) is how large the numbers were from which ``values`` were computed.
+    ``floor`` (n_columns,) is what rounding may leave; default: 1e-12 of the largest number.
     """
     centred = np.asarray(values, np.float64) - np.mean(values, axis=0, dtype=np.float64)
     spread = np.sqrt(np.square(centred).sum(axis=0) / max(1, len(centred) - 1))
-    largest = np.abs(values).max(axis=0, initial=0.0) if size is None else size
-    empty = spread <= _ROUNDING * largest
-    return np.where(empty, 0.0, centred / np.where(empty | (spread == 0), 1.0, spread))
+    least = _ROUNDING * np.abs(values).max(axis=0, initial=0.0) if floor is None else floor
+    empty = spread <= least
+    return np.where(empty, 0.0, centred / np.where(empty, 1.0, spread))
 
 
 def _spread(values: Array, places: NDArray[np.intp], n_rows: int) -> Array:

@@ -167,8 +167,8 @@ def find_fmriprep(
     if kind not in _ENDINGS:
         raise ValueError(f"kind is {kind!r}; give one of {sorted(_ENDINGS)}")
     found = _scan(Path(folder), subject.removeprefix("sub-"), kind)
-    place, *finer = [None] if space is None else space.split(":")
-    for entity, wanted in (("task", task), ("ses", session), ("space", place)):
+    finer = [] if space is None else space.split(":")[1:]
+    for entity, wanted in (("task", task), ("ses", session), ("space", space and space.split(":")[0])):
         found = _choose(found, entity, wanted, Path(folder))
     for detail in finer:
         found = _choose(found, detail.partition("-")[0], detail, Path(folder))
