@@ -87,35 +87,37 @@ def find_words(words: Sequence[str] | Words, text: str, *, missing: Missing = "e
     labels = words.text if isinstance(words, Words) else words
     if isinstance(labels, str) or len(labels) == 0:
         raise ValueError("words must be a sequence of at least one word (a text: text.split())")
-    heard = [piece for word in labels for piece in _pieces(word)]
-    owner = np.repeat(np.arange(len(labels)), [sum(1 for _ in _pieces(word)) for word in labels])
-    read = list(_pieces(text))
-    starts, stops = _align([p.key for p in heard], [p.key for p in read], read, text)
+    cut = [_pieces(word) for word in labels]
+    owner = np.repeat(np.arange(len(labels)), [len(pieces) for pieces in cut])
+    heard = [piece.key for pieces in cut for piece in pieces]
+    read = _pieces(text)
+    starts, stops = _align(heard, [piece.key for piece in read], read, text)
     spans = _word_spans(labels, owner, starts, stops, text)
     _check_missing(words, spans, text, missing)
     _warn_skipped(spans, read, text)
     return _filled(spans)
 
 
-def _pieces(text: str) -> Iterator[_Piece]:
+def _pieces(text: str) -> list[_Piece]:
+    pieces = (_Piece(start, stop, _key(text[start:stop])) for start, stop in _runs(text))
+    return [piece for piece in pieces if piece.key]
+
+
+def _runs(text: str) -> Iterator[tuple[int, int]]:
     start = None
     for place, character in enumerate(text):
         kind = unicodedata.category(character)[0]
         inside = kind in "LN" or (kind == "M" and start is not None)
         single = inside and any(low <= ord(character) <= high for low, high in _SINGLE)
         if start is not None and (single or not inside):
-            yield _piece(text, start, place)
+            yield start, place
             start = None
         if single:
-            yield _piece(text, place, place + 1)
+            yield place, place + 1
         elif inside and start is None:
             start = place
     if start is not None:
-        yield _piece(text, start, len(text))
-
-
-def _piece(text: str, start: int, stop: int) -> _Piece:
-    return _Piece(start, stop, _key(text[start:stop]))
+        yield start, len(text)
 
 
 def _key(text: str) -> str:
@@ -276,7 +278,7 @@ def _word_spans(
         if pieces.start == pieces.stop or (starts[pieces] < 0).any():
             continue
         inner = zip(stops[pieces][:-1], starts[pieces][1:], strict=True)
-        if not any(_key(text[a:b]) for a, b in inner):
+        if not any(_pieces(text[a:b]) for a, b in inner):
             spans[word] = starts[pieces.start], stops[pieces.stop - 1]
     for word in np.flatnonzero(np.bincount(owner, minlength=len(words)) == 0).tolist():
         low, high = _between(spans, word, len(text))
@@ -343,6 +345,8 @@ def _warn_skipped(spans: IntArray, read: Sequence[_Piece], text: str) -> None:
     found = spans[spans[:, 0] >= 0]
     starts, stops = found[:, 0], found[:, 1]
     inside = [piece for piece in read if starts[0] <= piece.start < stops[-1]]
+    if not inside:
+        return
     gaps = [text[before.stop : after.start] for before, after in itertools.pairwise(inside)]
     # Pieces without anything between them are letters of a script that has no blanks.
     apart = [gap == "" or any(character.isspace() for character in gap) for gap in gaps]
