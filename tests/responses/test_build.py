@@ -84,6 +84,19 @@ def test_repeats_stand_beside_their_mean(save_volume: Save, mask: np.ndarray, tm
     assert store.source().runs == (10, 12)
 
 
+def test_hemispheres_as_a_pair_and_several_presentations_of_them(save_surface: Save, tmp_path: Path) -> None:
+    pairs, wanted = [], []
+    for index in range(2):
+        sides = [save_surface(f"{index}_hemi-{s}.func.gii", seed=2 * index + k) for k, s in enumerate("LR")]
+        pairs.append(tuple(path for path, _ in sides))
+        wanted.append(np.concatenate([data for _, data in sides], axis=1))
+    wall = np.arange(20) % 5 > 0
+    store = build_response_store({"a": pairs[0], "b": pairs}, tmp_path / "s.h5", mask=wall, progress=False)
+    np.testing.assert_array_equal(store.read("a"), wanted[0][:, wall])
+    np.testing.assert_array_equal([one.read() for one in store.repeats("b")], np.stack(wanted)[:, :, wall])
+    assert (store.geometry.kind, store.geometry.shape, store.tr("a")) == ("surface", (10, 10), 2.0)
+
+
 def test_a_story_file_with_its_repeats(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     each = rng.standard_normal((4, 30, 5))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -104,6 +106,8 @@ def test_a_mask_must_lie_where_the_data_does(save_volume: Save, mask: np.ndarray
     holes = np.where(mask, 1.0, np.nan).astype("float32")
     with pytest.raises(ValueError, match="NaN"):
         read_responses(path, mask=nibabel.Nifti1Image(holes, affine))
+    with pytest.raises(ValueError, match="NaN"):
+        read_responses(path, mask=holes)
     with pytest.raises(TypeError, match="mask is a float"):
         read_responses(path, mask=0.5)
     rounded = nibabel.Nifti1Image(mask.astype("uint8")[..., None], affine + 1e-6)
@@ -283,3 +287,13 @@ def test_without_nibabel_the_error_names_the_extra(
     monkeypatch.setitem(__import__("sys").modules, "nibabel", None)
     with pytest.raises(ImportError, match=r'pip install "voxridge\[brain\]"'):
         read_responses(path, mask=mask)
+
+
+def test_nothing_heavy_is_imported_with_the_package() -> None:
+    heavy = {"nibabel", "nilearn", "pandas", "torch"}
+    script = (
+        "import sys, voxridge.responses as r; [getattr(r, name) for name in r.__all__]; "
+        f"print({heavy!r} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

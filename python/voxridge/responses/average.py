@@ -15,7 +15,7 @@ from tqdm import tqdm
 from voxridge._info import versions
 from voxridge.responses.cleaning import zscore
 from voxridge.responses.geometry import Geometry
-from voxridge.responses.store import Ranges, read_geometry, write_geometry
+from voxridge.responses.store import Ranges, keep_geometry
 from voxridge.streams.checks import row_chunks
 from voxridge.streams.sources import RunSource
 from voxridge.streams.stores import ResponseStore
@@ -94,8 +94,8 @@ def average_subjects(
     chosen = list(next(iter(subjects.values())).runs if runs is None else runs)
     geometry = _check_alike(subjects, chosen)
     store = ResponseStore.begin(Path(path), _provenance(subjects, standardise), overwrite)
-    if geometry is not None and read_geometry(store.path) is None:
-        write_geometry(store.path, geometry)
+    if geometry is not None:
+        keep_geometry(store.path, geometry)
     with tqdm(total=len(chosen), desc=Path(path).stem, unit="run", disable=not progress) as bar:
         for run in chosen:
             bar.set_postfix_str(run)

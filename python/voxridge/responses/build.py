@@ -16,7 +16,7 @@ from voxridge.responses.cleaning import Cleaning
 from voxridge.responses.fmriprep import FmriprepRun, common_mask
 from voxridge.responses.geometry import Geometry
 from voxridge.responses.presentations import Prepared, Presentation, Recipe, files_of, is_h5, report
-from voxridge.responses.store import CountedPieces, MeanPieces, Ranges, read_geometry, write_geometry
+from voxridge.responses.store import CountedPieces, MeanPieces, Ranges, keep_geometry
 from voxridge.streams.store_base import check_name
 from voxridge.streams.stores import ResponseStore
 
@@ -105,7 +105,7 @@ def build_response_store(
     extra = confounds or {}
     geometry = _check_runs(items, recipe, extra)
     store = ResponseStore.begin(Path(path), _provenance(recipe, units), overwrite)
-    _keep_geometry(store, geometry)
+    keep_geometry(store.path, geometry)
     todo = [run for run in items if not _is_done(store, run, items[run])]
     total = sum(len(presentations) for presentations in items.values())
     done = total - sum(len(items[run]) for run in todo)
@@ -193,22 +193,11 @@ def _check_runs(
 def _provenance(recipe: Recipe, units: str) -> dict[str, Any]:
     return {
         "kind": "responses",
-        "tr": recipe.tr,
-        "trim": list(recipe.trim),
+        "tr": None if recipe.tr is None else float(recipe.tr),
+        "trim": [int(n) for n in recipe.trim],
         "clean": None if recipe.clean is None else recipe.clean.provenance(),
         "units": units,
     }
-
-
-def _keep_geometry(store: ResponseStore, geometry: Geometry) -> None:
-    present = read_geometry(store.path)
-    if present is None:
-        write_geometry(store.path, geometry)
-    elif apart := present.difference(geometry):
-        raise ValueError(
-            f"{store.path} was made of other voxels and cannot be continued: {apart} (stored, given). Give "
-            "another path, the old mask, or overwrite=True"
-        )
 
 
 def _is_done(store: ResponseStore, run: str, presentations: Sequence[Presentation]) -> bool:

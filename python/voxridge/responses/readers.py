@@ -116,7 +116,8 @@ def read_responses(path: PathLike | tuple[PathLike, PathLike], *, mask: Any = No
     .txt .csv .tsv          columns; a first line may name them            the run
     ======================  =============================================  =================================
 
-    A ``.nii.gz`` is unpacked once if its rows are read in order, from the start for every step back.
+    A ``.nii.gz`` is unpacked once if its rows are read in order, from the start for every step back; images
+    keep a volume together, not a voxel. To fit models, bring them into a store: `build_response_store`.
 
     Parameters
     ----------

@@ -47,6 +47,24 @@ def write_geometry(path: str | os.PathLike[str], geometry: Geometry) -> None:
             group.create_dataset("xml", data=geometry.xml, dtype=text)
 
 
+def keep_geometry(path: str | os.PathLike[str], geometry: Geometry) -> None:
+    """Put a geometry into a store, or check that it is the one that is there.
+
+    Raises
+    ------
+    ValueError
+        The store has another one; the message says what differs.
+    """
+    present = read_geometry(path)
+    if present is None:
+        write_geometry(path, geometry)
+    elif apart := present.difference(geometry):
+        raise ValueError(
+            f"{path} was made of other voxels and cannot be continued: {apart} (stored, given). Give another "
+            "path, the old mask, or overwrite=True"
+        )
+
+
 def read_geometry(path: str | os.PathLike[str]) -> Geometry | None:
     """The geometry of a store, None if it has none (made by hand, or elsewhere)."""
     with open_h5(path) as file:

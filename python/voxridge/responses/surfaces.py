@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from voxridge.responses.extras import need_nibabel
 from voxridge.responses.geometry import Geometry
-from voxridge.responses.volumes import DAMAGE, damaged
+from voxridge.responses.volumes import DAMAGE, as_mask, damaged
 from voxridge.streams.files import check_readable
 from voxridge.streams.identity import Identity, identity
 from voxridge.streams.segments import Array, read_dtype
@@ -197,12 +197,11 @@ def surface_geometry(layouts: Sequence[SurfaceLayout], mask: Any) -> Geometry:
             f"mask is {mask!r}; on a surface give a bool array or {{'L': ..., 'R': ...}}, or None"
         )
     else:
-        inside = None if mask is None else np.asarray(mask).astype(bool)
+        inside = None if mask is None else as_mask(mask, "the surface mask")
     return Geometry.surface(sizes, sides, inside)
 
 
 def _side_mask(mask: Any) -> NDArray[np.bool_]:
     if isinstance(mask, (str, os.PathLike)):
-        mask = _unpack(check_readable(mask))[0] != 0
-    found: NDArray[np.bool_] = np.asarray(mask).astype(bool)
-    return found
+        return as_mask(_unpack(check_readable(mask))[0], f"the mask {mask}")
+    return as_mask(mask, "the surface mask")

@@ -143,7 +143,7 @@ def volume_geometry(path: Path, mask: Any) -> Geometry:
     if isinstance(mask, Geometry):
         found, affine, label = _geometry_mask(mask), mask.affine, "the geometry given as mask"
     elif isinstance(mask, np.ndarray):
-        found, affine, label = mask, image.affine, "the mask array"
+        found, affine, label = as_mask(mask, "the mask array"), image.affine, "the mask array"
     else:
         found, affine, label = _mask_image(mask)
     if found.shape != image.shape[:3]:
@@ -173,11 +173,21 @@ def _mask_image(mask: Any) -> tuple[Array, Any, str]:
         )
     data = np.asanyarray(image.dataobj)
     data = data[..., 0] if data.ndim == 4 and data.shape[3] == 1 else data
-    if data.dtype.kind == "f" and not np.isfinite(data).all():
-        raise ValueError(
-            f"{label} has NaN or infinite values; a mask holds 0 outside and another number inside"
-        )
-    return data != 0, image.affine, label
+    return as_mask(data, label), image.affine, label
+
+
+def as_mask(values: Any, label: str) -> NDArray[np.bool_]:
+    """True where a number is not 0.
+
+    Raises
+    ------
+    ValueError
+        A number is NaN or infinite: it says neither inside nor outside.
+    """
+    given = np.asarray(values)
+    if given.dtype.kind == "f" and not np.isfinite(given).all():
+        raise ValueError(f"{label} has NaN or infinite values; a mask is 0 outside and another number inside")
+    return given.astype(bool)
 
 
 def _rows(affine: Any) -> list[Any]:
