@@ -14,7 +14,7 @@ from voxridge.features.audio_extract import AudioReader, extract_audio_features
 from voxridge.features.audio_model import AudioModel
 from voxridge.features.audio_windows import audio_windows
 from voxridge.features.sound_controls import sound_controls
-from voxridge.streams.stores import ControlStore, FeatureStore
+from voxridge.streams.stores import FeatureStore, SoundStore
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -79,7 +79,7 @@ def test_store_holds_one_row_for_every_window(
                 assert found.dtype == np.float16
                 scale = np.abs(alone[layer]).max()
                 np.testing.assert_allclose(found, alone[layer], atol=2e-3 * scale)
-    controls = ControlStore.open(tmp_path / "f.h5")
+    controls = SoundStore.open(tmp_path / "f.h5")
     expected = sound_controls(sound, store.times("alice"))
     assert controls.layers == sorted(expected)
     for name, values in expected.items():
@@ -108,7 +108,7 @@ def test_rows_see_the_past_only(
         np.testing.assert_array_equal(before[past], after[past])
         assert (before[~past] != after[~past]).any(axis=1).all()
     for name in ("envelope", "mel-spectrum"):
-        before, after = (ControlStore.open(tmp_path / f"{i}.h5").read("a", name) for i in range(2))
+        before, after = (SoundStore.open(tmp_path / f"{i}.h5").read("a", name) for i in range(2))
         np.testing.assert_array_equal(before[past], after[past])
 
 
@@ -179,7 +179,7 @@ def test_chosen_layers_and_stride(models: dict[str, AudioModel], sound: Audio, t
     times = store.times("a")
     assert times is not None
     np.testing.assert_allclose(times, [20.25, 20.5, 20.75, 21.0])
-    assert ControlStore.open(tmp_path / "f.h5").runs == []
+    assert SoundStore.open(tmp_path / "f.h5").runs == []
 
 
 def test_files_are_read_and_their_digest_kept(
@@ -266,3 +266,18 @@ def test_activations_beyond_float16(
     )
     with pytest.raises(ValueError, match=r"layer 0 of Hubert reaches .* beyond float16 .*dtype='float32'"):
         extract_audio_features(models["Hubert"], {"a": sound}, tmp_path / "f.h5", progress=False, **SHORT)
+
+
+def test_a_folder_may_hold_stories_without_sound(
+    models: dict[str, AudioModel], sound: Audio, tmp_path: Path
+) -> None:
+    from voxridge.features.extract_controls import extract_word_controls
+    from voxridge.features.words import Words
+
+    folder = f"{tmp_path}/features/"
+    words = Words(["a", "b"], [20.1, 20.5], [20.3, 20.9])
+    extract_word_controls({"read": words, "heard": words}, folder)
+    store = extract_audio_features(models["Hubert"], {"heard": sound}, folder, progress=False, **SHORT)
+    assert store.runs == ["heard"]
+    assert SoundStore.open(folder).runs == ["heard"]
+    assert SoundStore.open(folder).provenance["stimulus_sha256"] == {"heard": sound.digest()}

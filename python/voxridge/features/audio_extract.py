@@ -13,16 +13,13 @@ import numpy.typing as npt
 from voxridge.features.audio import Audio, read_audio
 from voxridge.features.audio_model import AudioModel
 from voxridge.features.audio_windows import AudioWindows, audio_windows
-from voxridge.features.sound_controls import sound_controls
+from voxridge.features.extract_controls import extract_sound_controls
 from voxridge.features.word_features import Layers, resolve_layers
 from voxridge.streams.run_writer import RowBlock, write_runs
-from voxridge.streams.stores import ControlStore, FeatureStore
+from voxridge.streams.stores import FeatureStore
 
 Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float64]
-
-# Rows of the sound controls written at a time: a minute and a half of sound.
-_CONTROL_ROWS = 1000
 
 
 def extract_audio_features(
@@ -70,8 +67,8 @@ def extract_audio_features(
         Windows in one pass; None: ``model.windows_per_pass``. Decides memory, and the numbers by rounding
         only.
     controls : bool
-        Write envelope and mel spectrum (`sound_controls`) at the same times to the group ``controls`` of the
-        same file (`voxridge.streams.stores.ControlStore`).
+        Write envelope and mel spectrum at the same times beside the features (`extract_sound_controls`,
+        `voxridge.streams.SoundStore`).
     overwrite : bool
         Replace what is there.
     progress : bool
@@ -121,9 +118,6 @@ def extract_audio_features(
             model, *_windowed(run, stimuli[run], model, settings), chosen, np.dtype(dtype), size
         )
 
-    def control_reader(run: str) -> Callable[[], SoundReader]:
-        return lambda: SoundReader(*_windowed(run, stimuli[run], model, settings))
-
     common = {"window": settings, "times": "end of each window, seconds", "stimulus_sha256": digests}
     store = write_runs(
         path,
@@ -135,14 +129,7 @@ def extract_audio_features(
         label=model.name,
     )
     if controls:
-        write_runs(
-            path,
-            {run: control_reader(run) for run in stimuli},
-            {"kind": "sound controls", **common},
-            kind=ControlStore,
-            overwrite=overwrite,
-            progress=False,
-        )
+        extract_sound_controls(stimuli, path, stride=settings["stride"], overwrite=overwrite)
     return store
 
 
@@ -230,40 +217,6 @@ class AudioReader:
                 "dtype='float32'"
             )
         return states.astype(self.dtype)
-
-
-@dataclass(frozen=True)
-class SoundReader:
-    """The sound controls of one run at the times of an audio model's rows (a `RunReader` too)."""
-
-    audio: Audio
-    windows: AudioWindows
-
-    words = None
-    dtype = np.dtype(np.float32)
-
-    @property
-    def n_rows(self) -> int:
-        """Number of windows."""
-        return len(self.windows)
-
-    @property
-    def widths(self) -> dict[str, int]:
-        """Name of the control to width."""
-        found = sound_controls(self.audio, self.times[:1])
-        return {name: values.shape[1] for name, values in found.items()}
-
-    @property
-    def times(self) -> FloatArray:
-        """End of each window, seconds on the clock of the stimulus."""
-        return self.audio.start + self.windows.times
-
-    def blocks(self, first_row: int = 0, before: Mapping[str, Array] | None = None) -> Iterator[RowBlock]:
-        """Yield blocks of rows from `first_row` on; `before` is not needed."""
-        found = sound_controls(self.audio, self.times)
-        for start in range(first_row, self.n_rows, _CONTROL_ROWS):
-            stop = min(start + _CONTROL_ROWS, self.n_rows)
-            yield RowBlock(start, stop, {name: values[start:stop] for name, values in found.items()})
 
 
 def _name(layer: int) -> str:

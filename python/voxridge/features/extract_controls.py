@@ -170,7 +170,7 @@ def extract_sound_controls(
     def reader(run: str) -> Callable[[], ArrayReader]:
         def make() -> ArrayReader:
             audio = load(run)
-            windows = audio_windows(len(audio.samples), audio.rate, context=0.0, chunk=stride)
+            windows = audio_windows(len(audio.samples), audio.rate, context=0.0, chunk=stride, min_samples=1)
             times = audio.start + windows.times
             return ArrayReader(dict(sound_controls(audio, times)), times)
 

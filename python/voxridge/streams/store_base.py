@@ -165,11 +165,15 @@ class RunStore:
         parts = {}
         for part in self._files():
             with open_h5(part) as file:
-                found = json.loads(self._holder(file).attrs.get("provenance", "{}"))
+                text = self._holder(file).attrs.get("provenance")
+                unused = text is None and not len(file[self._group])
+            found = json.loads(text or "{}")
             if not isinstance(found, dict):
                 raise ValueError(f"{part}: the provenance is not a JSON object")
-            parts[part] = found
-        return merged_provenance(parts)
+            # A folder may hold stories with words alone, or with sound alone.
+            if not unused:
+                parts[part] = found
+        return merged_provenance(parts) if parts else {}
 
     def complete(self, run: str) -> bool:
         """Whether a run is there as a whole; False for a run that was never written."""

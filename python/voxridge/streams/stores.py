@@ -52,7 +52,7 @@ class FeatureStore(RunStore):
     """
 
     _group = "features"
-    _also: tuple[str, ...] = ("controls",)
+    _also: tuple[str, ...] = ("controls", "sound")
     _may_be_zero = False  # whether a layer of a run may hold nothing but zeros
 
     @property
