@@ -156,7 +156,7 @@ def tutorial_train(path: str | os.PathLike[str]) -> RunSource:
     with open_h5(path) as file:
         key = _first_key(file, ("X_train", "Y_train"), path)
         n_rows = int(get_dataset(file, key, path).shape[0])
-        runs = _lengths(get_dataset(file, "run_onsets", path)[()], n_rows, path)
+        runs = run_lengths(get_dataset(file, "run_onsets", path)[()], n_rows, path)
     return h5_dataset(path, key, name=_kind(key), runs=runs)
 
 
@@ -252,7 +252,14 @@ def _check_matrix(shape: tuple[int, ...], label: str) -> None:
         raise ValueError(f"{label} has shape {shape}; a matrix (n_samples, n_columns) is needed")
 
 
-def _lengths(onsets: Any, n_rows: int, path: Path) -> tuple[int, ...]:
+def run_lengths(onsets: Any, n_rows: int, path: Path) -> tuple[int, ...]:
+    """Lengths of runs that begin at ``onsets`` and fill ``n_rows`` rows; ``path`` is for the message.
+
+    Raises
+    ------
+    ValueError
+        The onsets do not begin with 0 and rise, below ``n_rows``.
+    """
     found = np.asarray(onsets).ravel()
     edges = np.append(found.astype(np.int64), n_rows)
     if found.dtype.kind not in "iu" or edges[0] != 0 or np.any(np.diff(edges) < 1):
