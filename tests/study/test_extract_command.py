@@ -116,7 +116,11 @@ def test_untrained_weights_and_running_text(
     words = write_words(tmp_path / "a.csv")
     (tmp_path / "a.txt").write_text(", ".join(words.text) + ".", encoding="utf-8")
     command = ["extract", str(tmp_path), "--model", str(tiny_folder), "--quiet", "--layers", "-1"]
-    for name, options in {"plain": [], "untrained": ["--untrained", "--seed", "1"], "text": ["--running-text"]}.items():
+    for name, options in {
+        "plain": [],
+        "untrained": ["--untrained", "--seed", "1"],
+        "text": ["--running-text"],
+    }.items():
         assert main([*command, "-o", str(tmp_path / f"{name}.h5"), *options]) == 0, capsys.readouterr().err
     plain, untrained, text = (FeatureStore.open(tmp_path / f"{n}.h5") for n in ("plain", "untrained", "text"))
     assert untrained.provenance["model"]["untrained"] is True

@@ -34,6 +34,15 @@ components = 4
 beside_word_rate = true
 """
 
+NAMES = [
+    "word rate",
+    "word rate + word controls",
+    "word rate + random vectors",
+    "word rate + random embeddings",
+    "word rate + layer 0",
+    "word rate + layer 2",
+]
+
 
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
@@ -70,7 +79,7 @@ def test_study_end_to_end(study: Path, tmp_path: Path, tiny_model: Any) -> None:
     outcome = run(study, tmp_path / "out", tiny_model)
     result = outcome.result
     assert result.targets["name"] == ["rate", "noise"]
-    assert [m.name for m in result.models] == ["word rate", "word rate + layer 0", "word rate + layer 2"]
+    assert [m.name for m in result.models] == NAMES
     assert result.control.mean_scores[0] > 0.6
     assert abs(result.control.mean_scores[1]) < 0.3
     with h5py.File(tmp_path / "out" / "results.h5") as file:
@@ -93,7 +102,7 @@ def test_interrupted_study_goes_on(
     original = engine.score_model
 
     def counting(model: Any, *arguments: Any, **keywords: Any) -> Any:
-        if len(fitted) == 2:
+        if len(fitted) == 5:
             raise KeyboardInterrupt
         fitted.append(model.name)
         return original(model, *arguments, **keywords)
@@ -102,10 +111,10 @@ def test_interrupted_study_goes_on(
     with pytest.raises(KeyboardInterrupt):
         run(study, tmp_path / "out", tiny_model)
     assert not (tmp_path / "out" / "report.html").exists()
-    assert fitted == ["word rate", "word rate + layer 0"]
+    assert fitted == NAMES[:5]
     fitted.clear()
     outcome = run(study, tmp_path / "out", tiny_model)
-    assert fitted == ["word rate + layer 2"]
+    assert fitted == NAMES[5:]
     monkeypatch.undo()
     whole = run(study, tmp_path / "whole", tiny_model)
     for resumed, fresh in zip(outcome.result.models, whole.result.models, strict=True):
@@ -117,12 +126,12 @@ def test_interrupted_study_goes_on(
     fitted.clear()
     study.write_text(study.read_text().replace("alpha_count = 5", "alpha_count = 6"))
     run(study, tmp_path / "out", tiny_model)
-    assert len(fitted) == 3
+    assert fitted == NAMES
     for damaged in (tmp_path / "out" / "work" / "fits").iterdir():
         damaged.write_bytes(b"not a zip file")
     fitted.clear()
     run(study, tmp_path / "out", tiny_model)
-    assert len(fitted) == 3
+    assert fitted == NAMES
 
 
 def test_inputs_that_do_not_fit(study: Path) -> None:
@@ -154,3 +163,82 @@ def test_responses_from_text_and_hdf5(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_text("1 2\nx y\n")
     with pytest.raises(ValueError, match="not a table of numbers"):
         read_responses(tmp_path / "b.txt")
+
+
+@pytest.fixture
+def hearing(tmp_path: Path) -> Path:
+    """A tiny wav2vec2 with random weights, saved as a checkpoint is."""
+    import torch
+    from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
+
+    torch.manual_seed(0)
+    config = Wav2Vec2Config(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        conv_dim=(8, 8),
+        conv_kernel=(400, 4),
+        conv_stride=(320, 4),
+        num_feat_extract_layers=2,
+        num_conv_pos_embeddings=8,
+        num_conv_pos_embedding_groups=2,
+    )
+    Wav2Vec2Model(config).save_pretrained(tmp_path / "tiny-wav2vec2")
+    Wav2Vec2FeatureExtractor().save_pretrained(tmp_path / "tiny-wav2vec2")
+    return tmp_path / "tiny-wav2vec2"
+
+
+@pytest.mark.slow
+def test_an_audio_model_in_chunks_of_one_run(tmp_path: Path, hearing: Path) -> None:
+    soundfile = pytest.importorskip("soundfile")
+    pytest.importorskip("soxr")
+    rng = np.random.default_rng(0)
+    soundfile.write(tmp_path / "s.wav", rng.normal(scale=0.1, size=16000 * 75).astype(np.float32), 16000)
+    times = np.cumsum(rng.uniform(0.3, 1.2, 85))
+    rows = [f"word,{t},{t + 0.25}" for t in times]
+    (tmp_path / "s.csv").write_text("\n".join(["word,onset,offset", *rows]) + "\n")
+    np.save(tmp_path / "s.npy", rng.standard_normal((75, 2)))
+    path = tmp_path / "study.toml"
+    path.write_text(
+        f"""
+title = "Heard"
+[model]
+name = "{hearing}"
+layers = [2]
+seconds = 1.0
+stride = 0.5
+[alignment]
+method = "glover"
+[responses]
+tr = 1.0
+[fit]
+folds = 3
+delays = [0]
+alpha_count = 4
+[[runs]]
+name = "story"
+words = "s.csv"
+audio = "s.wav"
+responses = "s.npy"
+"""
+    )
+    outcome = run_study(load_config(path), tmp_path / "out", progress=False)
+    names = [model.name for model in outcome.result.models]
+    controls = ["word controls", "random vectors", "random embeddings", "sound"]
+    expected = [
+        "word rate",
+        *(f"word rate + {name}" for name in controls),
+        "autocorrelation alone",
+        "layer 2",
+    ]
+    assert names == expected
+    assert outcome.result.provenance["alignment"]["method"] == "glover"
+    assert outcome.report.exists()
+
+
+def test_an_audio_model_wants_sound(study: Path, tmp_path: Path, hearing: Path) -> None:
+    text = study.read_text().replace("[model]", f'[model]\nname = "{hearing}"')
+    study.write_text(text)
+    with pytest.raises(ValueError, match=r"tiny-wav2vec2 reads sound: give runs\.audio of run 'run-1'"):
+        run_study(load_config(study), tmp_path / "out", progress=False)

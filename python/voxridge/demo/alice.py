@@ -22,7 +22,7 @@ from voxridge.demo.alice_report import AliceOutcome, Checks, write_report
 from voxridge.features import Words, read_words, tr_times
 from voxridge.study.config import ModelConfig
 from voxridge.study.engine import ModelRecipe, score_models
-from voxridge.study.inputs import Stimulus, extract_study, layer_at_trs, load_model
+from voxridge.study.inputs import Stimulus, extract_study, layer_at_trs, load_model, make_alignment
 from voxridge.study.nested import (
     Block,
     FitSettings,
@@ -210,7 +210,7 @@ def _alignment(
     is not.
     """
     rate = Block((stimulus.rate(TR),))
-    (rows,) = layer_at_trs(store, store.layers[position], [stimulus])
+    (rows,) = layer_at_trs(store, store.layers[position], [stimulus], make_alignment(TR))
     scores = {}
     for shift in SHIFTS:
         model = Model(f"shifted {shift}", (rate, Block((np.roll(rows, shift, axis=0),), COMPONENTS)))
@@ -248,7 +248,9 @@ def _recipes(store: FeatureStore, stimulus: Stimulus) -> list[ModelRecipe]:
         name = f"word rate + layer {number}" + (", words shuffled" if shuffle else "")
 
         def build() -> Model:
-            rows = layer_at_trs(store, layer, [stimulus], order=order if shuffle else None)
+            rows = layer_at_trs(
+                store, layer, [stimulus], make_alignment(TR), order=order if shuffle else None
+            )
             return Model(name, (rate, Block(rows, COMPONENTS)), number)
 
         return ModelRecipe(name, number, build)

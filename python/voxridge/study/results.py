@@ -41,6 +41,7 @@ class StudyResult:
     maps: dict[str, NDArray[Any]] = field(default_factory=dict)
     final: ModelScores | None = None
     sample: NDArray[np.intp] | None = None
+    beside: list[ModelScores] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.choice = choose_layers(self.layers)
@@ -73,8 +74,8 @@ class StudyResult:
 
     @property
     def models(self) -> list[ModelScores]:
-        """All models: control, layers, and the fit of the chosen layers if it is one of its own."""
-        return [self.control, *self.layers, *([] if self.final is None else [self.final])]
+        """All models: controls, layers, and the fit of the chosen layers if it is one of its own."""
+        return [self.control, *self.beside, *self.layers, *([] if self.final is None else [self.final])]
 
     @property
     def warnings(self) -> list[str]:
