@@ -81,6 +81,17 @@ _WINDOWS = {"sliding_window": 8, "layer_types": ["sliding_attention", "full_atte
 _OPT = {**_SIZES, "ffn_dim": 48, "max_position_embeddings": 128}
 _STATE_SPACE = {"hidden_size": 24, "num_hidden_layers": 2, "state_size": 4, "initializer_range": 0.3}
 _T5 = {"d_model": 24, "d_kv": 6, "d_ff": 48, "num_layers": 2, "num_heads": 4, "decoder_start_token_id": 0}
+_SEQ2SEQ = {
+    "d_model": 24,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 48,
+    "decoder_ffn_dim": 48,
+    "max_position_embeddings": 64,
+    "init_std": 0.3,
+}
 
 TINY = {
     "gpt2": Tiny(
@@ -141,21 +152,18 @@ TINY = {
     ),
     "t5": Tiny("T5", "AutoModelForSeq2SeqLM", "t5", _T5),
     "t5-encoder": Tiny("T5", "T5EncoderModel", "t5", _T5),
-    "bart": Tiny(
-        "Bart",
-        "AutoModelForSeq2SeqLM",
-        "roberta",
-        {
-            "d_model": 24,
-            "encoder_layers": 2,
-            "decoder_layers": 2,
-            "encoder_attention_heads": 4,
-            "decoder_attention_heads": 4,
-            "encoder_ffn_dim": 48,
-            "decoder_ffn_dim": 48,
-            "max_position_embeddings": 64,
-            "init_std": 0.3,
-        },
+    "mt5": Tiny("MT5", "AutoModelForSeq2SeqLM", "t5", _T5),
+    "bart": Tiny("Bart", "AutoModelForSeq2SeqLM", "roberta", _SEQ2SEQ),
+    # Its positions are computed and not saved.
+    "marian": Tiny("Marian", "AutoModelForSeq2SeqLM", "t5", {**_SEQ2SEQ, "decoder_start_token_id": 0}),
+    "bloom": Tiny("Bloom", CAUSAL, "byte", {"hidden_size": 24, "n_layer": 2, "n_head": 4}),
+    "granite": Tiny("Granite", CAUSAL, "byte", {**_GROUPED, "logits_scaling": 3.0}),
+    "mixtral": Tiny("Mixtral", CAUSAL, "metaspace", {**_GROUPED, "num_local_experts": 4}),
+    "rwkv": Tiny("Rwkv", CAUSAL, "byte", {"hidden_size": 24, "num_hidden_layers": 2, "context_length": 128}),
+    "deberta": Tiny("DebertaV2", MASKED, "wordpiece", _DECODER),
+    # Mixes all tokens without a mask, so that padding would change the text.
+    "fnet": Tiny(
+        "FNet", MASKED, "wordpiece", {"hidden_size": 24, "num_hidden_layers": 2, "intermediate_size": 48}
     ),
 }
 

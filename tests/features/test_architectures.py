@@ -28,6 +28,10 @@ CAUSAL = {
     "mamba": (3, (24, 24, 24), None),
     "mamba2": (3, (24, 24, 24), None),
     "falcon-mamba": (3, (24, 24, 24), None),
+    "bloom": (3, (24, 24, 24), None),
+    "granite": (3, (24, 24, 24), 256),
+    "mixtral": (3, (24, 24, 24), 256),
+    "rwkv": (3, (24, 24, 24), 128),
 }
 BOTH_SIDES = {
     "bert": (3, (16, 16, 16), 64),
@@ -38,10 +42,14 @@ BOTH_SIDES = {
     "xlnet": (3, (24, 24, 24), None),
     "t5": (3, (24, 24, 24), None),
     "t5-encoder": (3, (24, 24, 24), None),
+    "mt5": (3, (24, 24, 24), None),
     "bart": (3, (24, 24, 24), 64),
+    "marian": (3, (24, 24, 24), 64),
+    "deberta": (3, (24, 24, 24), 64),
+    "fnet": (3, (24, 24, 24), 64),
 }
 ALL = [*CAUSAL, *BOTH_SIDES]
-STATE_SPACE = ("mamba", "mamba2", "falcon-mamba")
+STATE_SPACE = ("mamba", "mamba2", "falcon-mamba", "rwkv")
 
 
 def tokens(model: Any, n: int, seed: int = 0) -> np.ndarray:
@@ -54,9 +62,9 @@ def run_transformers(name: str, folder: Path, ids: np.ndarray) -> Any:
     import transformers
 
     kind = "AutoModelForCausalLM" if name in CAUSAL else "AutoModel"
-    kind = "T5EncoderModel" if name.startswith("t5") else kind
+    kind = {"t5": "T5EncoderModel", "t5-encoder": "T5EncoderModel", "mt5": "MT5EncoderModel"}.get(name, kind)
     model = getattr(transformers, kind).from_pretrained(folder).eval()
-    model = model.get_encoder() if name == "bart" else model
+    model = model.get_encoder() if name in ("bart", "marian") else model
     with torch.inference_mode():
         return model(input_ids=torch.from_numpy(ids)[None], output_hidden_states=True), model
 
@@ -89,6 +97,12 @@ def test_states_are_those_of_transformers(name: str, tiny_model: Models, tiny_fo
     alone = model.hidden_states(ids, [1], rows=slice(4, 9))
     assert list(alone) == [1]
     assert_near(alone[1], found[1][4:9])
+
+
+def test_positions_that_no_checkpoint_holds_are_the_computed_ones(tiny_model: Models) -> None:
+    table = tiny_model("marian")._network.body.embed_positions.weight.detach().numpy()
+    angles = np.arange(64)[:, None] / 10000 ** (2 * np.arange(12) / 24)
+    np.testing.assert_allclose(table, np.hstack([np.sin(angles), np.cos(angles)]), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -171,8 +185,8 @@ def test_long_sequences_in_pieces_are_a_single_pass(
             assert_near(other.states[layer], one.states[layer], 2e-5)
             np.testing.assert_array_equal(other.states[layer], third.states[layer])
         assert_near(other.surprisal, one.surprisal, 5e-5)
-    # These scans start from nothing in every call, so that only one pass is right.
-    assert model._network.can_cut == (name not in ("mamba", "falcon-mamba"))
+    # What these do starts from nothing in every call, so that only one pass is right.
+    assert model._network.can_cut == (name not in ("mamba", "falcon-mamba", "rwkv"))
 
 
 @pytest.mark.parametrize("name", ["llama", "bert"])

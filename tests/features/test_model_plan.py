@@ -109,7 +109,9 @@ def test_30b_on_a_small_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert plan_extraction(folder, n_words=1500, dtype="bfloat16").verdict == "fits"
 
 
-@pytest.mark.parametrize("name", ["gpt2", "opt-projected", "llama", "mamba", "bert", "t5", "bart", "gemma2"])
+@pytest.mark.parametrize(
+    "name", ["gpt2", "opt-projected", "llama", "mamba", "bert", "t5", "bart", "gemma2", "mixtral"]
+)
 def test_the_plan_is_that_of_the_loaded_model(
     name: str, tiny_folder: Folders, tiny_model: Callable[[str], Any]
 ) -> None:

@@ -44,6 +44,8 @@ class Network:
         Values per token in each layer.
     past_only : bool
         Measured: no token changes the states before it.
+    can_pad : bool
+        Whether sequences of different lengths can be run at once.
     can_score : bool
         `past_only`, and there is a head that gives the next token.
     in_8bit : bool
@@ -61,6 +63,7 @@ class Network:
         self._cuts: bool | None = None
         self.past_only = False
         self.widths = self._probe()
+        self.can_pad = self.past_only or "attention_mask" in self._accepts
         self.can_score = self.past_only and network is not self.body and self._probe_head()
 
     @property

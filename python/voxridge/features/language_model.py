@@ -239,7 +239,8 @@ class LanguageModel:
 
         The sequences are padded behind their ends to the longest and run in one forward pass. Sequences
         longer than `tokens_per_pass` of a model that sees the past only are run one by one, in pieces with a
-        cache of keys and values, if its architecture can do that.
+        cache of keys and values, if its architecture can do that. A model that sees both sides and takes no
+        mask (FNet) reads the sequences one by one.
 
         Parameters
         ----------
@@ -286,10 +287,11 @@ class LanguageModel:
         short = [i for i in range(len(checked)) if i not in long]
         found: dict[int, WindowStates] = {}
         doing = f"reading {sum(ids.size for ids in checked)} tokens with {self.name}"
+        at_once = [short] if self._network.can_pad and short else [[i] for i in short]
         with naming_memory(doing), torch.inference_mode():
-            if short:
-                done = self._network.run_batch([checked[i] for i in short], layers)
-                for place, i in enumerate(short):
+            for group in at_once:
+                done = self._network.run_batch([checked[i] for i in group], layers)
+                for place, i in enumerate(group):
                     found[i] = self._collect([done], place, checked[i], layers, spans[i], surprisal)
             for i in long:
                 passes = self._network.run_pieces(checked[i], layers, self.tokens_per_pass)

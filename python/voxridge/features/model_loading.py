@@ -171,8 +171,8 @@ def _load_weights(kind: Any, target: str, config: Any, placement: Placement, whe
     model, info = kind.from_pretrained(
         target, config=config, output_loading_info=True, **placement.arguments(), **where
     )
-    body = {f"{model.base_model_prefix}.{name}" for name, _ in model.base_model.named_parameters()}
-    body |= {name for name, _ in model.base_model.named_parameters()}
+    body = {f"{model.base_model_prefix}.{name}" for name in _learned(model.base_model)}
+    body |= _learned(model.base_model)
     # transformers fills what the checkpoint lacks with random numbers; outside the head that must not pass.
     missing = sorted(name for name in info["missing_keys"] if name in body and "pooler" not in name)
     if missing:
@@ -185,3 +185,10 @@ def _load_weights(kind: Any, target: str, config: Any, placement: Placement, whe
     if not placement.spread and placement.quantization is None:
         model = model.to(placement.device)
     return model
+
+
+def _learned(body: Any) -> set[str]:
+    """Return the names of the weights that a checkpoint must have; positions that are computed are none."""
+    modules = dict(body.named_modules())
+    names = [name for name, _ in body.named_parameters()]
+    return {name for name in names if "Sinusoidal" not in type(modules[name.rpartition(".")[0]]).__name__}

@@ -238,11 +238,16 @@ def measure_widths(body: Any) -> tuple[int, ...]:
     """Return the width of every layer of a network without memory."""
     import torch
 
+    config = body.config.get_text_config()
     # Tokens without values cannot be searched for padding.
     body.config.pad_token_id = None
     ids = torch.zeros((1, 4), dtype=torch.int64, device="meta")
-    with torch.inference_mode():
-        states = body(input_ids=ids, output_hidden_states=True, return_dict=True).hidden_states
+    try:
+        with torch.inference_mode():
+            states = body(input_ids=ids, output_hidden_states=True, return_dict=True).hidden_states
+    except (RuntimeError, TypeError, NotImplementedError):
+        # Mixtures of experts and some sparse attention look at values.
+        return (int(config.hidden_size),) * (int(config.num_hidden_layers) + 1)
     return tuple(int(state.shape[-1]) for state in states)
 
 
