@@ -9,9 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-nibabel = pytest.importorskip("nibabel")
-pytest.importorskip("nilearn")
-
 GRID = (5, 6, 4)
 AFFINE = np.array([[-2.0, 0, 0, 4], [0, 2, 0, -6], [0, 0, 3, 1], [0, 0, 0, 1]])
 
@@ -24,6 +21,7 @@ def mask() -> np.ndarray:
 @pytest.fixture
 def save_volume(tmp_path: Path) -> Callable[..., tuple[Path, np.ndarray]]:
     """Write a 4-D image and return its path and its numbers as a program that reads it all sees them."""
+    nibabel = pytest.importorskip("nibabel")
 
     def save(
         name: str = "bold.nii.gz",
@@ -54,6 +52,7 @@ def save_volume(tmp_path: Path) -> Callable[..., tuple[Path, np.ndarray]]:
 @pytest.fixture
 def save_surface(tmp_path: Path) -> Callable[..., tuple[Path, np.ndarray]]:
     """Write the time series of one hemisphere, (n_rows, n_vertices)."""
+    nibabel = pytest.importorskip("nibabel")
 
     def save(name: str, n_rows: int = 9, n_vertices: int = 10, seed: int = 0, side: str = "") -> tuple:
         data = np.random.default_rng(seed).standard_normal((n_rows, n_vertices)).astype("float32")
@@ -75,6 +74,7 @@ def save_surface(tmp_path: Path) -> Callable[..., tuple[Path, np.ndarray]]:
 @pytest.fixture
 def save_cifti(tmp_path: Path) -> Callable[..., tuple[Path, np.ndarray]]:
     """Write a dense time series of two cortices and a piece of thalamus, (n_rows, 13)."""
+    nibabel = pytest.importorskip("nibabel")
 
     def save(name: str = "a_bold.dtseries.nii", n_rows: int = 9, seed: int = 0, drop: int = 0) -> tuple:
         cifti2 = nibabel.cifti2
@@ -103,6 +103,7 @@ def derivatives(
     save_cifti: Callable[..., tuple[Path, np.ndarray]],
 ) -> Path:
     """Runs 2 and 10 as volumes, surfaces and CIFTI, with confounds; run 10 has two early volumes."""
+    nibabel = pytest.importorskip("nibabel")
     space = "_space-MNI152NLin2009cAsym"
     for seed, run in enumerate(("2", "10")):
         stem = f"fmriprep/sub-01/func/sub-01_task-alice_run-{run}"

@@ -19,6 +19,8 @@ from voxridge._warnings import ResponseWarning
 from voxridge.responses import Cleaning, build_response_store
 from voxridge.streams import ResponseStore
 
+pytest.importorskip("nilearn")
+
 Save = Callable[..., tuple[Path, np.ndarray]]
 
 

@@ -6,9 +6,10 @@ import warnings
 
 import numpy as np
 import pytest
-from nilearn.signal import clean
 
 from voxridge.responses import Cleaning
+
+clean = pytest.importorskip("nilearn.signal").clean
 
 
 def project(

@@ -14,6 +14,8 @@ from voxridge.features.words import Words
 from voxridge.responses import Cleaning, build_response_store, check_complete, find_fmriprep
 from voxridge.streams import ResponseStore
 
+pytest.importorskip("nilearn")
+
 Save = Callable[..., tuple[Path, np.ndarray]]
 
 
@@ -129,6 +131,7 @@ def test_images_repeats_stores_and_fmriprep(
     runs = {run.name: run for run in find_fmriprep(derivatives, "01")}
     assert check_complete({"task-alice_run-2": 70, "task-alice_run-10": 75}, runs, tr=1.5).ok
     store = build_response_store({"a": one}, tmp_path / "s.h5", mask=mask, progress=False)
+    assert kinds(check_complete({"a": 12}, store, tr=1.5)) == {"a": ["tr"]}
     for given in (store, store.path):
         assert kinds(check_complete({"a": 13, "b": 2}, given, tr=2.0)) == {"a": ["length"], "b": ["missing"]}
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import nibabel
 import numpy as np
-import pandas
 import pytest
 
 from voxridge._warnings import ResponseWarning
 from voxridge.responses import Cleaning, build_response_store, find_fmriprep, read_fmriprep
+
+nibabel = pytest.importorskip("nibabel")
+pandas = pytest.importorskip("pandas")
+pytest.importorskip("nilearn")
 
 MOTION = [f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz"]
 EARLY = r"run 'task-alice_run-10': 2 rows at the start are not in steady state"

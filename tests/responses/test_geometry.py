@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import pytest
 
 from voxridge.responses import Geometry, read_responses
 from voxridge.responses.store import read_geometry, write_geometry
 from voxridge.streams import ResponseStore
+
+nibabel = pytest.importorskip("nibabel")
+pytest.importorskip("nilearn")
 
 Save = Callable[..., tuple[Path, np.ndarray]]
 

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import h5py
-import nibabel
 import numpy as np
 import pytest
 from hypothesis import given
@@ -19,6 +18,9 @@ from hypothesis import strategies as st
 
 from voxridge.responses import Geometry, read_responses
 from voxridge.streams import ResponseStore, row_chunks
+
+nibabel = pytest.importorskip("nibabel")
+pytest.importorskip("nilearn")
 
 Save = Callable[..., tuple[Path, np.ndarray]]
 
@@ -79,6 +81,26 @@ def test_a_source_of_images_can_be_sent_to_a_worker(save_volume: Save, mask: np.
     copy = pickle.loads(pickle.dumps(source))
     np.testing.assert_array_equal(copy.read(), whole[mask].T.astype("float32"))
     assert copy.geometry == source.geometry
+
+
+@pytest.mark.parametrize(
+    ("step", "unit", "tr"),
+    [
+        (2.0, "sec", 2.0),
+        (2000.0, "msec", 2.0),
+        (1500.0, "sec", 1.5),
+        (720.0, "unknown", 0.72),
+        (0.0, "sec", None),
+    ],
+)
+def test_the_repetition_time_of_a_header(
+    save_volume: Save, tmp_path: Path, step: float, unit: str, tr: float | None
+) -> None:
+    image = nibabel.load(save_volume()[0])
+    image.header.set_zooms((2.0, 2.0, 3.0, step))
+    image.header.set_xyzt_units("mm", unit)
+    nibabel.save(image, tmp_path / "other.nii")
+    assert read_responses(tmp_path / "other.nii", mask=np.ones(image.shape[:3], bool)).tr == tr
 
 
 def test_two_masks_are_two_identities(save_volume: Save, mask: np.ndarray) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("nilearn")
+
 # Beyond the imports: rows in chunks of 8 MiB, twice, a volume of 0.5 MiB, and the stored mask.
 BOUND = 48 << 20
 

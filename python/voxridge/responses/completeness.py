@@ -213,7 +213,10 @@ def _presentations(responses: Any) -> dict[str, list[tuple[str, Any]]]:
             for run, given in responses.items()
         }
     if isinstance(responses, ResponseStore):
-        return {run: [(run, responses.source([run]))] for run in responses.runs}
+        return {
+            run: [(run, ResponseSource.of(responses.source([run]), None, tr=responses.tr(run)))]
+            for run in responses.runs
+        }
     path = Path(responses)
     if path.is_file() and path.suffix.lower() in H5_SUFFIXES:
         return _presentations(ResponseStore.open(path))

@@ -118,8 +118,9 @@ def image_tr(image: Any) -> float | None:
     zooms = image.header.get_zooms()
     if len(zooms) < 4 or not np.isfinite(zooms[3]) or zooms[3] <= 0:
         return None
-    unit = {"msec": 1e-3, "usec": 1e-6}.get(image.header.get_xyzt_units()[1], 1.0)
-    return float(round(float(zooms[3]) * unit, 6))
+    seconds = float(zooms[3]) * {"msec": 1e-3, "usec": 1e-6}.get(image.header.get_xyzt_units()[1], 1.0)
+    # Nobody scans once in 100 s: a header with such a number has milliseconds under the name of seconds.
+    return round(seconds / 1000 if seconds > 100 else seconds, 6)
 
 
 def volume_geometry(path: Path, mask: Any) -> Geometry:
