@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -109,6 +110,20 @@ def test_the_store_notes_what_was_done(derivatives: Path, tmp_path: Path) -> Non
             runs, tmp_path / "d.h5", clean=Cleaning(bad_rows="drop"), progress=False
         )
     assert shorter.source().runs == (70, 73)
+
+
+def test_other_confounds_are_another_identity(derivatives: Path) -> None:
+    def identities() -> str:
+        with pytest.warns(ResponseWarning, match=EARLY):
+            return json.dumps(read_fmriprep(derivatives, "01", kind="cifti").identities())
+
+    before = identities()
+    assert identities() == before
+    table = next(derivatives.rglob("*run-2_desc-confounds_timeseries.tsv"))
+    frame = pandas.read_csv(table, sep="\t")
+    frame["trans_x"] += np.linspace(0, 1, len(frame)) ** 2
+    frame.to_csv(table, sep="\t", na_rep="n/a", index=False)
+    assert identities() != before
 
 
 def test_choices_that_must_be_made(derivatives: Path) -> None:

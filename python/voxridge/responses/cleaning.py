@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from voxridge.responses.extras import need_nilearn
-from voxridge.streams.identity import Identity
+from voxridge.streams.identity import Identity, array_identity
 from voxridge.streams.segments import Segment, read_dtype
 
 Array = NDArray[Any]
@@ -277,7 +277,7 @@ class CleanedSegment:
             self._data = None
 
     def identity(self, *, contents: bool = True) -> Identity:
-        used = None if self.confounds is None else self.confounds.tolist()
+        used = None if self.confounds is None else array_identity(self.confounds)
         how = {"cleaning": self.cleaning.provenance(), "tr": self.tr, "trim": list(self.trim)}
         return self.raw.identity(contents=contents) | how | {"confounds": used, "bad": self.bad.tolist()}
 
