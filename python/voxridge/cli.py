@@ -66,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all subcommands."""
     import voxridge
+    from voxridge._convert_command import add_convert
     from voxridge._extract_command import add_extract
     from voxridge._plan_command import add_plan
     from voxridge._responses_command import add_responses
@@ -79,6 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_study(commands)
     add_extract(commands)
     add_responses(commands)
+    add_convert(commands)
     _add_fit(commands)
     add_plan(commands)
     info = commands.add_parser(

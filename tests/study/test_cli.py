@@ -14,7 +14,9 @@ from voxridge.cli import main
 from voxridge.testing import delayed_matrix
 
 
-@pytest.mark.parametrize("command", ["demo", "study", "extract", "responses", "fit", "plan", "info"])
+@pytest.mark.parametrize(
+    "command", ["demo", "study", "extract", "responses", "convert", "fit", "plan", "info"]
+)
 def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])
