@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import tracemalloc
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -475,3 +476,17 @@ def test_progress(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "30/30" in capsys.readouterr().err
     write(tmp_path / "y.h5", readers)
     assert capsys.readouterr().err == ""
+
+
+def test_memory_holds_a_block_and_not_a_run(tmp_path: Path) -> None:
+    readers = {"a": Steps(2000, step=50, widths={f"layer-{i:02d}": 128 for i in range(20)})}
+    tracemalloc.start()
+    try:
+        store = write(tmp_path / "x.h5", readers)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    block, run = 20 * 50 * 128 * 2, 20 * 2000 * 128 * 2
+    assert (tmp_path / "x.h5").stat().st_size > run
+    assert peak < 10 * block < run / 3
+    assert store.source("layer-19").shape == (2000, 128)

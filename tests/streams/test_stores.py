@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import pickle
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
-from voxridge.streams import FeatureStore, ResponseStore, as_source, scan_targets
+from voxridge.streams import ControlStore, FeatureStore, ResponseStore, as_source, scan_targets
 
 
 def layers(rows: int = 6, dtype: type = np.float16) -> dict[str, np.ndarray]:
@@ -297,13 +298,37 @@ def test_runs_that_do_not_agree_are_named(tmp_path: Path) -> None:
         (shorter, r"x\.h5: run 'b' is damaged: its datasets differ in their rows: \{.*'times': 5"),
         (
             removed,
-            r"x\.h5: run 'b' does not have .* of run 'a': layer-01 was .*5 columns of float16.*, now absent",
+            r"x\.h5: run 'b' does not have .* of run 'a': layer-01 was \"5 columns\", now absent",
         ),
-        (wider, r"x\.h5: run 'b' does not have .*layer-01 was \"5 columns of float16\", now \"9 columns of"),
+        (wider, r"x\.h5: run 'b' does not have .*layer-01 was \"5 columns\", now \"9 columns\""),
     ]:
         edit(change)
         with pytest.raises(ValueError, match=message):
             FeatureStore.open(path)
+
+
+def test_files_of_older_versions_stay_readable(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["provenance"] = json.dumps({"model": "gpt"})
+        for order, (run, kind) in enumerate([("b", "f2"), ("a", "f4")]):
+            group = file.create_group(f"features/{run}")
+            group["layer-00"], group["times"] = np.ones((4, 3), kind), np.arange(4.0)
+            group["onsets of sentences"] = [0, 3]
+            group.attrs.update({"order": order, "complete": True})
+    store = FeatureStore.open(path)
+    assert (store.runs, store.layers, store.provenance) == (["b", "a"], ["layer-00"], {"model": "gpt"})
+    assert store.source("layer-00").runs == (4, 4)
+    assert (store.words("a"), store.surprisal("a"), store.perplexity("a"), store.attributes("a")) == (
+        None,
+        None,
+        None,
+        {},
+    )
+    with pytest.raises(ValueError, match="is no ControlStore: group /controls is not there"):
+        ControlStore.open(path)
+    ControlStore.create(path, {"language": "en"}).write_run("a", {"word-rate": np.ones((4, 1))})
+    assert FeatureStore.open(path).runs == ["b", "a"]
 
 
 def read_all(path: Path) -> None:

@@ -67,7 +67,7 @@ def merged_provenance(parts: Mapping[Path, dict[str, Any]]) -> dict[str, Any]:
 
 
 def check_layers(parts: Sequence[tuple[Path, str, Mapping[str, tuple[int, str]]]]) -> None:
-    """Check that every run has the layers of the first, as wide and of the same type.
+    """Check that every run has the layers of the first, as wide, and in another file of the same type.
 
     Parameters
     ----------
@@ -80,7 +80,8 @@ def check_layers(parts: Sequence[tuple[Path, str, Mapping[str, tuple[int, str]]]
     """
     for path, run, layers in parts[1:]:
         first_path, first_run, first = parts[0]
-        if found := list(differences(_described(first), _described(layers))):
+        apart = path != first_path
+        if found := list(differences(_described(first, apart), _described(layers, apart))):
             where = f"{path}" if path == first_path else f"{path} and {first_path}"
             raise ValueError(
                 f"{where}: run {run!r} does not have the layers of run {first_run!r}: {'; '.join(found)} "
@@ -88,5 +89,6 @@ def check_layers(parts: Sequence[tuple[Path, str, Mapping[str, tuple[int, str]]]
             )
 
 
-def _described(layers: Mapping[str, tuple[int, str]]) -> dict[str, str]:
-    return {name: f"{width} columns of {kind}" for name, (width, kind) in layers.items()}
+def _described(layers: Mapping[str, tuple[int, str]], with_type: bool) -> dict[str, str]:
+    ends = {name: f" of {kind}" if with_type else "" for name, (_, kind) in layers.items()}
+    return {name: f"{width} columns{ends[name]}" for name, (width, _) in layers.items()}

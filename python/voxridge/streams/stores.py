@@ -494,10 +494,11 @@ class ResponseStore(RunStore):
 def _layers_of(group: Any, place: str) -> dict[str, tuple[int, str]]:
     """Width and type of each layer of a run; raises a ValueError if its datasets differ in their rows."""
     datasets = {name: item for name, item in group.items() if isinstance(item, h5py.Dataset)}
-    lengths = {name: item.shape[0] for name, item in datasets.items() if len(item.shape) in (1, 2)}
+    layers = {name: item for name, item in datasets.items() if len(item.shape) == 2}
+    beside = {name: item for name, item in datasets.items() if name in _SIDE and len(item.shape) == 1}
+    lengths = {name: int(item.shape[0]) for name, item in (layers | beside).items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"{place} is damaged: its datasets differ in their rows: {lengths}")
-    layers = {name: item for name, item in datasets.items() if len(item.shape) == 2}
     return {name: (int(item.shape[1]), item.dtype.name) for name, item in layers.items()}
 
 
