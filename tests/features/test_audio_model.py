@@ -218,6 +218,32 @@ def test_other_heads_of_the_same_checkpoint(folders: dict[str, Path], tmp_path: 
     assert AudioModel.load(tmp_path).provenance()["model_class"] == "HubertModel"
 
 
+@pytest.mark.parametrize("name", ["hubert-base", "wavlm-large", "wav2vec2-large"])
+def test_checkpoints_as_they_were_released(
+    name: str,
+    folders: dict[str, Path],
+    models: dict[str, AudioModel],
+    sounds: list[np.ndarray],
+    tmp_path: Path,
+) -> None:
+    """Pickled, with the old names of the normed weights, and without the mask that only training needs."""
+    from safetensors.torch import load_file
+
+    for file in ("config.json", "preprocessor_config.json"):
+        shutil.copy(folders[name] / file, tmp_path)
+    old = {
+        key.replace("parametrizations.weight.original0", "weight_g").replace(
+            "parametrizations.weight.original1", "weight_v"
+        ): tensor
+        for key, tensor in load_file(folders[name] / "model.safetensors").items()
+        if key != "masked_spec_embed"
+    }
+    assert sum(key.endswith(("weight_g", "weight_v")) for key in old) == 2
+    torch.save(old, tmp_path / "pytorch_model.bin")
+    found, expected = (one.read(sounds[:1], [3])[0][3] for one in (AudioModel.load(tmp_path), models[name]))
+    np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("name", ["hubert-base", "wavlm-large", "wav2vec2-base", "whisper"])
 def test_untrained_depends_on_the_seed_alone(
     name: str, folders: dict[str, Path], models: dict[str, AudioModel], sounds: list[np.ndarray]

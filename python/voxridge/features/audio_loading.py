@@ -85,7 +85,12 @@ def _choose_class(transformers: Any, config: Any, target: str) -> Any:
         return transformers.WhisperForAudioClassification
     if getattr(config, "is_encoder_decoder", False):
         raise ValueError(f"{target}: an encoder-decoder ({config.model_type}); of these only Whisper is read")
-    return transformers.AutoModel._model_mapping[type(config)]
+    try:
+        return transformers.MODEL_MAPPING[type(config)]
+    except KeyError as error:
+        raise ValueError(
+            f"{target}: transformers has no encoder of its own for {config.model_type}"
+        ) from error
 
 
 def _draw_weights(kind: Any, config: Any, placement: Placement, seed: int) -> Any:
