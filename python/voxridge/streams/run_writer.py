@@ -40,19 +40,29 @@ class RunReader(Protocol):
     """
 
     @property
-    def n_rows(self) -> int: ...
+    def n_rows(self) -> int:
+        """Rows of the run."""
+        ...
 
     @property
-    def widths(self) -> Mapping[str, int]: ...
+    def widths(self) -> Mapping[str, int]:
+        """Columns of every layer."""
+        ...
 
     @property
-    def dtype(self) -> np.dtype[Any]: ...
+    def dtype(self) -> np.dtype[Any]:
+        """Type of every layer."""
+        ...
 
     @property
-    def times(self) -> Array | None: ...
+    def times(self) -> Array | None:
+        """Time of each row, or None."""
+        ...
 
     @property
-    def words(self) -> Sequence[str] | None: ...
+    def words(self) -> Sequence[str] | None:
+        """Word of each row, or None."""
+        ...
 
     def blocks(self, first_row: int, before: Mapping[str, Array] | None) -> Iterator[RowBlock]:
         """Yield the blocks from ``first_row`` on, which is 0 or where a block ended in an earlier call.
