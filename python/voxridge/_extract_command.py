@@ -275,9 +275,9 @@ def _extract_words(inputs: _Inputs, options: argparse.Namespace) -> None:
 
 def _extract_sound(inputs: _Inputs, options: argparse.Namespace) -> None:
     from voxridge.features.audio_extract import extract_audio_features
-    from voxridge.features.models import load_audio_model
+    from voxridge.features.audio_model import AudioModel
 
-    model = load_audio_model(
+    model = AudioModel.load(
         options.model,
         revision=options.revision,
         device=options.device,

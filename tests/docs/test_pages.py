@@ -21,6 +21,7 @@ API = {
     "estimators": "voxridge",
     "solvers": "voxridge.solvers",
     "features": "voxridge.features",
+    "responses": "voxridge.responses",
     "streams": "voxridge.streams",
     "science": "voxridge.science",
     "study": "voxridge.study",

@@ -33,10 +33,9 @@ if TYPE_CHECKING:
     from voxridge.features.lanczos import downsample, lanczos_matrix, tr_times
     from voxridge.features.language_model import LanguageModel, WindowStates
     from voxridge.features.model_plan import ExtractionPlan, plan_extraction
-    from voxridge.features.models import is_audio_model, load_audio_model, load_language_model
     from voxridge.features.phonemes import phones_per_word, read_phones
     from voxridge.features.pooling import pool_groups
-    from voxridge.features.sentences import extract_sentences
+    from voxridge.features.sentences import extract_sentences, sentence_surprisal
     from voxridge.features.smollm2 import find_packaged_smollm2
     from voxridge.features.static_embeddings import StaticEmbeddings, find_packaged_glove
     from voxridge.features.stories import StoryFiles, find_stories
@@ -83,10 +82,7 @@ _HOME = {
     "find_stories": "stories",
     "find_words": "transcript",
     "hrf_matrix": "hrf",
-    "is_audio_model": "models",
     "lanczos_matrix": "lanczos",
-    "load_audio_model": "models",
-    "load_language_model": "models",
     "log_frequency": "word_controls",
     "oasm": "autocorrelation",
     "oasm_sigmas": "autocorrelation",
@@ -98,6 +94,7 @@ _HOME = {
     "pool_groups": "pooling",
     "position": "controls",
     "random_embeddings": "word_controls",
+    "sentence_surprisal": "sentences",
     "random_vectors": "word_controls",
     "read_audio": "audio",
     "read_phones": "phonemes",
@@ -147,10 +144,7 @@ __all__ = [
     "find_stories",
     "find_words",
     "hrf_matrix",
-    "is_audio_model",
     "lanczos_matrix",
-    "load_audio_model",
-    "load_language_model",
     "log_frequency",
     "oasm",
     "oasm_sigmas",
@@ -166,6 +160,7 @@ __all__ = [
     "read_audio",
     "read_phones",
     "read_words",
+    "sentence_surprisal",
     "tr_times",
     "trim",
     "word_length",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +25,24 @@ class Window(NamedTuple):
     stop: int
 
 
+class _SizeKnown:
+    """A context whose windows do not depend on the model."""
+
+    def fitted(self, max_tokens: int | None, n_special: int) -> Self:
+        """Return this context.
+
+        Parameters
+        ----------
+        max_tokens : int or None
+            Most tokens that the model takes at a time.
+        n_special : int
+            Special tokens put around every window.
+        """
+        return self
+
+
 @dataclass(frozen=True)
-class GrowingContext:
+class GrowingContext(_SizeKnown):
     """A context that grows to `limit` and is then cut back to `reset`.
 
     Word i of a run is read after the words in front of it, back to the start of its window. The first window
@@ -70,10 +86,6 @@ class GrowingContext:
         _check_unit(self.unit)
         if not 0 <= self.reset < self.limit:
             raise ValueError(f"reset={self.reset} and limit={self.limit}: 0 <= reset < limit must hold")
-
-    def fitted(self, max_tokens: int | None, n_special: int) -> GrowingContext:
-        """Return this context: its size does not depend on the model."""
-        return self
 
     def windows(self, tokens_per_word: npt.ArrayLike) -> list[Window]:
         """Cut a run into windows.
@@ -175,6 +187,10 @@ class StridedContext:
     def windows(self, tokens_per_word: npt.ArrayLike) -> list[Window]:
         """Cut a run into windows; see `GrowingContext.windows`.
 
+        Parameters
+        ----------
+        tokens_per_word : (n_words,) integers
+
         Raises
         ------
         ValueError
@@ -192,7 +208,7 @@ class StridedContext:
 
 
 @dataclass(frozen=True)
-class FixedContext:
+class FixedContext(_SizeKnown):
     """Every word is read after the `n_words` in front of it, in a window of its own.
 
     Fewer words at the start of a run. One short window for each word, which ends with it: the context in
@@ -224,12 +240,14 @@ class FixedContext:
         if self.n_words < 0:
             raise ValueError(f"n_words={self.n_words}: give the number of words of context, at least 0")
 
-    def fitted(self, max_tokens: int | None, n_special: int) -> FixedContext:
-        """Return this context: its size does not depend on the model."""
-        return self
-
     def windows(self, tokens_per_word: npt.ArrayLike) -> list[Window]:
-        """Return one window for each word; see `GrowingContext.windows`."""
+        """Return one window for each word; see `GrowingContext.windows`.
+
+        Parameters
+        ----------
+        tokens_per_word : (n_words,) integers
+            Only their number matters.
+        """
         count = len(np.asarray(tokens_per_word))
         return [Window(max(0, word - self.n_words), word, word + 1) for word in range(count)]
 
@@ -239,7 +257,7 @@ class FixedContext:
 
 
 @dataclass(frozen=True)
-class WholeRun:
+class WholeRun(_SizeKnown):
     """The whole run in one window: every word is read after all words in front of it.
 
     For models without a limit (Mamba and other state-space models), or with one that the run does not reach.
@@ -257,12 +275,14 @@ class WholeRun:
 
     bos: bool = True
 
-    def fitted(self, max_tokens: int | None, n_special: int) -> WholeRun:
-        """Return this context: its size does not depend on the model."""
-        return self
-
     def windows(self, tokens_per_word: npt.ArrayLike) -> list[Window]:
-        """Return the one window, or none for a run without words; see `GrowingContext.windows`."""
+        """Return the one window, or none for a run without words; see `GrowingContext.windows`.
+
+        Parameters
+        ----------
+        tokens_per_word : (n_words,) integers
+            Only their number matters.
+        """
         count = len(np.asarray(tokens_per_word))
         return [Window(0, 0, count)] if count else []
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from voxridge.features.audio_model import AudioModel
     from voxridge.features.language_model import LanguageModel
 
 PACKAGED = "smollm2"
@@ -47,20 +46,6 @@ def load_language_model(name: str | Path, *, gguf_file: str | None = None, **opt
 
     folder, gguf_file = find_language_model(name, gguf_file)
     return LanguageModel.load(folder, gguf_file=gguf_file, **options)
-
-
-def load_audio_model(name: str | Path, **options: Any) -> AudioModel:
-    """Load an audio model: `AudioModel.load`.
-
-    Parameters
-    ----------
-    name : str or Path
-    **options
-        Passed on.
-    """
-    from voxridge.features.audio_model import AudioModel
-
-    return AudioModel.load(name, **options)
 
 
 def is_audio_model(name: str | Path, *, revision: str | None = None, gguf_file: str | None = None) -> bool:

@@ -19,13 +19,11 @@ from voxridge.features import (
     extract_features,
     extract_sound_controls,
     extract_word_controls,
-    is_audio_model,
-    load_audio_model,
-    load_language_model,
     parse_context,
     tr_times,
     word_rate,
 )
+from voxridge.features.models import is_audio_model, load_language_model
 from voxridge.study.config import AlignmentConfig, ControlsConfig, ModelConfig, StudyConfig
 
 if TYPE_CHECKING:
@@ -61,7 +59,7 @@ def load_model(config: ModelConfig) -> LanguageModel | AudioModel:
         "seed": config.seed,
     }
     if is_audio_model(config.name, revision=config.revision, gguf_file=config.gguf_file):
-        return load_audio_model(config.name, **options)
+        return AudioModel.load(config.name, **options)
     options["quantization"] = "8bit" if config.eight_bit else None
     return load_language_model(config.name, gguf_file=config.gguf_file, **options)
 
