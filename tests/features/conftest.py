@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -205,7 +206,7 @@ def _save(name: str, folder: Path) -> Path:
     config = getattr(transformers, f"{kind.config}Config")(**settings)
     saved = getattr(transformers, kind.saved_as)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(sorted(TINY).index(name))
+        torch.manual_seed(zlib.crc32(name.encode()))
         model = saved.from_config(config) if kind.saved_as.startswith("Auto") else saved(config)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

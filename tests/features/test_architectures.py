@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 Models = Callable[[str], Any]
 
@@ -70,7 +72,9 @@ def run_transformers(name: str, folder: Path, ids: np.ndarray) -> Any:
 
 
 def assert_near(found: np.ndarray, expected: np.ndarray, slack: float = 5e-6) -> None:
-    np.testing.assert_allclose(found, expected, rtol=0, atol=slack * max(1, np.abs(expected).max()))
+    np.testing.assert_allclose(
+        found, expected, rtol=0, atol=slack * max(1, np.nanmax(np.abs(expected), initial=1))
+    )
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -187,6 +191,28 @@ def test_long_sequences_in_pieces_are_a_single_pass(
         assert_near(other.surprisal, one.surprisal, 5e-5)
     # What these do starts from nothing in every call, so that only one pass is right.
     assert model._network.can_cut == (name not in ("mamba", "falcon-mamba", "rwkv"))
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_batch_is_its_sequences_alone(data: st.DataObject, gpt2: Any) -> None:
+    """Whatever the lengths, the rows, the layers and the size of a pass."""
+    sizes = data.draw(st.lists(st.integers(1, 40), min_size=1, max_size=5))
+    sequences = [tokens(gpt2, size, seed=i) for i, size in enumerate(sizes)]
+    edges = [sorted(data.draw(st.tuples(st.integers(0, size), st.integers(0, size)))) for size in sizes]
+    rows = [slice(*edge) for edge in edges]
+    layers = data.draw(st.lists(st.integers(0, 3), unique=True, max_size=4))
+    kept, gpt2.tokens_per_pass = gpt2.tokens_per_pass, data.draw(st.integers(1, 60))
+    try:
+        found = gpt2.read(sequences, layers, rows, surprisal=True)
+    finally:
+        gpt2.tokens_per_pass = kept
+    for ids, span, part in zip(sequences, rows, found, strict=True):
+        alone = gpt2.read([ids], range(4), [slice(None)], surprisal=True)[0]
+        assert list(part.states) == layers
+        for layer in layers:
+            assert_near(part.states[layer], alone.states[layer][span], 2e-5)
+        assert_near(part.surprisal, alone.surprisal[span], 5e-5)
 
 
 @pytest.mark.parametrize("name", ["llama", "bert"])

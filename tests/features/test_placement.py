@@ -173,8 +173,8 @@ def test_8bit_is_near_float32(tiny_folder: Folders, tiny_model: Callable[[str], 
         for layer in layers:
             error = np.linalg.norm(one.states[layer] - other.states[layer])
             # Two roundings to 1/127 of the largest value of a row in each product.
-            assert error <= 0.05 * np.linalg.norm(other.states[layer])
-        assert np.nanmax(np.abs(one.surprisal - other.surprisal)) < 0.3
+            assert error <= 0.1 * np.linalg.norm(other.states[layer])
+        assert np.nanmax(np.abs(one.surprisal - other.surprisal)) < 0.5
 
 
 def test_8bit_without_the_package(tiny_folder: Folders, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -13,6 +13,8 @@ import numpy.typing as npt
 from voxridge.features.placement import device_of, tokens_that_fit
 
 IntArray = npt.NDArray[np.int64]
+Float32Array = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
 
 # Logits of one piece of a text, in float32: 64 MiB, which is 65 tokens of a vocabulary of 256,000.
 LOGITS_PER_PIECE = 2**24
@@ -119,7 +121,46 @@ class Network:
             self._cuts = self.past_only and "use_cache" in self._accepts and self._probe_pieces()
         return self._cuts
 
-    def bits(self, hidden: Any, targets: IntArray) -> npt.NDArray[np.float64]:
+    def take_rows(
+        self,
+        passes: Iterable[Pass],
+        sequences: Sequence[IntArray],
+        layers: Sequence[int],
+        spans: Sequence[slice],
+        surprisal: bool,
+    ) -> list[tuple[dict[int, Float32Array], Float64Array | None]]:
+        """Return states and bits in the rows `spans` of sequences, out of passes that follow one another.
+
+        Each layer of a pass is brought to the host at once, and its other rows are given free.
+        """
+        counts = [span.stop - span.start for span in spans]
+        place = np.repeat(np.arange(len(spans)), counts)
+        position = np.concatenate([np.arange(span.start, span.stop) for span in spans])
+        tokens = np.concatenate([ids[span] for ids, span in zip(sequences, spans, strict=True)])
+        parts: dict[int, list[Float32Array]] = {layer: [] for layer in layers}
+        bits = np.full(len(position), np.nan)
+        start = 0
+        for done in passes:
+            stop = start + done.last.shape[1]
+            here = (position >= start) & (position < stop)
+            for layer in layers:
+                rows = done.states.pop(layer)[place[here], position[here] - start]
+                parts[layer].append(rows.float().cpu().numpy())
+            # The state of a token gives the probability of the next one.
+            after = (position > start) & (position <= stop)
+            if surprisal and after.any():
+                hidden = done.last[place[after], position[after] - 1 - start]
+                bits[after] = self.bits(hidden, tokens[after])
+            start = stop
+        cuts = np.cumsum(counts)[:-1]
+        whole = {layer: part[0] if len(part) == 1 else np.concatenate(part) for layer, part in parts.items()}
+        split = {layer: np.split(values, cuts) for layer, values in whole.items()}
+        return [
+            ({layer: split[layer][i] for layer in layers}, scored if surprisal else None)
+            for i, scored in enumerate(np.split(bits, cuts))
+        ]
+
+    def bits(self, hidden: Any, targets: IntArray) -> Float64Array:
         """Return -log2 p(target) of the tokens that come after the (n, width) states of the last layer."""
         import torch
 
@@ -175,8 +216,9 @@ class Network:
             front = self._probe_states(earlier)[0]
             moved = (states[-1].float() - end.float())[0].abs().amax(dim=-1)
             spread = (states[0].float() - front.float())[0].abs().amax(dim=-1)
-        # Not exactly zero, because mixtures of experts group tokens in ways that depend on all of them.
-        tolerance = 1e-4 if states[-1].dtype == torch.float32 else 1e-2
+        # Not exactly zero, because mixtures of experts group tokens in ways that depend on all of them, and
+        # 8-bit products choose the columns that stay in 16 bits from all tokens.
+        tolerance = 5e-2 if self.in_8bit else 1e-4 if states[-1].dtype == torch.float32 else 1e-2
         self.past_only = bool(moved[:-1].max() <= tolerance * moved[-1])
         self._lacks_embedding = bool(spread[1:].max() > tolerance * spread[0])
         if self._lacks_embedding:

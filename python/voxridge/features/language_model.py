@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,13 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from voxridge.features import model_loading
-from voxridge.features.forward import Network, Pass, most_positions
-from voxridge.features.placement import Placement, naming_memory, stored_values
+from voxridge.features.forward import Network, most_positions
+from voxridge.features.model_record import describe_network, package_versions
+from voxridge.features.placement import Placement, naming_memory
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
-
-_PACKAGES = ("voxridge", "torch", "transformers", "tokenizers", "numpy", "h5py", "gguf")
 
 
 class WindowStates(NamedTuple):
@@ -157,7 +156,8 @@ class LanguageModel:
             read where it is, and nothing is written.
         quantization : None or "8bit"
             Weights in 8-bit integers (package bitsandbytes), a quarter of float32. States then differ from
-            those of the full weights by a few per cent.
+            those of the full weights by a few per cent, and later tokens move earlier ones within this error
+            (the columns that stay in 16 bits are chosen from all tokens of a pass).
         tokens_per_pass : int, optional
             Tokens in one batch, padding included; None: by the memory of the device.
         untrained : bool
@@ -290,12 +290,14 @@ class LanguageModel:
         at_once = [short] if self._network.can_pad and short else [[i] for i in short]
         with naming_memory(doing), torch.inference_mode():
             for group in at_once:
-                done = self._network.run_batch([checked[i] for i in group], layers)
-                for place, i in enumerate(group):
-                    found[i] = self._collect([done], place, checked[i], layers, spans[i], surprisal)
+                batch, chosen = [checked[i] for i in group], [spans[i] for i in group]
+                done = [self._network.run_batch(batch, layers)]
+                taken = self._network.take_rows(done, batch, layers, chosen, surprisal)
+                found.update(zip(group, itertools.starmap(WindowStates, taken), strict=True))
             for i in long:
                 passes = self._network.run_pieces(checked[i], layers, self.tokens_per_pass)
-                found[i] = self._collect(passes, 0, checked[i], layers, spans[i], surprisal)
+                taken = self._network.take_rows(passes, [checked[i]], layers, [spans[i]], surprisal)
+                found[i] = WindowStates(*taken[0])
         return [found[i] for i in range(len(checked))]
 
     def hidden_states(
@@ -341,36 +343,6 @@ class LanguageModel:
             )
         return sequence
 
-    def _collect(
-        self,
-        passes: Iterable[Pass],
-        place: int,
-        ids: IntArray,
-        layers: Sequence[int],
-        span: slice,
-        surprisal: bool,
-    ) -> WindowStates:
-        """Take the rows `span` of sequence `place` out of the passes that follow one another in it."""
-        parts: dict[int, list[FloatArray]] = {layer: [] for layer in layers}
-        bits = np.full(max(0, span.stop - span.start), np.nan)
-        offset = 0
-        for done in passes:
-            size = done.last.shape[1]
-            inside = slice(max(span.start - offset, 0), max(min(span.stop - offset, size), 0))
-            for layer in layers:
-                rows = done.states[layer][place, inside]
-                parts[layer].append(rows.float().cpu().numpy())
-            if surprisal:
-                # The state of a token gives the probability of the next one.
-                first, stop = max(span.start - 1, offset, 0), min(span.stop - 1, offset + size, ids.size - 1)
-                if stop > first:
-                    hidden = done.last[place, first - offset : stop - offset]
-                    place_of = slice(first + 1 - span.start, stop + 1 - span.start)
-                    bits[place_of] = self._network.bits(hidden, ids[first + 1 : stop + 1])
-            offset += size
-        states = {layer: _joined(part) for layer, part in parts.items()}
-        return WindowStates(states, bits if surprisal else None)
-
     def _find_max_tokens(self) -> int | None:
         positions = most_positions(self._network.body)
         limits = [] if positions is None else [positions]
@@ -384,37 +356,16 @@ class LanguageModel:
         ``weights_sha256`` is the digest of up to 64 evenly spaced values of every parameter. All values can
         be written as JSON.
         """
-        network = self._network.body
         return {
             "model": self.name,
             **self._origin,
-            "model_class": type(network).__name__,
-            "model_type": network.config.model_type,
-            "tokenizer_class": type(self._tokenizer).__name__,
-            "tokenizer_sha256": hashlib.sha256(
-                self._tokenizer.backend_tokenizer.to_str().encode()
-            ).hexdigest(),
-            "n_parameters": sum(parameter.numel() for parameter in network.parameters()),
-            "weights_sha256": self._weights_digest(),
+            **describe_network(self._network, self._tokenizer),
             "n_layers": self.n_layers,
             "layer_widths": list(self.widths),
             "past_only": self.past_only,
-            "quantization": "8bit" if self._network.in_8bit else None,
-            "arithmetic": str(network.dtype).removeprefix("torch."),
-            "device": self._network.device_type,
             "tokens_per_pass": self.tokens_per_pass,
-            "packages": _versions(),
+            "packages": package_versions(),
         }
-
-    def _weights_digest(self) -> str:
-        sha = hashlib.sha256()
-        body = self._network.body
-        for name, parameter in body.named_parameters():
-            owner, _, last = name.rpartition(".")
-            values = stored_values(body.get_submodule(owner), last).reshape(-1)
-            sampled = values[:: max(1, values.numel() // 64)][:64].float().cpu().numpy()
-            sha.update(f"{name}{tuple(parameter.shape)}".encode() + sampled.astype("<f4").tobytes())
-        return sha.hexdigest()
 
 
 def _pad_id(tokenizer: Any) -> int:
@@ -431,19 +382,3 @@ def _spans(rows: Sequence[slice], sizes: Sequence[int]) -> list[slice]:
             raise ValueError(f"rows: {chosen} has the step {step}; give slices of neighbouring positions")
         spans.append(slice(start, max(start, stop)))
     return spans
-
-
-def _joined(parts: list[FloatArray]) -> FloatArray:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def _versions() -> dict[str, str]:
-    from importlib import metadata
-
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
