@@ -15,6 +15,7 @@ import numpy as np
 from voxridge.streams.folder_store import means_folder, run_file, visible_files
 from voxridge.streams.partial import PartialRun, RowBlock, not_finite, partial_path
 from voxridge.streams.provenance import as_json, of_run, of_shared_runs
+from voxridge.streams.run_progress import RunProgress
 from voxridge.streams.segments import Array
 from voxridge.streams.store_base import check_name, check_same, side_column
 from voxridge.streams.stores import FeatureStore
@@ -159,7 +160,7 @@ def write_runs(
         check_name(run, "run")
     account = as_json(provenance)
     target = Path(path)
-    with _Progress(readers, label, unit, progress) as bar:
+    with RunProgress(readers, label, unit, progress) as bar:
         if not means_folder(path):
             _write_file(target, readers, account, kind, overwrite, bar)
             return kind.open(target)
@@ -187,7 +188,7 @@ def _write_file(
     account: dict[str, Any],
     kind: type[FeatureStore],
     overwrite: bool,
-    bar: _Progress,
+    bar: RunProgress,
 ) -> None:
     with PartialRun(partial_path(path, kind._group), path) as partial:
         if overwrite:
@@ -235,7 +236,7 @@ def _write_run(
     reader: RunReader,
     partial: PartialRun,
     account: dict[str, Any],
-    bar: _Progress,
+    bar: RunProgress,
 ) -> None:
     head = _head(run, reader, account)
     store._check_like_others(run, reader.widths)
@@ -260,7 +261,7 @@ def _write_run(
     partial.clear()
 
 
-def _read_blocks(run: str, reader: RunReader, partial: PartialRun, bar: _Progress) -> None:
+def _read_blocks(run: str, reader: RunReader, partial: PartialRun, bar: RunProgress) -> None:
     if partial.n_rows == reader.n_rows:
         return
     try:
@@ -365,45 +366,3 @@ def _made(reader: Any) -> RunReader:
 
 def _n_rows(store: FeatureStore, run: str) -> int:
     return store.source(store.layers[0], [run]).shape[0]
-
-
-class _Progress:
-    """One bar over all runs; the length of a run that is made when its turn comes is guessed until then."""
-
-    def __init__(self, readers: Mapping[str, Any], label: str, unit: str, shown: bool) -> None:
-        from tqdm import tqdm
-
-        self._known = {run: int(r.n_rows) for run, r in readers.items() if hasattr(r, "blocks")}
-        self._n_runs = len(readers)
-        self._bar = tqdm(total=self._total(), desc=label or None, unit=unit, disable=not shown)
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._bar.close()
-
-    def begin(self, run: str, n_rows: int) -> None:
-        """Say which run is being read."""
-        self._know(run, n_rows)
-        self._bar.set_postfix_str(run)
-
-    def finished(self, run: str, n_rows: int) -> None:
-        """A run that was there before."""
-        self._know(run, n_rows)
-        self.advance(n_rows, already=True)
-
-    def advance(self, n_rows: int, *, already: bool = False) -> None:
-        """Count rows; those of an earlier call say nothing about the speed of this one."""
-        if already and not self._bar.disable:
-            self._bar.initial += n_rows
-        self._bar.update(n_rows)
-
-    def _know(self, run: str, n_rows: int) -> None:
-        self._known[run] = n_rows
-        self._bar.total = self._total()
-
-    def _total(self) -> int | None:
-        if not self._known:
-            return None
-        return round(sum(self._known.values()) * self._n_runs / len(self._known))
