@@ -70,8 +70,8 @@ def alice() -> Path:
 
 @pytest.fixture(autouse=True, scope="module")
 def _little_to_look_through() -> None:
-    """``gc.collect`` in the code under test looks at what its module made, and not at all that was imported and
-    collected before: that takes a third of a second, thousands of times."""
+    """``gc.collect`` in the code under test looks at what its module made, and not at all that was imported:
+    that takes a third of a second, thousands of times."""
     gc.collect()
     gc.freeze()
 
