@@ -246,3 +246,45 @@ def test_a_real_allocation_that_fails(llama: Any, monkeypatch: pytest.MonkeyPatc
             llama.hidden_states(np.arange(5, 9), [1])
     finally:
         hook.remove()
+
+
+def test_memory_that_ends_half_way_leaves_what_was_read(
+    tiny_model: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from voxridge.features import GrowingContext, Words, extract_features
+
+    model = tiny_model("llama")
+    monkeypatch.setattr(model, "tokens_per_pass", 60)
+    words = ["Alice", "was", "beginning", "to", "get", "very", "tired"] * 20
+    onset = 0.3 * np.arange(len(words))
+    stimuli = {"story": Words(words, onset, onset + 0.2)}
+    options: dict[str, Any] = {"context": GrowingContext(reset=5, limit=12), "progress": False}
+    whole = extract_features(model, stimuli, tmp_path / "whole.h5", **options)
+
+    passes: list[int] = []
+    left = [4]
+
+    def count(_module: Any, _arguments: Any) -> None:
+        passes.append(1)
+        if len(passes) > left[0]:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    hook = model._network.body.register_forward_pre_hook(count)
+    try:
+        with pytest.raises(MemoryError, match="tokens_per_pass"):
+            extract_features(model, stimuli, tmp_path / "cut.h5", **options)
+        first = len(passes)
+        passes.clear()
+        left[0] = 1000
+        store = extract_features(model, stimuli, tmp_path / "cut.h5", **options)
+        second = len(passes)
+        passes.clear()
+        extract_features(model, stimuli, tmp_path / "again.h5", **options)
+    finally:
+        hook.remove()
+    # The pass that failed is done again, and nothing else is.
+    assert first + second == len(passes) + 1
+    for layer in ("layer-00", "layer-02"):
+        np.testing.assert_array_equal(store.read("story", layer), whole.read("story", layer))
