@@ -13,7 +13,7 @@ import pytest
 
 from voxridge.streams import FeatureStore, ResponseStore, as_source
 from voxridge.streams.run_writer import RowBlock, write_runs
-from voxridge.streams.stores import ControlStore
+from voxridge.streams.stores import ControlStore, SoundStore
 
 RUNS = {"zebra": 6, "alice": 9, "queen": 4}
 
@@ -93,6 +93,35 @@ def test_controls_beside_them(tmp_path: Path) -> None:
     assert ControlStore.open(folder).provenance["language"] == "en"
     assert "language" not in FeatureStore.open(folder).provenance
     assert names(folder) == ["alice.h5", "queen.h5", "zebra.h5"]
+
+
+def test_sound_beside_some_of_them(tmp_path: Path) -> None:
+    folder = tmp_path / "jobs"
+    write(f"{folder}/")
+    assert SoundStore.open(folder).runs == []
+    for run in RUNS:  # as files of older versions are
+        with h5py.File(folder / f"{run}.h5", "a") as file:
+            del file["sound"]
+    with pytest.raises(ValueError, match=r"alice\.h5 is no SoundStore: group /sound is not there"):
+        SoundStore.open(folder)
+    sound = write(folder, ["queen"], {"kind": "sound"}, kind=SoundStore)
+    assert (type(sound), sound.runs) == (SoundStore, ["queen"])
+    assert FeatureStore.open(folder).runs == ["alice", "queen", "zebra"]
+
+
+def test_foreign_files_are_not_touched(tmp_path: Path) -> None:
+    folder = tmp_path / "jobs"
+    folder.mkdir()
+    with h5py.File(folder / "alice.h5", "w") as file:
+        file["data"] = np.ones(3)
+    before = (folder / "alice.h5").read_bytes()
+    for kind in (FeatureStore, ResponseStore):
+        with pytest.raises(ValueError, match=r"alice\.h5 is no (Feature|Response)Store: .* it holds /data"):
+            kind.open(folder)
+    with pytest.raises(ValueError, match=r"alice\.h5 is no FeatureStore"):
+        write(folder, ["alice"])
+    assert (folder / "alice.h5").read_bytes() == before
+    assert names(folder) == ["alice.h5"]
 
 
 def test_other_settings_are_refused_before_anything_is_computed(tmp_path: Path) -> None:

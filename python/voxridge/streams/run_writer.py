@@ -176,7 +176,7 @@ def _check_folder(
 ) -> None:
     """Refuse a folder whose files were made in another way before anything is computed."""
     for part in visible_files(folder):
-        if not (overwrite and part.stem in runs):
+        if not (overwrite and part.stem in runs) and kind._is_in(part):
             store = kind.open(part)
             if not store._is_new():
                 check_same(part, *of_shared_runs(store.provenance, account))

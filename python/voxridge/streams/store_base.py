@@ -107,13 +107,11 @@ class RunStore:
         """
         store = cls(path)
         for part in store._files():
-            check_readable(part)
-            recover(part)
-            with open_h5(part) as file:
-                if not isinstance(file.get(cls._group), h5py.Group):
+            if not cls._is_in(part):
+                with open_h5(part) as file:
                     there = ", ".join(f"/{key}" for key in file) or "nothing"
-                    what = f"{part} is no {cls.__name__}: group /{cls._group} is not there"
-                    raise ValueError(f"{what}; it holds {there}")
+                what = f"{part} is no {cls.__name__}: group /{cls._group} is not there"
+                raise ValueError(f"{what}; it holds {there}")
         store._check()
         return store
 
@@ -232,6 +230,13 @@ class RunStore:
     def _holder(self, file: Any) -> Any:
         """What carries the provenance in an open file."""
         return file
+
+    @classmethod
+    def _is_in(cls, part: Path) -> bool:
+        """Whether a file has the group of this kind of store."""
+        recover(check_readable(part))
+        with open_h5(part) as file:
+            return isinstance(file.get(cls._group), h5py.Group)
 
     def _is_new(self) -> bool:
         with open_h5(self.path) as file:

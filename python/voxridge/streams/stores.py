@@ -14,7 +14,7 @@ import numpy as np
 from voxridge.streams.checks import check_finite
 from voxridge.streams.files import open_h5
 from voxridge.streams.folder_store import check_layers
-from voxridge.streams.journal import append_h5, recover
+from voxridge.streams.journal import append_h5
 from voxridge.streams.provenance import as_json
 from voxridge.streams.response_store import ResponseStore
 from voxridge.streams.segments import Array
@@ -315,13 +315,14 @@ class ControlStore(FeatureStore):
         ValueError
             What is there was made in another way; the message lists all differences.
         """
-        if path.exists() and not overwrite:
-            recover(path)
-            with open_h5(path) as file:
-                has_group = cls._group in file
-            if has_group:
-                return super().begin(path, provenance)
+        if path.exists() and not overwrite and cls._is_in(path):
+            return super().begin(path, provenance)
         return cls.create(path, provenance, overwrite=overwrite)
+
+    def _files(self) -> list[Path]:
+        parts = super()._files()
+        # Features may lie in files that have no controls yet.
+        return [part for part in parts if self._is_in(part)] or parts if len(parts) > 1 else parts
 
     def _holder(self, file: Any) -> Any:
         return file[self._group]
