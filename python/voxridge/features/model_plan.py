@@ -170,28 +170,22 @@ def plan_extraction(
     body = network.base_model
     every = measure_widths(body)
     widths = _chosen(every, layers)
-    on_gpu = placement.device != "cpu" and (placement.device != "auto" or _gpu_bytes("auto") is not None)
+    free, gpu = available_memory(), None if placement.device == "cpu" else _gpu_bytes(device)
     itemsize = 4 if dtype == "float32" else 2
-    if tokens_per_pass is None:
-        room = available_memory() + (_gpu_bytes(device) or 0 if on_gpu else 0)
-        from_disk = device == "auto" and weight_bytes(network, itemsize, quantization) > room
-        tokens_per_pass = tokens_that_fit(sum(every), itemsize, on_gpu=on_gpu, from_disk=from_disk)
-    reading = _read(runs, context.fitted(most_positions(body), 2), tokens_per_pass)
     weights = weight_bytes(network, itemsize, quantization)
-    rows = max(tokens_per_pass, reading.longest)
-    states = rows * sum(widths) * itemsize + reading.most_words * sum(widths) * 6
-    work = tokens_per_pass * _working_width(body) * itemsize
+    if tokens_per_pass is None:
+        from_disk = placement.spread and weights > free + (gpu or 0)
+        tokens_per_pass = tokens_that_fit(sum(every), itemsize, on_gpu=gpu is not None, from_disk=from_disk)
+    reading = _read(runs, context.fitted(most_positions(body), 2), tokens_per_pass)
+    states = _states_bytes(widths, reading, tokens_per_pass, itemsize)
     logits = 2 * 4 * max(LOGITS_PER_PIECE, _vocabulary(body)) if surprisal else 0
     # A GGUF file is expanded in pieces beside the weights that are there already.
     loading = weights // 2 if gguf_file is not None else 0
-    device_peak = weights + max(loading, states + work + logits)
-    kept_rows = rows * sum(widths) * 4 + reading.most_words * sum(widths) * 6
-    host = _RUNTIME["cuda"] + kept_rows if on_gpu else _RUNTIME["cpu"] + device_peak
-    sizes = {
-        "peak_bytes": int(_MARGIN * (device_peak if on_gpu else host)),
-        "host_bytes": int(_MARGIN * host),
-    }
-    free, gpu = available_memory(), _gpu_bytes(device) if on_gpu else None
+    passing = states + logits + tokens_per_pass * _working_width(body) * itemsize
+    computing = weights + max(loading, passing)
+    host = _RUNTIME["cpu"] + computing if gpu is None else _RUNTIME["cuda"] + states
+    peak = host if gpu is None else computing
+    sizes = {"peak_bytes": int(_MARGIN * peak), "host_bytes": int(_MARGIN * host)}
     return ExtractionPlan(
         name=name_model(name_or_path, gguf_file),
         dtype=dtype if quantization is None else quantization,
@@ -214,6 +208,12 @@ def plan_extraction(
         device_bytes=gpu,
         verdict=_judge(weights, sizes, free, gpu, device),
     )
+
+
+def _states_bytes(widths: Sequence[int], reading: _Reading, tokens_per_pass: int, itemsize: int) -> int:
+    """Bytes of the layers of one pass, and of the rows of its words in float32 and in what is written."""
+    tokens = max(tokens_per_pass, reading.longest)
+    return sum(widths) * (tokens * itemsize + reading.most_words * (4 + 2))
 
 
 def build_without_memory(name_or_path: str | Path, gguf_file: str | None, revision: str | None) -> Any:
