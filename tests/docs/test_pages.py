@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from voxridge.cli import main
+from voxridge.cli import build_parser, main
+from voxridge.features import parse_context
 from voxridge.solvers.candidates import ROUTES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,6 +39,31 @@ def commands_of(page: str) -> list[list[str]]:
     return [shlex.split(line)[1:] for line in lines]
 
 
+def every_command() -> list[tuple[str, str]]:
+    """(page, command) of all commands of voxridge that the pages and the README show."""
+    pages = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+    found = []
+    for page in pages:
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL):
+            lines = block.replace("\\\n", " ").splitlines()
+            found += [(page.name, line) for line in lines if line.startswith("voxridge ")]
+    return found
+
+
+@pytest.mark.parametrize(("page", "command"), every_command())
+def test_the_commands_of_the_pages_are_understood(page: str, command: str) -> None:
+    assert callable(build_parser().parse_args(shlex.split(command, comments=True)[1:]).run)
+
+
+def test_the_options_in_the_table_of_recipes_are_understood() -> None:
+    page = text_of("features.md")
+    options = re.findall(r"^\|[^|]*\| `(--[^`]*)` \|", page, flags=re.MULTILINE)
+    assert len(options) == 11
+    for option in options:
+        chosen = build_parser().parse_args(["extract", "s.csv", "-o", "s.h5", *shlex.split(option)])
+        parse_context(chosen.context)
+
+
 def python(code: str, folder: Path) -> str:
     """What a new process prints: its memory is what the limits on the pages count, not that of all tests."""
     command = [sys.executable, "-W", "error::UserWarning", "-c", code]
@@ -46,7 +72,9 @@ def python(code: str, folder: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("page", ["install.md", "quickstart.md", "routes.md", "memory.md"])
+@pytest.mark.parametrize(
+    "page", ["install.md", "quickstart.md", "routes.md", "memory.md", "features.md", "responses.md"]
+)
 def test_the_examples_of_a_page_run(page: str, tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", text_of(page), flags=re.DOTALL)
     assert blocks

@@ -13,12 +13,15 @@ import numpy as np
 import pytest
 
 from voxridge import EncodingRidge, Ridge, _warnings
-from voxridge.features import read_words
+from voxridge.features import Audio, Words, check_audio, read_words
+from voxridge.features.extract_controls import ArrayReader
+from voxridge.responses import build_response_store
 from voxridge.solvers import make_folds
 from voxridge.solvers.cuda.devices import fake_device
 from voxridge.solvers.cuda.plan import make_device_plan
 from voxridge.solvers.memory import parse_memory
 from voxridge.solvers.problem import Problem
+from voxridge.streams import FeatureStore, write_runs
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
@@ -89,7 +92,28 @@ ERRORS: dict[str, tuple[type[Exception], Callable[[Path], Any]]] = {
     "has no CUDA module": (RuntimeError, lambda folder: without_the_module()),
     "has too little memory": (MemoryError, lambda folder: on_a_small_device()),
     "give a larger alpha": (np.linalg.LinAlgError, lambda folder: interpolating()),
+    "was made in another way": (ValueError, lambda folder: begun_again(folder / "features.h5")),
+    "words lie outside": (ValueError, lambda folder: SPOKEN.check_within(0.0, 30.0)),
+    "do not belong together": (ValueError, lambda folder: another_recording()),
+    "all zeros, which no sound model gives": (ValueError, lambda folder: silent_layer(folder / "a.h5")),
 }
+ONSET = np.cumsum(rng.uniform(0.3, 1.2, 60))
+SPOKEN = Words(["word"] * 60, ONSET, ONSET + 0.25)
+
+
+def begun_again(path: Path) -> None:
+    FeatureStore.create(path, {"pooling": "last"}).write_run("a", {"layer-00": np.ones((1, 1))})
+    FeatureStore.begin(path, {"pooling": "mean"})
+
+
+def another_recording() -> None:
+    spoken = np.repeat(rng.random(600) > 0.4, 1600)
+    check_audio(SPOKEN, Audio(spoken * rng.normal(scale=0.1, size=len(spoken)), 16000))
+
+
+def silent_layer(path: Path) -> None:
+    layers = {"layer-00": np.zeros((3, 2), np.float32)}
+    write_runs(path, {"a": ArrayReader(layers, np.arange(3.0))}, {}, progress=False)
 
 
 def without_the_module() -> None:
@@ -138,6 +162,15 @@ def constant_voxel() -> Any:
     return encoding(alphas=[1]).fit(X, y, runs=RUNS)
 
 
+def another_tr(folder: Path) -> Any:
+    nibabel = pytest.importorskip("nibabel")
+    image = nibabel.Nifti1Image(rng.standard_normal((2, 2, 2, 12)).astype(np.float32), np.eye(4))
+    image.header.set_zooms((1, 1, 1, 3.0))
+    nibabel.save(image, folder / "bold.nii")
+    runs = {"run": folder / "bold.nii"}
+    return build_response_store(runs, folder / "r.h5", mask=np.ones((2, 2, 2), bool), tr=2.0, progress=False)
+
+
 WARNINGS: dict[str, Callable[[Path], Any]] = {
     "AlphaEdgeWarning": lambda folder: encoding(alphas=[1e-3, 1e-2]).fit(X, Y, runs=RUNS),
     "MaskedTargetsWarning": lambda folder: constant_voxel(),
@@ -149,6 +182,7 @@ WARNINGS: dict[str, Callable[[Path], Any]] = {
     ),
     "SingularDesignWarning": lambda folder: Ridge(alpha=0.0).fit(np.hstack([X, X]), Y),
     "StimulusWarning": lambda folder: overlapping(folder),
+    "ResponseWarning": lambda folder: another_tr(folder),
 }
 
 
