@@ -288,3 +288,28 @@ def test_memory_that_ends_half_way_leaves_what_was_read(
     assert first + second == len(passes) + 1
     for layer in ("layer-00", "layer-02"):
         np.testing.assert_array_equal(store.read("story", layer), whole.read("story", layer))
+
+
+def test_what_is_measured_at_loading_takes_one_pass(
+    tiny_folder: Folders, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Every pass of a model on disk reads all its weights."""
+    import functools
+
+    from transformers import LlamaModel
+
+    passes: list[int] = []
+    run = LlamaModel.forward
+
+    @functools.wraps(run)
+    def forward(*arguments: Any, **options: Any) -> Any:
+        passes.append(1)
+        return run(*arguments, **options)
+
+    monkeypatch.setattr(LlamaModel, "forward", forward)
+    model = LanguageModel.load(
+        tiny_folder("llama"), device="auto", max_memory={"cpu": 1000}, offload_folder=tmp_path
+    )
+    assert (len(passes), model.past_only, model.can_score) == (1, True, True)
+    assert model.tokens_per_pass == 8192
+    assert LanguageModel.load(tiny_folder("llama")).tokens_per_pass == 2048

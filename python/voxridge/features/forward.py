@@ -64,9 +64,9 @@ class Network:
         self._lacks_embedding = False
         self._cuts: bool | None = None
         self.past_only = False
-        self.widths = self._probe()
+        self.widths, last = self._probe()
         self.can_pad = self.past_only or "attention_mask" in self._accepts
-        self.can_score = self.past_only and network is not self.body and self._probe_head()
+        self.can_score = self.past_only and self._probe_head(last)
 
     @property
     def device(self) -> Any:
@@ -204,29 +204,31 @@ class Network:
             return states
         return [self.body.get_input_embeddings()(ids), *states[:-2], states[-1]]
 
-    def _probe(self) -> tuple[int, ...]:
-        """Measure the widths, whether later tokens matter, and whether layer 0 is the embedding."""
+    def _probe(self) -> tuple[tuple[int, ...], Any]:
+        """Measure in one pass whether later tokens matter and whether layer 0 is the embedding.
+
+        Returns the widths of all layers, and states of the last.
+        """
         import torch
 
         first = np.arange(5, 11, dtype=np.int64) % self.vocabulary
         later, earlier = first.copy(), first.copy()
         later[-1] = earlier[0] = 11 % self.vocabulary
         with torch.inference_mode():
-            states, end = self._probe_states(first), self._probe_states(later)[-1]
-            front = self._probe_states(earlier)[0]
-            moved = (states[-1].float() - end.float())[0].abs().amax(dim=-1)
-            spread = (states[0].float() - front.float())[0].abs().amax(dim=-1)
+            done = self.run_batch([first, later, earlier], None)
+            end, front = done.states[len(done.states) - 1].float(), done.states[0].float()
+            moved = (end[0] - end[1]).abs().amax(dim=-1)
+            spread = (front[0] - front[2]).abs().amax(dim=-1)
         # Not exactly zero, because mixtures of experts group tokens in ways that depend on all of them, and
         # 8-bit products choose the columns that stay in 16 bits from all tokens.
-        tolerance = 5e-2 if self.in_8bit else 1e-4 if states[-1].dtype == torch.float32 else 1e-2
+        tolerance = 5e-2 if self.in_8bit else 1e-4 if done.last.dtype == torch.float32 else 1e-2
         self.past_only = bool(moved[:-1].max() <= tolerance * moved[-1])
         self._lacks_embedding = bool(spread[1:].max() > tolerance * spread[0])
+        widths = [int(state.shape[-1]) for state in done.states.values()]
         if self._lacks_embedding:
-            states = self._probe_states(first)
-        return tuple(int(state.shape[-1]) for state in states)
-
-    def _probe_states(self, sequence: IntArray) -> list[Any]:
-        return list(self.run_batch([sequence], None).states.values())
+            embedding = int(self.body.get_input_embeddings().weight.shape[1])
+            widths = [embedding, *widths[:-2], widths[-1]]
+        return tuple(widths), done.last[0]
 
     def _probe_pieces(self) -> bool:
         import torch
@@ -239,16 +241,15 @@ class Network:
             tolerance = 1e-4 if self.body.dtype == torch.float32 else 3e-2
             return bool(gap <= tolerance * whole.abs().max())
 
-    def _probe_head(self) -> bool:
+    def _probe_head(self, last: Any) -> bool:
         """Check that the head can be run on states alone."""
         import torch
 
-        if self._full.get_output_embeddings() is None:
+        if self._full is self.body or self._full.get_output_embeddings() is None:
             return False
         with torch.inference_mode():
-            last = self.run_batch([np.arange(2, dtype=np.int64)], []).last
-            logits = self._head(last[0])
-        return logits is not None and tuple(logits.shape) == (1, 2, logits.shape[-1])
+            logits = self._head(last)
+        return logits is not None and tuple(logits.shape[:2]) == (1, len(last))
 
     def _head(self, hidden: Any) -> Any:
         """Return the (1, n, vocabulary) logits of (n, width) states; None if the head cannot run alone.
