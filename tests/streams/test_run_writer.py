@@ -176,7 +176,7 @@ def child(path, call=None, kill_after=None):
             Slow.pause = 0.002 if kill_after else 0.0
             if call is not None:
                 die_at(call)
-            write(path, {run: Slow(n) for run, n in (("zebra", 6), ("queen", 9))})
+            write(path, {run: Slow(n) for run, n in (("zebra", 4), ("queen", 7))})
             code = 0
         except BaseException:
             traceback.print_exc()
@@ -199,13 +199,14 @@ slash = "/" if kind == "folder" else ""
 whole = folder / "whole"
 assert child(f"{whole}{slash}")
 deaths = 0
-for trial in range(2000 if how == "calls" else 5):
+# A block is an odd number of calls, so that every second call meets all of them.
+for trial in range(0, 2000, 2) if how == "calls" else range(5):
     path = folder / f"x{trial}"
     if how == "calls":
         # Every third time the second call dies too, at another place.
         ended = child(f"{path}{slash}", call=trial)
         deaths += not ended
-        if not ended and trial % 3 == 0:
+        if not ended and trial % 6 == 0:
             deaths += not child(f"{path}{slash}", call=trial * 7 % 31)
     else:
         ended, chance = False, random.Random(trial)
@@ -230,8 +231,8 @@ def test_killed_at_any_moment_and_continued(how: str, kind: str, tmp_path: Path)
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     trials, deaths = map(int, done.stdout.split())
-    assert deaths > (trials if how == "calls" else 5)
-    assert how == "moments" or trials > 40
+    assert deaths > (trials / 2 if how == "calls" else 5)
+    assert how == "moments" or trials > 30
 
 
 def test_other_settings_are_refused(tmp_path: Path) -> None:
