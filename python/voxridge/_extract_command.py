@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -176,17 +177,20 @@ def _read_inputs(options: argparse.Namespace, needed: str | None) -> _Inputs:
 
 @contextmanager
 def _quiet_loading(quiet: bool) -> Iterator[None]:
-    """Hold back the bars with which transformers loads weights."""
+    """Hold back the bars with which transformers loads weights, those of GGUF files among them."""
     if not quiet:
         yield
         return
+    from transformers import modeling_gguf_pytorch_utils as gguf
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    shown, bar = logging.is_progress_bar_enabled(), getattr(gguf, "tqdm", None)
     logging.disable_progress_bar()
+    gguf.tqdm = partial(bar, disable=True) if bar else bar
     try:
         yield
     finally:
+        gguf.tqdm = bar
         if shown:
             logging.enable_progress_bar()
 
