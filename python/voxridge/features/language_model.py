@@ -40,7 +40,8 @@ class LanguageModel:
 
     Layer 0 is the embedding, layer k the output of block k. The **last** layer is what the library returns as
     last hidden state: in most architectures (GPT-2, LLaMA, ...) after the final normalisation, which the
-    layers before it have not passed.
+    layers before it have not passed. State space models (Mamba, RWKV) are numbered in the same way, although
+    the library leaves their embedding out. Of an encoder-decoder (T5, BART) the encoder is used.
 
     Use :meth:`load`; the constructor takes a model that is already in memory.
 
@@ -180,10 +181,6 @@ class LanguageModel:
             If a package is missing that a setting needs.
         MemoryError
             If the model does not fit.
-
-        Notes
-        -----
-        Of an encoder-decoder (T5, BART) the encoder alone is used.
 
         Examples
         --------
