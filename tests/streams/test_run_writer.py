@@ -362,6 +362,9 @@ def test_bad_readers(tmp_path: Path) -> None:
         write(path, {"a/b": Steps(3)})
     with pytest.raises(TypeError, match="only what JSON can"):
         write(path, about={"x": object()})
+    for place in (tmp_path / "no" / "x.h5", f"{tmp_path}/no/folder/"):
+        with pytest.raises(FileNotFoundError, match=r"the folder .*no does not exist; create it"):
+            write(place)
     assert names(tmp_path) == []
     for reader, message in [
         (Steps(0), "run 'a' has no rows"),

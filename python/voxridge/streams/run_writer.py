@@ -132,6 +132,8 @@ def write_runs(
         differences); a block does not fit its run, holds NaN or infinity, or a layer is zero in a whole run.
     TypeError
         The provenance cannot be written as JSON.
+    FileNotFoundError
+        The folder of the store does not exist.
     BlockingIOError
         Another program writes this store.
     OSError
@@ -160,6 +162,10 @@ def write_runs(
         check_name(run, "run")
     account = as_json(provenance)
     target = Path(path)
+    if not target.parent.is_dir():
+        raise FileNotFoundError(
+            f"{target} cannot be written: the folder {target.parent} does not exist; create it"
+        )
     with RunProgress(readers, label, unit, progress) as bar:
         if not means_folder(path):
             _write_file(target, readers, account, kind, overwrite, bar)
