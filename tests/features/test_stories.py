@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from voxridge._natural import natural_key
 from voxridge.features.stories import StoryFiles, find_stories
 
 
@@ -54,3 +55,7 @@ def test_links_that_lead_nowhere_are_kept_for_their_reader(tmp_path: Path) -> No
     link = tmp_path / "a.TextGrid"
     link.symlink_to(tmp_path / ".git" / "annex" / "objects" / "x")
     assert find_stories([tmp_path])["a"].words == link
+
+
+def test_signs_that_only_look_like_numbers() -> None:
+    assert sorted(["x1²3", "x²", "x1²10", "x"], key=natural_key) == ["x", "x1²3", "x1²10", "x²"]

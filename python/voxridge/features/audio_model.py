@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -14,10 +13,9 @@ import numpy.typing as npt
 from voxridge.features import audio_loading
 from voxridge.features.audio import MIN_SAMPLES
 from voxridge.features.audio_windows import conv_stack, last_frame, mel_frames, shortest_input
+from voxridge.features.model_record import digest_weights, package_versions
 
 Float32Array = npt.NDArray[np.float32]
-
-_PACKAGES = ("voxridge", "torch", "transformers", "numpy", "h5py", "soundfile", "soxr")
 
 
 class AudioModel:
@@ -325,13 +323,13 @@ class AudioModel:
             "model_type": network.config.model_type,
             "feature_extractor": {key: value for key, value in settings.items() if _is_plain(value)},
             "n_parameters": sum(parameter.numel() for parameter in network.parameters()),
-            "weights_sha256": _weights_digest(network),
+            "weights_sha256": digest_weights(network),
             "n_layers": self.n_layers,
             "layer_widths": list(self.widths),
             "sampling_rate": self.sampling_rate,
             "arithmetic": str(network.dtype).removeprefix("torch."),
             "device": network.device.type,
-            "packages": _versions(),
+            "packages": package_versions("soundfile", "soxr"),
         }
 
 
@@ -371,24 +369,3 @@ def _close(a: Float32Array, b: Float32Array, tolerance: float) -> bool:
 
 def _is_plain(value: Any) -> bool:
     return isinstance(value, str | int | float | bool | None)
-
-
-def _weights_digest(network: Any) -> str:
-    sha = hashlib.sha256()
-    for name, parameter in network.named_parameters():
-        values = parameter.detach().reshape(-1)
-        sampled = values[:: max(1, values.numel() // 64)][:64].float().cpu().numpy()
-        sha.update(f"{name}{tuple(parameter.shape)}".encode() + sampled.astype("<f4").tobytes())
-    return sha.hexdigest()
-
-
-def _versions() -> dict[str, str]:
-    from importlib import metadata
-
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

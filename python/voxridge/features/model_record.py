@@ -50,10 +50,10 @@ def digest_weights(body: Any) -> str:
     return sha.hexdigest()
 
 
-def package_versions() -> dict[str, str]:
+def package_versions(*more: str) -> dict[str, str]:
     """Return the versions of the packages that activations may depend on, where they are installed."""
     found = {}
-    for package in _PACKAGES:
+    for package in (*_PACKAGES, *more):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from voxridge._natural import natural_key
 
 _KINDS = {
     "words": (".textgrid", ".csv", ".tsv"),
@@ -78,17 +79,6 @@ def find_stories(paths: Iterable[str | Path]) -> dict[str, StoryFiles]:
             )
         story[kind] = path
     return {name: StoryFiles(name, **found[name]) for name in sorted(found, key=natural_key)}
-
-
-def natural_key(name: str) -> list[tuple[int, int | str]]:
-    """Sort key under which numbers inside names count as numbers.
-
-    Parameters
-    ----------
-    name : str
-    """
-    parts = re.split(r"(\d+)", name.casefold())
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in parts if part]
 
 
 def _kind(path: Path) -> str | None:

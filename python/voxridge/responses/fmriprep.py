@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from voxridge._natural import natural_key
 from voxridge.responses.cleaning import Cleaning
 from voxridge.responses.extras import need_nilearn
 from voxridge.responses.geometry import Geometry
@@ -175,7 +176,7 @@ def find_fmriprep(
     groups: dict[str, list[Path]] = {}
     for path in found:
         groups.setdefault(_run_name(path), []).append(path)
-    return [_run(name, groups[name], kind) for name in sorted(groups, key=_natural)]
+    return [_run(name, groups[name], kind) for name in sorted(groups, key=natural_key)]
 
 
 def read_fmriprep(
@@ -314,10 +315,6 @@ def _of_the_run(path: Path) -> list[str]:
     """The parts of a file name that all files of a run share, such as "task-alice"."""
     parts = [part for part in path.name.split("_") if _ENTITY.fullmatch(part)]
     return [part for part in parts if part.partition("-")[0] not in _OF_THE_IMAGE]
-
-
-def _natural(name: str) -> list[Any]:
-    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in re.split(r"(\d+)", name)]
 
 
 def _run(name: str, files: list[Path], kind: Kind) -> FmriprepRun:
