@@ -17,7 +17,7 @@ def make(folder: Path, *names: str) -> list[Path]:
 
 
 def test_files_with_one_stem_are_one_story(tmp_path: Path) -> None:
-    make(tmp_path, "b.TextGrid", "b.WAV", "b.txt", "a.csv", "notes.md", ".hidden.csv")
+    make(tmp_path, "b.TextGrid", "b.WAV", "b.txt", "a.csv", "notes.md", ".hidden.csv", "LICENSE.txt")
     assert find_stories([tmp_path]) == {
         "a": StoryFiles("a", words=tmp_path / "a.csv"),
         "b": StoryFiles("b", tmp_path / "b.TextGrid", tmp_path / "b.WAV", tmp_path / "b.txt"),

@@ -43,7 +43,8 @@ def find_stories(paths: Iterable[str | Path]) -> dict[str, StoryFiles]:
     Parameters
     ----------
     paths : iterable of path
-        Files are taken as they are; of a folder, the files with a known suffix that lie directly in it.
+        Files are taken as they are; of a folder, the files with a known suffix that lie directly in it. Text
+        there without words or sound of its name (LICENSE.txt) is no story.
 
     Returns
     -------
@@ -90,11 +91,12 @@ def _files(paths: Iterable[str | Path]) -> Iterable[Path]:
         path = Path(given)
         if path.is_dir():
             inside = [item for item in sorted(path.iterdir()) if _kind(item) and item.name[0] != "."]
-            if not inside:
+            stems = {item.stem for item in inside if _kind(item) != "text"}
+            if not stems:
                 raise FileNotFoundError(
-                    f"{path} holds no stimulus: words (.TextGrid, .csv, .tsv), sound or text, a stem a story"
+                    f"{path} holds no stimulus: words (.TextGrid, .csv, .tsv) or sound, a stem a story"
                 )
-            yield from inside
+            yield from (item for item in inside if item.stem in stems)
         # A link that leads nowhere is what git-annex leaves of a file not fetched: its reader says so.
         elif path.exists() or path.is_symlink():
             yield path
