@@ -171,24 +171,22 @@ def _load_weights(kind: Any, target: str, config: Any, placement: Placement, whe
     model, info = kind.from_pretrained(
         target, config=config, output_loading_info=True, **placement.arguments(), **where
     )
-    body = {f"{model.base_model_prefix}.{name}" for name in _learned(model.base_model)}
-    body |= _learned(model.base_model)
+    learned = {name: _is_learned(model.base_model, name) for name, _ in model.base_model.named_parameters()}
+    absent = {name: name.removeprefix(f"{model.base_model_prefix}.") for name in info["missing_keys"]}
     # transformers fills what the checkpoint lacks with random numbers; outside the head that must not pass.
-    missing = sorted(name for name in info["missing_keys"] if name in body and "pooler" not in name)
+    missing = sorted(name for name, own in absent.items() if learned.get(own) and "pooler" not in name)
     if missing:
         raise ValueError(
             f"{target}: the checkpoint lacks {len(missing)} weights of a {type(model).__name__}, such as "
             f"{missing[:3]}: they would be random numbers (untrained=True asks for that)"
         )
-    if info["missing_keys"]:
+    if any(own not in learned for own in absent.values()):
         model = model.base_model
     if not placement.spread and placement.quantization is None:
         model = model.to(placement.device)
     return model
 
 
-def _learned(body: Any) -> set[str]:
-    """Return the names of the weights that a checkpoint must have; positions that are computed are none."""
-    modules = dict(body.named_modules())
-    names = [name for name, _ in body.named_parameters()]
-    return {name for name in names if "Sinusoidal" not in type(modules[name.rpartition(".")[0]]).__name__}
+def _is_learned(body: Any, name: str) -> bool:
+    """Whether a checkpoint must have a weight; positions that are computed need not be there."""
+    return "Sinusoidal" not in type(body.get_submodule(name.rpartition(".")[0])).__name__
