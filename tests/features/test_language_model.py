@@ -152,3 +152,30 @@ def test_cuda_without_cuda(gpt2_folder: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="sees no CUDA device"):
         LanguageModel.load(gpt2_folder, device="cuda")
+
+
+def test_read_refuses_what_does_not_fit_together(gpt2: Any, gpt2_folder: Path) -> None:
+    ids = np.array([5, 9, 20])
+    with pytest.raises(ValueError, match="one slice for each sequence; got 1 for 2 sequences"):
+        gpt2.read([ids, ids], [0], [slice(None)])
+    with pytest.raises(ValueError, match=r"has the step 2; give slices of neighbouring positions"):
+        gpt2.read([ids], [0], [slice(0, 3, 2)])
+    with pytest.raises(ValueError, match="tokens_per_pass=0: at least one token must fit"):
+        LanguageModel.load(gpt2_folder, tokens_per_pass=0)
+    assert gpt2.read([], [0], []) == []
+    nothing = gpt2.read([ids], [0, 3], [slice(2, 2)], surprisal=True)[0]
+    assert (nothing.states[3].shape, nothing.surprisal.shape) == ((0, 16), (0,))
+    kept = ids.copy()
+    gpt2.read([ids], [1], [slice(None)], surprisal=True)
+    np.testing.assert_array_equal(ids, kept)
+
+
+def test_a_masked_model_gives_no_surprisal(bert: Any) -> None:
+    assert not bert.can_score
+    with pytest.raises(ValueError, match=r"surprisal: tiny-bert gives no probability .*causal model"):
+        bert.read([np.array([5, 9])], [0], [slice(None)], surprisal=True)
+
+
+def test_tokens_per_pass_is_the_callers(gpt2_folder: Path) -> None:
+    model = LanguageModel.load(gpt2_folder, tokens_per_pass=100)
+    assert model.tokens_per_pass == model.provenance()["tokens_per_pass"] == 100
