@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
+from voxridge.features import oasm
 from voxridge.study.nested import (
     Block,
     FitSettings,
@@ -146,3 +147,30 @@ def test_warnings_are_kept_with_the_model() -> None:
 def test_folds_that_cannot_be(lengths: tuple[int, ...], chunks: int | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         plan_folds([str(i) for i in range(len(lengths))], lengths, chunks=chunks, gap=4)
+
+
+def test_time_alone_in_a_long_run_that_is_filtered() -> None:
+    """Columns of left-out rows are next to nothing in training: scaled one by one they would overflow."""
+    rng = np.random.default_rng(0)
+    n_rows, plan = 362, plan_folds(["story"], [362], chunks=5, gap=4)
+    smooth = np.cumsum(rng.standard_normal((n_rows, 3)), axis=0)
+    responses = prepare_responses([smooth], plan, tr=2.0, cutoff=128.0)
+    settings = FitSettings(np.logspace(0, 8, 5), (1, 2, 3, 4), 2.0, 128.0)
+    block = Block(tuple(oasm([n_rows], 2.0)), scaling="common")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        found = score_model(Model("time alone", (block,)), responses, plan, settings)
+    assert np.isfinite(found.scores).all()
+    assert np.isfinite(found.inner).all()
+
+
+def test_one_scale_for_all_columns() -> None:
+    model, responses = make(5, (60, 50, 40))
+    large = tuple(run * np.float32([1, 10, 100]) for run in model.blocks[0].runs)
+    plan = plan_folds(["a", "b", "c"], [60, 50, 40], chunks=None, gap=0)
+    fit = fit_fold(Model("one scale", (Block(large, scaling="common"),)), responses, plan, SETTINGS, 2)
+    train = np.concatenate(large[:2]).astype(float)
+    divisor = np.sqrt(train.var(axis=0).mean())
+    design = [delayed(run.astype(float) / divisor, DELAYS) for run in large]
+    ridge = Ridge(alpha=10.0).fit(np.concatenate(design[:2]), np.concatenate(responses[:2]))
+    np.testing.assert_allclose(fit.prediction, ridge.predict(design[2]), rtol=1e-3, atol=1e-3)

@@ -13,14 +13,14 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voxridge.features import Standardizer
 from voxridge.science.scores import correlation_score
-from voxridge.study.prepare import ScaledComponents, delayed, high_pass, zscore
+from voxridge.study.prepare import CommonScale, ScaledComponents, delayed, high_pass, zscore
 
 Array = NDArray[Any]
 Float64 = NDArray[np.float64]
@@ -144,12 +144,15 @@ class Block:
     runs : tuple of ndarray (n_rows, n_features)
         One array per run.
     components : int or None
-        None standardises each column with training statistics; a number keeps so many principal components of
-        the training rows.
+        None keeps the columns; a number keeps so many principal components of the training rows.
+    scaling : "column" or "common"
+        Without components: divide each column by its standard deviation in the training rows, or all by the
+        root mean square of these, for columns whose proportions mean something or that hardly vary there.
     """
 
     runs: tuple[Array, ...]
     components: int | None = None
+    scaling: Literal["column", "common"] = "column"
 
 
 @dataclass(frozen=True)
@@ -375,7 +378,7 @@ def _transformed(model: Model, plan: FoldPlan, kept: dict[int, slice]) -> list[A
     columns: list[list[Array]] = [[] for _ in range(n_runs)]
     for block in model.blocks:
         rows = np.concatenate([block.runs[plan.parts[i].run][rows] for i, rows in kept.items()])
-        step: Any = Standardizer() if block.components is None else ScaledComponents(block.components)
+        step = _scaler(block)
         step.fit(np.asarray(rows, dtype=np.float32))
         # Delays fill in zeros before a run; silence, a row of zeros in the base features, must stay zero
         # for that.
@@ -383,6 +386,12 @@ def _transformed(model: Model, plan: FoldPlan, kept: dict[int, slice]) -> list[A
         for run in range(n_runs):
             columns[run].append(step.transform(np.asarray(block.runs[run], dtype=np.float32)) - silence)
     return [np.concatenate(blocks, axis=1) for blocks in columns]
+
+
+def _scaler(block: Block) -> Any:
+    if block.components is not None:
+        return ScaledComponents(block.components)
+    return Standardizer() if block.scaling == "column" else CommonScale()
 
 
 def _cut(runs: Sequence[Array], part: Part, rows: slice, settings: FitSettings) -> Array:

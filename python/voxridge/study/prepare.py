@@ -81,6 +81,23 @@ def delayed(data: Array, delays: Sequence[int]) -> Array:
     return out
 
 
+class CommonScale:
+    """All columns divided by one number, which brings their mean variance in the training rows to 1."""
+
+    def __init__(self) -> None:
+        self._divisor = 1.0
+
+    def fit(self, rows: Array) -> CommonScale:
+        """Learn the divisor from (n_rows, n_features) training rows."""
+        spread = float(np.sqrt(np.var(rows, axis=0, dtype=np.float64).mean()))
+        self._divisor = spread if spread > 0 else 1.0
+        return self
+
+    def transform(self, rows: Array) -> Array:
+        """The rows on the new scale, of the same float type."""
+        return np.asarray(rows / self._divisor, dtype=rows.dtype)
+
+
 class ScaledComponents:
     """Principal components of the training rows, all divided by the standard deviation of the first one's
     scores.

@@ -160,7 +160,7 @@ def _control_recipes(config: StudyConfig, store: FeatureStore, stimuli: list[Sti
 def _time_alone(config: StudyConfig, stimuli: list[Stimulus]) -> Model:
     """Smoothed indicators of the rows: what left-out rows share with their neighbours, and nothing else."""
     rows = oasm([len(stimulus.times) for stimulus in stimuli], config.controls.autocorrelation)
-    return Model(_TIME_ALONE, (Block(tuple(run.astype(np.float32) for run in rows)),))
+    return Model(_TIME_ALONE, (Block(tuple(rows), scaling="common"),))
 
 
 def _layer_recipes(config: StudyConfig, store: FeatureStore, stimuli: list[Stimulus]) -> list[ModelRecipe]:
