@@ -157,6 +157,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _read_inputs(options: argparse.Namespace, needed: str | None) -> _Inputs:
     from voxridge.features.stories import find_stories
+    from voxridge.features.word_controls import check_language
 
     stories = find_stories(options.stories)
     if needed is not None:
@@ -171,6 +172,8 @@ def _read_inputs(options: argparse.Namespace, needed: str | None) -> _Inputs:
     )
     if not words and not inputs.sounds:
         raise ValueError("no story has words or sound: there is nothing to compute controls from")
+    if words:
+        check_language(options.language)
     _check_sound(stories, words)
     return inputs
 
@@ -341,8 +344,10 @@ def _max_memory(text: str | None) -> dict[int | str, str] | None:
 
 
 def _running_text(stories: Mapping[str, StoryFiles]) -> dict[str, str]:
+    from voxridge.features.textgrid import decode, read_bytes
+
     _check_files(stories, "text")
-    return {name: s.text.read_text(encoding="utf-8") for name, s in stories.items() if s.text is not None}
+    return {name: decode(read_bytes(s.text), s.text) for name, s in stories.items() if s.text is not None}
 
 
 def _phones(stories: Mapping[str, StoryFiles], options: argparse.Namespace) -> dict[str, Words] | None:

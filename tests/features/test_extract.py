@@ -219,6 +219,19 @@ def test_running_text(gpt2: Any, tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.delete(rows, 2, axis=0), store.read("one", "layer-03"))
 
 
+def test_a_run_that_cannot_be_read_is_found_before_any_is(
+    gpt2: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpt2, "read", lambda *_args, **_options: pytest.fail("a run was read"))
+    text = {name: " ".join(words.text) for name, words in STIMULI.items()} | {"three": "of another story"}
+    with pytest.raises(ValueError, match=r"run 'three': .*words are not in the text"):
+        _extract(gpt2, tmp_path / "a.h5", text=text)
+    stimuli = {"one": STIMULI["one"], "long": _words("word " * 200)}
+    with pytest.raises(ValueError, match=r"run 'long': the window of words .* takes 128 at a time"):
+        _extract(gpt2, tmp_path / "a.h5", stimuli, context=GrowingContext(100, 150))
+    assert not list(tmp_path.iterdir())
+
+
 def test_one_file_per_run(gpt2: Any, tmp_path: Path) -> None:
     whole = _extract(gpt2, tmp_path / "whole.h5")
     folder = tmp_path / "parts"

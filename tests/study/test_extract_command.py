@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
+from voxridge._warnings import StimulusWarning
 from voxridge.cli import main
 from voxridge.features import FixedContext, Words, extract_words
 from voxridge.streams.stores import ControlStore, FeatureStore, SoundStore
@@ -141,6 +142,20 @@ def test_plan_alone_writes_nothing(
     assert not (tmp_path / "a.h5").exists()
 
 
+def test_running_text_that_is_no_text_is_named(
+    tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_words(tmp_path / "a.csv")
+    command = ["extract", str(tmp_path), "-o", str(tmp_path / "a.h5"), "--model", str(tiny_folder), "--quiet"]
+    text = tmp_path / "a.txt"
+    text.write_text("/annex/objects/MD5E-s123--abc.txt\n")
+    assert main([*command, "--running-text"]) == 1
+    assert "a.txt: a git-annex pointer" in capsys.readouterr().err
+    text.write_bytes(" ".join(TEXT).encode() + b" caf\xe9")
+    with pytest.warns(StimulusWarning, match=r"a\.txt: not valid UTF-8"):
+        assert main([*command, "--running-text"]) == 0
+
+
 def test_sound_beside_the_words_gives_its_controls(
     tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -190,6 +205,7 @@ def test_controls_without_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[
         (["--model", "./no-such-model"], "the model folder does not exist"),
         (["--running-text"], "have no file of text"),
         (["--glove", "missing.txt"], "missing.txt"),
+        (["--language", "xx"], "wordfreq has no list for it"),
         (["--phones", "auto"], "phones are read from a tier of a .TextGrid"),
     ],
 )
@@ -207,6 +223,7 @@ def test_bad_options_are_one_line(
     assert message in error
     assert error.startswith("voxridge: ")
     assert "Traceback" not in error
+    assert not (tmp_path / "a.h5").exists()
 
 
 def test_an_empty_story_and_one_without_words_are_named(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from voxridge._warnings import StimulusWarning
 from voxridge.features.context import Context, GrowingContext
 from voxridge.features.language_model import LanguageModel
 from voxridge.features.pooling import Pooling
 from voxridge.features.transcript import Missing
+from voxridge.features.window_reader import WordBlock
 from voxridge.features.word_features import Layers, read_blocks, resolve_layers
 from voxridge.features.words import Words
 from voxridge.streams import FeatureStore
@@ -42,7 +45,8 @@ def extract_features(
     file beside the store, ``<path>.features.partial``, and a run moves into the store when it is complete.
     Called again with the same arguments after an interruption of any kind, the work goes on after the last
     pass that was kept, and the file then holds exactly what an uninterrupted call would have written.
-    Anything that differs is therefore refused.
+    Anything that differs is therefore refused. Words that are not in their text and windows that are longer than
+    the model takes are found in all runs before the first is read.
 
     Memory: the states of one forward pass.
 
@@ -121,6 +125,9 @@ def extract_features(
         )
         for run, words in stimuli.items()
     }
+    # A story that cannot be read must not be found after the hours that those before it take.
+    for run, reader in readers.items():
+        reader.check(run)
     before, after = model.special_tokens(bos=context.bos)
     fitted = context.fitted(model.max_tokens, len(before) + len(after))
     provenance = {
@@ -198,9 +205,40 @@ class WordRunReader:
         running = self.text.encode("utf-8", "surrogatepass")
         return hashlib.sha256(self.run_words.digest().encode() + running).hexdigest()
 
+    def check(self, run: str) -> None:
+        """Tokenise the run and cut it into windows, as `blocks` will do, without a forward pass.
+
+        Parameters
+        ----------
+        run : str
+            Its name, for messages.
+
+        Raises
+        ------
+        ValueError
+            If words are not in the text, a window has more tokens than the model takes, or as `read_blocks`.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", StimulusWarning)  # given when the run is read
+            try:
+                self._word_blocks(0, None)
+            except ValueError as error:
+                raise ValueError(f"run {run!r}: {error}") from error
+
     def blocks(self, first_row: int, before: Mapping[str, npt.NDArray[Any]] | None) -> Iterator[RowBlock]:
         """Yield one block for each forward pass; see `voxridge.streams.run_writer.RunReader`."""
-        found = read_blocks(
+        for block in self._word_blocks(first_row, before):
+            states = {_name(layer): values for layer, values in block.states.items()}
+            if block.surprisal is None:
+                yield RowBlock(block.start, block.stop, states)
+            else:
+                totals = {"bits": block.bits, "n_scored": block.n_scored}
+                yield RowBlock(block.start, block.stop, states, {"surprisal": block.surprisal}, totals)
+
+    def _word_blocks(
+        self, first_row: int, before: Mapping[str, npt.NDArray[Any]] | None
+    ) -> Iterator[WordBlock]:
+        return read_blocks(
             self.model,
             self.run_words,
             layers=self.layers,
@@ -213,13 +251,6 @@ class WordRunReader:
             first_word=first_row,
             before=None if before is None else {layer: before[_name(layer)] for layer in self.layers},
         )
-        for block in found:
-            states = {_name(layer): values for layer, values in block.states.items()}
-            if block.surprisal is None:
-                yield RowBlock(block.start, block.stop, states)
-            else:
-                totals = {"bits": block.bits, "n_scored": block.n_scored}
-                yield RowBlock(block.start, block.stop, states, {"surprisal": block.surprisal}, totals)
 
 
 def _name(layer: int) -> str:

@@ -139,18 +139,7 @@ def log_frequency(words: Sequence[str], language: str = "en") -> FloatArray:
     >>> log_frequency(["the", "rabbit", "qqxqzz"]).round(2).ravel().tolist()        # doctest: +SKIP
     [7.73, 4.05, 1.01]
     """
-    try:
-        import wordfreq
-    except ImportError as error:
-        raise ImportError('word frequencies need wordfreq: pip install "voxridge[lm]"') from error
-    try:
-        rarest = 9.0 - (len(wordfreq.get_frequency_list(language)) - 1) / 100
-        known = {word: wordfreq.zipf_frequency(word, language) for word in set(words)}
-    except (LookupError, ValueError) as error:  # no list, or no language code at all
-        codes = ", ".join(sorted(wordfreq.available_languages()))
-        raise ValueError(f"language={language!r}: wordfreq has no list for it; it has {codes}") from error
-    except ImportError as error:
-        raise ImportError(f"language={language!r}: wordfreq needs a further package: {error}") from error
+    known, rarest = _frequencies(words, language)
     unknown = [word for word in words if known[word] == 0]
     if 2 * len(unknown) > len(words):
         warnings.warn(
@@ -160,6 +149,23 @@ def log_frequency(words: Sequence[str], language: str = "en") -> FloatArray:
             stacklevel=2,
         )
     return _column([max(known[word], rarest) for word in words])
+
+
+def check_language(language: str) -> None:
+    """Raise what `log_frequency` would raise for a language without a list, before there are words.
+
+    Parameters
+    ----------
+    language : str
+
+    Raises
+    ------
+    ValueError
+        If wordfreq has no list for the language.
+    ImportError
+        If wordfreq, or what it needs for this language, is not installed.
+    """
+    _frequencies(["a"], language)
 
 
 def random_vectors(words: Words, *, seed: int = 0, dim: int = 300) -> FloatArray:
@@ -219,6 +225,22 @@ def random_embeddings(words: Sequence[str], *, seed: int = 0, dim: int = 300) ->
         for name in set(types)
     }
     return np.array([table[name] for name in types], dtype=np.float32).reshape(len(types), dim)
+
+
+def _frequencies(words: Sequence[str], language: str) -> tuple[dict[str, float], float]:
+    """Return the Zipf frequency of every word, 0 if it is not in the list, and that of the rarest in it."""
+    try:
+        import wordfreq
+    except ImportError as error:
+        raise ImportError('word frequencies need wordfreq: pip install "voxridge[lm]"') from error
+    try:
+        rarest = 9.0 - (len(wordfreq.get_frequency_list(language)) - 1) / 100
+        return {word: wordfreq.zipf_frequency(word, language) for word in set(words)}, rarest
+    except (LookupError, ValueError) as error:  # no list, or no language code at all
+        codes = ", ".join(sorted(wordfreq.available_languages()))
+        raise ValueError(f"language={language!r}: wordfreq has no list for it; it has {codes}") from error
+    except ImportError as error:
+        raise ImportError(f"language={language!r}: wordfreq needs a further package: {error}") from error
 
 
 def _type(word: str) -> str:

@@ -20,11 +20,11 @@ from voxridge.features import (
     extract_sound_controls,
     extract_word_controls,
     parse_context,
-    tr_times,
     word_rate,
 )
 from voxridge.features.models import is_audio_model, load_language_model
 from voxridge.study.config import AlignmentConfig, ControlsConfig, ModelConfig, StudyConfig
+from voxridge.study.recordings import read_recording
 
 if TYPE_CHECKING:
     from voxridge.features import LanguageModel
@@ -147,17 +147,17 @@ def read_study_inputs(config: StudyConfig) -> tuple[list[Stimulus], list[Array]]
     Raises
     ------
     ValueError
-        When runs differ in their columns, names do not match the columns, or nothing is left after trimming.
+        When runs differ in their columns, names do not match the columns, or nothing is left after trimming;
+        when a response store lacks a run of the study.
     """
     from voxridge.features import read_words
+    from voxridge.features.textgrid import decode, read_bytes
 
     stimuli, responses = [], []
     settings = config.responses
     start, stop = settings.trim
     for run in config.runs:
-        data = read_responses(run.responses, mask=settings.mask)
-        first = settings.tr / 2 if run.first_row is None else run.first_row
-        times = tr_times(len(data), settings.tr, first - settings.tr / 2)
+        data, times = read_recording(run, settings)
         kept = slice(start, len(data) - stop)
         if len(data) - stop - start < 10:
             raise ValueError(
@@ -165,20 +165,13 @@ def read_study_inputs(config: StudyConfig) -> tuple[list[Stimulus], list[Array]]
                 "fewer than 10 are left"
             )
         words = read_words(run.words, tier=settings.tier)
-        text = None if run.text is None else run.text.read_text(encoding="utf-8")
+        text = None if run.text is None else decode(read_bytes(run.text), run.text)
         stimuli.append(Stimulus(run.name, words, times[kept], run.audio, text))
         responses.append(data[kept])
     check_responses(
         {run.name: data for run, data in zip(config.runs, responses, strict=True)}, settings.names
     )
     return stimuli, responses
-
-
-def read_responses(path: Path, *, mask: Any = None) -> Array:
-    """One run's responses (n_rows, n_targets), float32 or float64: see `voxridge.responses`."""
-    from voxridge.responses import read_responses as open_responses
-
-    return np.asarray(open_responses(path, mask=mask).read())
 
 
 def check_responses(runs: Mapping[str, Array], names: Sequence[str]) -> None:
