@@ -30,7 +30,8 @@ The study file is TOML; relative paths start at its folder:
   [[runs]]                    # one per run
   name = "chapter-1"
   words = "chapter-1.TextGrid"       # or .csv/.tsv with columns word, onset, offset
-  responses = "sub-01/chapter-1.npy" # or .h5/.hf5 with dataset "data", .npz, .txt, .csv
+  responses = "sub-01/chapter-1.npy" # or .hf5, .npz, .txt, .csv, .nii.gz with a mask, ...; or a
+                                     # store of "voxridge responses", in which the run has this name
 """
 
 _FIT_HELP = """\

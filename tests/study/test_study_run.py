@@ -11,12 +11,15 @@ import h5py
 import numpy as np
 import pytest
 
+from voxridge._warnings import ResponseWarning
 from voxridge.demo.story import load_story, read_aloud
 from voxridge.features import tr_times, word_rate
+from voxridge.responses import build_response_store
 from voxridge.study import engine
-from voxridge.study.config import load_config
-from voxridge.study.inputs import read_responses, read_study_inputs, usable_targets
+from voxridge.study.config import ResponsesConfig, RunConfig, load_config
+from voxridge.study.inputs import read_study_inputs, usable_targets
 from voxridge.study.prepare import delayed
+from voxridge.study.recordings import read_recording
 from voxridge.study.run import run_study
 
 STUDY = """
@@ -147,6 +150,41 @@ def test_inputs_that_do_not_fit(study: Path) -> None:
         read_study_inputs(load_config(study))
 
 
+def in_a_store(study: Path, *, tr: float = 1.5, trim: tuple[int, int] = (0, 0)) -> dict[str, np.ndarray]:
+    """The study's responses in one store, in another order than the study's; what they are by run."""
+    given = {f"run-{n}": study.parent / f"r{n}.npy" for n in (3, 1, 2)}
+    build_response_store(given, study.parent / "sub-01.h5", tr=tr, trim=trim, progress=False)
+    text = study.read_text()
+    for number in (1, 2, 3):
+        text = text.replace(f"r{number}.npy", "sub-01.h5")
+    study.write_text(text)
+    return {run: np.load(path) for run, path in given.items()}
+
+
+def test_a_store_of_all_runs_gives_each_its_own(study: Path) -> None:
+    expected = in_a_store(study)
+    stimuli, responses = read_study_inputs(load_config(study))
+    for stimulus, data in zip(stimuli, responses, strict=True):
+        np.testing.assert_array_equal(data, expected[stimulus.name])
+        assert stimulus.times[0] == 0.75
+    study.write_text(study.read_text().replace('"run-2"', '"wheel"'))
+    with pytest.raises(ValueError, match=r"no run 'wheel'; it has run-3, run-1, run-2: name the run"):
+        read_study_inputs(load_config(study))
+
+
+def test_rows_that_a_store_has_lost_move_the_clock(study: Path) -> None:
+    expected = in_a_store(study, trim=(10, 5))
+    stimuli, responses = read_study_inputs(load_config(study))
+    np.testing.assert_array_equal(responses[0], expected["run-1"][10:-5])
+    np.testing.assert_allclose(stimuli[0].times, (np.arange(10, 85) + 0.5) * 1.5)
+
+
+def test_another_tr_in_the_file_is_said(study: Path) -> None:
+    in_a_store(study, tr=2.0)
+    with pytest.warns(ResponseWarning, match=r"responses.tr is 1.5 s, but .*sub-01.h5 says 2 s"):
+        read_study_inputs(load_config(study))
+
+
 def test_nothing_usable() -> None:
     with pytest.raises(ValueError, match="no column is usable"):
         usable_targets({"a": np.zeros((9, 2))})
@@ -158,11 +196,15 @@ def test_responses_from_text_and_hdf5(tmp_path: Path) -> None:
     np.savetxt(tmp_path / "a.csv", data, delimiter=",")
     with h5py.File(tmp_path / "a.hf5", "w") as file:
         file["data"] = data
+    settings = ResponsesConfig(2.0)
     for name in ("a.txt", "a.csv", "a.hf5"):
-        np.testing.assert_allclose(read_responses(tmp_path / name), data)
+        run = RunConfig("a", tmp_path / "a.TextGrid", tmp_path / name)
+        found, times = read_recording(run, settings)
+        np.testing.assert_allclose(found, data)
+        np.testing.assert_allclose(times, [1, 3, 5, 7, 9, 11])
     (tmp_path / "b.txt").write_text("1 2\nx y\n")
     with pytest.raises(ValueError, match="not a table of numbers"):
-        read_responses(tmp_path / "b.txt")
+        read_recording(RunConfig("b", tmp_path / "a.TextGrid", tmp_path / "b.txt"), settings)
 
 
 @pytest.fixture

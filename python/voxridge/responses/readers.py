@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from voxridge.responses.geometry import Geometry
 from voxridge.responses.tables import SUFFIXES as TABLES
@@ -13,6 +13,9 @@ from voxridge.responses.tables import read_table
 from voxridge.streams.files import H5_SUFFIXES, check_readable, open_h5
 from voxridge.streams.segments import ArraySegment, FileSegment, NpySegment, NpzSegment, Segment
 from voxridge.streams.sources import RunSource
+
+if TYPE_CHECKING:
+    from voxridge.streams.stores import ResponseStore
 
 Format = Literal["volume", "cifti", "surface", "table", "array", "h5"]
 PathLike = str | os.PathLike[str]
@@ -235,14 +238,29 @@ def _read_cifti(path: Path) -> ResponseSource:
     return ResponseSource([CiftiSegment(path)], geometry, run_names=[run_name(path)], tr=cifti_tr(path))
 
 
-def _stored(path: Path) -> ResponseSource | None:
-    """All runs of a response store, None for another HDF5 file."""
+def response_store(path: PathLike) -> ResponseStore | None:
+    """The response store that a file is, None for every other file.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        The ending is not known, or the file is damaged or not there.
+    """
     from voxridge.streams.stores import ResponseStore
 
+    if response_format(path) != "h5":
+        return None
     with open_h5(path) as file:
         if "data" in file or "responses" not in file:
             return None
-    store = ResponseStore.open(path)
+    return ResponseStore.open(path)
+
+
+def _stored(path: Path) -> ResponseSource | None:
+    """All runs of a response store, None for another HDF5 file."""
+    store = response_store(path)
+    if store is None:
+        return None
     trs = {store.tr(run) for run in store.runs}
     return ResponseSource.of(store.source(), store.geometry, tr=trs.pop() if len(trs) == 1 else None)
 

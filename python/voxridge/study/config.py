@@ -72,8 +72,9 @@ class RunConfig:
 
     ``words``: .TextGrid, .csv or .tsv; ``audio``: .wav, .flac, .mp3 or .ogg, which audio models read, on the
     clock of the words; ``text``: running text that a language model reads in place of the words alone;
-    ``responses``: any format of `voxridge.responses.read_responses`; ``first_row``: stimulus time, in
-    seconds, of the middle of the first response row (default: half a TR).
+    ``responses``: any format of `voxridge.responses.read_responses`, or a response store, of which the run of
+    this ``name`` is taken; ``first_row``: stimulus time, in seconds, of the middle of the first response row
+    (default: half a TR, and the rows that were cut when a store was made).
     """
 
     name: str

@@ -36,6 +36,7 @@ from voxridge.study.inputs import (
 )
 from voxridge.study.nested import Block, FitSettings, Model, plan_folds, prepare_responses
 from voxridge.study.provenance import array_digest, command_line, file_digest, machine, now, versions
+from voxridge.study.recordings import first_row
 from voxridge.study.results import StudyResult
 
 _TIME_ALONE = "autocorrelation alone"
@@ -232,7 +233,7 @@ def _provenance(config: StudyConfig, store: FeatureStore, responses: list[NDArra
                 "words sha256": file_digest(run.words),
                 "responses": run.responses.name,
                 "responses sha256": file_digest(run.responses),
-                "first row (s)": config.responses.tr / 2 if run.first_row is None else run.first_row,
+                "first row (s)": first_row(run, config.responses),
             }
             for run in config.runs
         },
