@@ -98,6 +98,7 @@ def test_30b_on_a_small_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert held.verdict.startswith("more than the free memory of the host: use dtype=")
     spread = plan_extraction(folder, n_words=[1500] * 3, dtype="bfloat16", device="auto")
     assert "GiB of the weights stay on disk and are read in every pass" in spread.verdict
+    assert spread.peak_bytes == spread.host_bytes == spread.available_bytes < spread.weight_bytes
     # Each pass reads the weights again, so more of the text goes into one.
     assert spread.n_passes < held.n_passes / 2
     eight = plan_extraction(folder, n_words=1500, dtype="bfloat16", quantization="8bit")

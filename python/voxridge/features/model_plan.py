@@ -202,7 +202,7 @@ def plan_extraction(
         weight_bytes=weights,
         states_bytes=states,
         logits_bytes=logits,
-        **sizes,
+        **(_within(sizes, free, gpu) if device == "auto" else sizes),
         store_bytes=sum(runs) * sum(widths) * np.dtype(store_dtype).itemsize,
         available_bytes=free,
         device_bytes=gpu,
@@ -349,17 +349,35 @@ def _gpu_bytes(device: str) -> int | None:
     return int(torch.cuda.mem_get_info(torch.device(device))[0])
 
 
+def _left_on_disk(sizes: dict[str, int], free: int, gpu: int | None) -> int:
+    """Bytes for which neither device nor host has room."""
+    peak, host = sizes["peak_bytes"], sizes["host_bytes"]
+    return max(0, peak + (host if gpu is not None else 0) - free - (gpu or 0))
+
+
+def _within(sizes: dict[str, int], free: int, gpu: int | None) -> dict[str, int]:
+    """The same where what does not fit is left on disk: the device is filled first, then the host."""
+    if gpu is None:
+        return {name: min(size, free) for name, size in sizes.items()}
+    spilled = max(0, sizes["peak_bytes"] - gpu)
+    return {
+        "peak_bytes": min(sizes["peak_bytes"], gpu),
+        "host_bytes": min(sizes["host_bytes"] + spilled, free),
+    }
+
+
 def _judge(weights: int, sizes: dict[str, int], free: int, gpu: int | None, device: str) -> str:
     peak, host = sizes["peak_bytes"], sizes["host_bytes"]
     if peak <= (free if gpu is None else gpu) and host <= free:
         return "fits"
-    room = free + (gpu or 0)
     if device == "auto":
-        left = max(0, peak + (host if gpu is not None else 0) - room)
+        left = _left_on_disk(sizes, free, gpu)
         if left >= weights:
             return (
                 "does not fit even with all weights on disk: give a smaller tokens_per_pass, or fewer layers"
             )
+        if left == 0:
+            return "fits on GPU and host together; weights travel to the GPU in every pass"
         return f"about {in_words(left)} of the weights stay on disk and are read in every pass"
     what = "memory of the host" if gpu is None else "memory of the GPU"
     return (
