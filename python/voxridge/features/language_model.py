@@ -80,6 +80,11 @@ class LanguageModel:
         How many tokens, padding included, one batch should hold. A longer sequence of a model with
         `past_only` goes through in pieces of this size, with a cache of keys and values.
 
+    Raises
+    ------
+    ValueError
+        If `tokens_per_pass` is below 1.
+
     Examples
     --------
     >>> model = LanguageModel.load("gpt2")                                            # doctest: +SKIP
