@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from voxridge.streams import atomic_path
+from voxridge.streams.atomic import is_disk_full
 
 
 def only(folder: Path) -> list[str]:
@@ -104,6 +105,15 @@ except OSError as error:
     assert "no space left while writing" in done.stdout
     assert target.read_text() == "old"
     assert only(tmp_path) == ["a.h5"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_hdf5_says_in_text_that_the_disk_is_full(code: int) -> None:
+    text = (
+        f"Set slist enabled failed (file write failed: errno = {code}, error message = '{os.strerror(code)}'"
+    )
+    assert is_disk_full(RuntimeError(text))
+    assert not is_disk_full(RuntimeError("Set slist enabled failed"))
 
 
 def test_wrong_targets(tmp_path: Path) -> None:

@@ -91,7 +91,9 @@ def is_disk_full(error: BaseException) -> bool:
     """Whether the error says that no space is left; HDF5 wraps the system's error in text of its own."""
     if isinstance(error, OSError) and error.errno in _FULL:
         return True
-    return isinstance(error, (OSError, RuntimeError)) and "No space left on device" in str(error)
+    return isinstance(error, (OSError, RuntimeError)) and any(
+        os.strerror(code) in str(error) for code in _FULL
+    )
 
 
 def disk_full(path: Path, written: int, needed: int | None) -> OSError:
