@@ -232,6 +232,13 @@ def test_a_run_that_cannot_be_read_is_found_before_any_is(
     assert not list(tmp_path.iterdir())
 
 
+def test_names_that_no_store_could_give_back(gpt2: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"run '\.one' .*hidden file"):
+        _extract(gpt2, f"{tmp_path}/folder/", {".one": STIMULI["one"]})
+    with pytest.raises(ValueError, match=r"run 'one': word 1 \('a\\x00b'\) holds a zero"):
+        _extract(gpt2, tmp_path / "a.h5", {"one": Words(["so", "a\0b"], [0.0, 0.5], [0.4, 0.9])})
+
+
 def test_one_file_per_run(gpt2: Any, tmp_path: Path) -> None:
     whole = _extract(gpt2, tmp_path / "whole.h5")
     folder = tmp_path / "parts"

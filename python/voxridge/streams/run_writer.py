@@ -170,6 +170,11 @@ def write_runs(
         if not means_folder(path):
             _write_file(target, readers, account, kind, overwrite, bar)
             return kind.open(target)
+        if hidden := [run for run in readers if run.startswith(".")]:
+            raise ValueError(
+                f"run {hidden[0]!r} would be a hidden file of {target}, which is not read: give a name "
+                "without a dot in front"
+            )
         target.mkdir(exist_ok=True)
         _check_folder(target, readers, account, kind, overwrite)
         for run, reader in readers.items():
@@ -347,6 +352,11 @@ def _head(run: str, reader: RunReader, account: dict[str, Any]) -> dict[str, Any
         raise ValueError(f"run {run!r} has dtype {dtype}: use float16, float32 or float64")
     times = None if reader.times is None else np.asarray(reader.times, np.float64)
     words = None if reader.words is None else _encoded(reader.words)
+    for i, word in enumerate(() if words is None else words):
+        if b"\0" in word:
+            raise ValueError(
+                f"run {run!r}: word {i} ({word.decode()!r}) holds a zero, which HDF5 cannot keep"
+            )
     for name, column in (("times", times), ("words", words)):
         if column is not None:
             side_column(column, reader.n_rows, f"{name} of run {run!r}")
