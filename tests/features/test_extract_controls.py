@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from voxridge.features import Words, extract_features
+from voxridge.features import GrowingContext, Words, extract_features
 from voxridge.features.extract_controls import extract_word_controls
 from voxridge.features.word_controls import word_controls
 from voxridge.streams.stores import ControlStore, FeatureStore
@@ -35,6 +35,15 @@ def test_controls_of_every_run_with_the_surprisal_of_the_model(tmp_path: Path, g
         assert controls.words(run) == list(words.text)
     assert controls.provenance["surprisal"] is True
     assert features.layers == ["layer-01"]
+
+
+def test_a_run_in_which_no_word_was_scored_has_controls_without_surprisal(tmp_path: Path, gpt2: Any) -> None:
+    alone = GrowingContext(1, 2, bos=False)
+    runs = {**RUNS, "run-3": Words(("a",), [0.0], [0.2])}
+    extract_features(gpt2, runs, tmp_path / "a.h5", layers=[1], context=alone, progress=False)
+    controls = extract_word_controls(runs, tmp_path / "a.h5")
+    assert "surprisal" not in controls.layers
+    assert controls.provenance["surprisal"] is False
 
 
 @pytest.mark.parametrize("place", ["alone.h5", "folder/"])

@@ -227,12 +227,16 @@ class ArrayReader:
 
 
 def _surprisal(path: str | Path, stimuli: Mapping[str, Words]) -> dict[str, Array]:
-    """Bits of every word of the runs that the store of features has; {} unless it has them for all runs."""
+    """Bits of every word of the runs that the store of features has; {} unless it has them for all runs.
+
+    Nor has it any for a run in which no word had something before it.
+    """
     if not Path(path).exists() or (means_folder(path) and not any(Path(path).glob("*.h5"))):
         return {}
     store = FeatureStore.open(path)
     there = [run for run in stimuli if run in store.runs]
-    found = {run: bits for run in there if (bits := store.surprisal(run)) is not None}
+    columns = {run: store.surprisal(run) for run in there}
+    found = {run: bits for run, bits in columns.items() if bits is not None and not np.isnan(bits).all()}
     return found if len(found) == len(stimuli) else {}
 
 
