@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,19 @@ slash at its end is a folder with one file per story, which several processes ca
 """
 
 
+_LANGUAGE_ONLY = (
+    "plan",
+    "gguf_file",
+    "eight_bit",
+    "max_memory",
+    "offload_folder",
+    "context",
+    "pooling",
+    "running_text",
+)
+_AUDIO_ONLY = ("seconds",)
+
+
 def add_extract(commands: Any) -> None:
     """Add the subcommand to the parser."""
     extract = commands.add_parser(
@@ -48,12 +61,17 @@ def add_extract(commands: Any) -> None:
     )
     extract.add_argument("-o", "--out", required=True, help="HDF5 file, or a folder with a slash at its end")
     extract.add_argument("--overwrite", action="store_true", help="replace what is there")
-    extract.add_argument("--plan", action="store_true", help="print memory, passes and disk space, and stop")
+    extract.add_argument(
+        "--plan",
+        action="store_true",
+        help="print memory, passes and disk space of a language model, and stop",
+    )
     extract.add_argument("--quiet", action="store_true", help="no plan and no progress bar")
     _add_model(extract.add_argument_group("model"))
     _add_reading(extract.add_argument_group("what it reads"))
     _add_controls(extract.add_argument_group("controls"))
-    extract.set_defaults(run=_run, resumes=True)
+    defaults = {name: extract.get_default(name) for name in (*_LANGUAGE_ONLY, *_AUDIO_ONLY)}
+    extract.set_defaults(run=partial(_run, defaults), resumes=True)
 
 
 def _add_model(group: Any) -> None:
@@ -135,11 +153,15 @@ class _Inputs(NamedTuple):
         return {name: story.audio for name, story in self.stories.items() if story.audio is not None}
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(defaults: Mapping[str, Any], options: argparse.Namespace) -> int:
     from voxridge.features.models import is_audio_model
 
     named = options.model != "none"
     hears = named and is_audio_model(options.model, revision=options.revision, gguf_file=options.gguf_file)
+    if hears or not named:
+        _refuse(options, defaults, _LANGUAGE_ONLY, "language models")
+    if not hears:
+        _refuse(options, defaults, _AUDIO_ONLY, "audio models")
     inputs = _read_inputs(options, needed="audio" if hears else "words" if named else None)
     if named and not hears and (options.plan or not options.quiet):
         print(_plan(inputs, options))
@@ -150,9 +172,24 @@ def _run(options: argparse.Namespace) -> int:
             _extract_sound(inputs, options)
         elif named:
             _extract_words(inputs, options)
-    _extract_controls(inputs, options)
+    try:
+        _extract_controls(inputs, options)
+    except ValueError as error:
+        if named:
+            error.add_note("The layers are there: --model none --overwrite replaces the controls alone.")
+        raise
     print(_summary(options.out))
     return 0
+
+
+def _refuse(
+    options: argparse.Namespace, defaults: Mapping[str, Any], names: Sequence[str], what: str
+) -> None:
+    """Refuse options that would do nothing with this model."""
+    for name in names:
+        if getattr(options, name) != defaults[name]:
+            flag = name.replace("_", "-")
+            raise ValueError(f"--{flag} is for {what}, and --model is {options.model}: leave it out")
 
 
 def _read_inputs(options: argparse.Namespace, needed: str | None) -> _Inputs:

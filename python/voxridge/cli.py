@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\nvoxridge: interrupted{hint}", file=sys.stderr)
         return 130
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
-        print(f"voxridge: {error}", file=sys.stderr)
+        print("\n".join([f"voxridge: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
         return 1
 
 

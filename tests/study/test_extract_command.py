@@ -16,6 +16,7 @@ import pytest
 from voxridge._warnings import StimulusWarning
 from voxridge.cli import main
 from voxridge.features import FixedContext, Words, extract_words
+from voxridge.streams.partial import PartialRun, RowBlock
 from voxridge.streams.stores import ControlStore, FeatureStore, SoundStore
 
 pytest.importorskip("wordfreq")
@@ -156,6 +157,39 @@ def test_running_text_that_is_no_text_is_named(
         assert main([*command, "--running-text"]) == 0
 
 
+def test_other_controls_do_not_cost_the_activations(
+    tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_words(tmp_path / "a.csv")
+    command = ["extract", str(tmp_path / "a.csv"), "-o", str(tmp_path / "a.h5"), "--quiet"]
+    with_model = [*command, "--model", str(tiny_folder), "--layers", "1"]
+    assert main(with_model) == 0
+    assert main([*with_model, "--seed", "3"]) == 1
+    error = capsys.readouterr().err
+    assert "seed was 0, now 3" in error
+    assert "--model none --overwrite replaces the controls alone" in error
+    assert main([*command, "--model", "none", "--overwrite", "--seed", "3"]) == 0
+    assert main([*with_model, "--seed", "3"]) == 0
+    assert FeatureStore.open(tmp_path / "a.h5").layers == ["layer-01"]
+    assert "surprisal" in ControlStore.open(tmp_path / "a.h5").layers
+
+
+def test_what_was_kept_is_said(
+    tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = PartialRun.append
+
+    def append_and_fail(partial: PartialRun, block: RowBlock) -> None:
+        append(partial, block)
+        raise OSError("no space left")
+
+    write_words(tmp_path / "a.csv")
+    monkeypatch.setattr(PartialRun, "append", append_and_fail)
+    command = ["extract", str(tmp_path / "a.csv"), "-o", str(tmp_path / "a.h5"), "--quiet"]
+    assert main([*command, "--model", str(tiny_folder)]) == 1
+    assert "12 of 12 rows of run 'a' are kept in" in capsys.readouterr().err
+
+
 def test_sound_beside_the_words_gives_its_controls(
     tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -205,6 +239,9 @@ def test_controls_without_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[
         (["--model", "./no-such-model"], "the model folder does not exist"),
         (["--running-text"], "have no file of text"),
         (["--glove", "missing.txt"], "missing.txt"),
+        (["--seconds", "8"], "--seconds is for audio models"),
+        (["--model", "none", "--plan"], "--plan is for language models"),
+        (["--model", "none", "--context", "whole"], "--context is for language models"),
         (["--language", "xx"], "wordfreq has no list for it"),
         (["--phones", "auto"], "phones are read from a tier of a .TextGrid"),
     ],
