@@ -44,6 +44,7 @@ def add_convert(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    _check_options(options)
     if options.origin is not None:
         store = _import(options)
         print(f"{len(store.runs)} run(s), {len(store.layers)} layer(s): {options.target}")
@@ -51,6 +52,15 @@ def _run(options: argparse.Namespace) -> int:
         _export(options)
         print(f"Written: {options.target}")
     return 0
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    """An option that would do nothing is a mistake of the command."""
+    for name, given in (("--layer", options.layer), ("--test-runs", options.test_runs)):
+        if given and options.to != "tutorial":
+            raise ValueError(f"{name} is for --to tutorial")
+    if options.no_times and options.origin != "huth":
+        raise ValueError("--no-times is for --from huth")
 
 
 def _import(options: argparse.Namespace) -> FeatureStore:
@@ -73,9 +83,12 @@ def _export(options: argparse.Namespace) -> None:
 
     store = _open(options.source)
     test_runs = [run for run in options.test_runs.split(",") if run]
+    if missing := [run for run in test_runs if run not in store.runs]:
+        have = ", ".join(store.runs)
+        raise ValueError(f"--test-runs has {', '.join(missing)}; {store.path} has {have}")
+    if options.layer and not isinstance(store, FeatureStore):
+        raise ValueError(f"--layer is for features, and {store.path} holds responses")
     if options.to == "huth":
-        if test_runs or options.layer:
-            raise ValueError("--layer and --test-runs are for --to tutorial")
         if isinstance(store, FeatureStore):
             export_huth_features(store, options.target, overwrite=options.overwrite)
         else:

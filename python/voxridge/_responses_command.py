@@ -159,6 +159,7 @@ def _build(options: argparse.Namespace) -> int:
 
 def _sources(options: argparse.Namespace) -> dict[str, Any]:
     """Presentations of every run: files by their names, or the runs of fMRIPrep."""
+    from voxridge._natural import natural_key
     from voxridge.responses import find_fmriprep
     from voxridge.responses.readers import run_name
 
@@ -174,7 +175,9 @@ def _sources(options: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, files in _hemispheres(options.files).items():
         found.setdefault(run_name(name), []).append(files)
-    return {run: items[0] if len(items) == 1 else items for run, items in found.items()}
+    # A shell lists run-10 before run-2; features are extracted in natural order.
+    ordered = sorted(found.items(), key=lambda item: natural_key(item[0]))
+    return {run: items[0] if len(items) == 1 else items for run, items in ordered}
 
 
 def _hemispheres(files: list[Path]) -> dict[Path, Any]:

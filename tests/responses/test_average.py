@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxridge.responses import Geometry, average_subjects
+from voxridge.responses import Geometry, average_subjects, build_response_store
 from voxridge.responses import average as module
-from voxridge.responses.average import n_subjects_counted
+from voxridge.responses.average import n_subjects_counted, trim_of
 from voxridge.responses.store import write_geometry
 from voxridge.streams import ResponseStore
 
@@ -128,3 +128,16 @@ def test_an_empty_subject_is_named_and_the_call_goes_on_without(
         average_subjects({k: v for k, v in stores.items() if k != "s3"}, tmp_path / "a.h5", progress=False)
     resumed = average_subjects(stores, tmp_path / "a.h5", runs=["one"], progress=False)
     assert resumed.runs == ["one"]
+
+
+def test_rows_that_were_cut_at_other_ends_do_not_meet(tmp_path: Path) -> None:
+    stores = {}
+    for name, trim in (("s1", (10, 5)), ("s2", (5, 10))):
+        np.save(tmp_path / "run.npy", np.random.default_rng(0).standard_normal((40, 3)))
+        source = {"one": tmp_path / "run.npy"}
+        path = tmp_path / f"{name}.h5"
+        stores[name] = build_response_store(source, path, tr=2.0, trim=trim, progress=False)
+    with pytest.raises(ValueError, match=r"s2 was trimmed by \[5, 10\] rows and s1 by \[10, 5\]"):
+        average_subjects(stores, tmp_path / "a.h5", progress=False)
+    average_subjects({"s1": stores["s1"], "s3": stores["s1"]}, tmp_path / "a.h5", progress=False)
+    assert trim_of(ResponseStore.open(tmp_path / "a.h5")) == [10, 5]

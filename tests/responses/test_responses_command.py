@@ -162,3 +162,11 @@ def test_bad_input(
     assert main(["responses", "build", *options, "-o", str(tmp_path / "x.h5"), "--tr", "2"]) == 1
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_are_stored_in_natural_order(tmp_path: Path) -> None:
+    save_runs(tmp_path / "s1", "run-1", "run-2", "run-10")
+    files = [str(tmp_path / "s1" / f"run-{number}.npy") for number in (1, 10, 2)]  # as a shell lists them
+    command = ["responses", "build", *files, "--tr", "2", "-o", str(tmp_path / "s1.h5"), "--quiet"]
+    assert main(command) == 0
+    assert ResponseStore.open(tmp_path / "s1.h5").runs == ["run-1", "run-2", "run-10"]

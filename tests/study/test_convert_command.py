@@ -60,7 +60,7 @@ def test_responses_are_exported_too(tmp_path: Path, capsys: pytest.CaptureFixtur
     with h5py.File(tmp_path / "r.hdf") as file:
         np.testing.assert_array_equal(file["Y_train"][()], data)
     assert main(["convert", "--to", "huth", str(store.path), str(tmp_path / "huth"), "--layer", "x"]) == 1
-    assert "are for --to tutorial" in capsys.readouterr().err
+    assert "--layer is for --to tutorial" in capsys.readouterr().err
 
 
 def test_what_is_no_store_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,3 +70,27 @@ def test_what_is_no_store_is_named(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["convert", "--from", "huth", str(tmp_path / "none"), str(tmp_path / "out.h5")]) == 1
     assert "is not a folder" in capsys.readouterr().err
     assert not (tmp_path / "out.h5").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--to", "tutorial", "--layer", "layer-09", "--test-runs", "queen"], "--test-runs has queen; "),
+        (["--to", "tutorial", "--layer", "layer-09", "--no-times"], "--no-times is for --from huth"),
+        (["--to", "huth", "--no-times"], "--no-times is for --from huth"),
+        (["--to", "huth", "--layer", "layer-09"], "--layer is for --to tutorial"),
+        (["--from", "huth", "--layer", "layer-09"], "--layer is for --to tutorial"),
+        (["--from", "tutorial", "--test-runs", "alice"], "--test-runs is for --to tutorial"),
+        (["--from", "tutorial", "--no-times"], "--no-times is for --from huth"),
+    ],
+)
+def test_options_that_would_do_nothing(
+    tmp_path: Path,
+    features: FeatureStore,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    assert main(["convert", *arguments, str(features.path), str(tmp_path / "out")]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

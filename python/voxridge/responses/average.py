@@ -69,9 +69,9 @@ def average_subjects(
     Raises
     ------
     ValueError
-        A subject has other voxels, another number of rows, another TR, lacks a run, or has a run without any
-        usable column (all zero, say): every such subject is named. Fewer than two subjects. The file was made
-        in another way.
+        A subject has other voxels, another number of rows, another TR, another trim, lacks a run, or has a
+        run without any usable column (all zero, say): every such subject is named. Fewer than two subjects.
+        The file was made in another way.
 
     References
     ----------
@@ -105,6 +105,11 @@ def average_subjects(
     return store
 
 
+def trim_of(store: ResponseStore) -> list[int]:
+    """Rows that were cut at the start and the end of every run when a store was made."""
+    return [int(n) for n in store.provenance.get("trim") or (0, 0)]
+
+
 def _opened(store: ResponseStore | str | os.PathLike[str]) -> ResponseStore:
     return store if isinstance(store, ResponseStore) else ResponseStore.open(store)
 
@@ -114,6 +119,7 @@ def _provenance(subjects: Mapping[str, ResponseStore], standardise: bool) -> dic
         "kind": "average of subjects",
         "standardise": standardise,
         "n_subjects": len(subjects),
+        "trim": trim_of(next(iter(subjects.values()))),
         "subjects": {name: store.provenance for name, store in subjects.items()},
         "versions": versions(("numpy", "h5py")),
     }
@@ -130,6 +136,8 @@ def _check_alike(subjects: Mapping[str, ResponseStore], runs: Sequence[str]) -> 
         problems += [f"{name} lacks the run {run!r}" for run in layout.missing]
         if apart := _apart(model.geometry, layout.geometry):
             problems.append(f"{name} has other voxels than {first}: {apart}")
+        if layout.trim != model.trim:
+            problems.append(f"{name} was trimmed by {layout.trim} rows and {first} by {model.trim}")
         for run in (run for run in model.shapes if run in layout.shapes):
             if layout.shapes[run] != model.shapes[run]:
                 there, here = layout.shapes[run], model.shapes[run]
@@ -153,13 +161,14 @@ class _Layout:
 
     geometry: Geometry | None
     missing: list[str]
+    trim: list[int]
     shapes: dict[str, tuple[int, int]] = field(default_factory=dict)
     trs: dict[str, float | None] = field(default_factory=dict)
 
     @classmethod
     def of(cls, store: ResponseStore, runs: Sequence[str]) -> _Layout:
         there = set(store.runs)
-        found = cls(store.geometry, [run for run in runs if run not in there])
+        found = cls(store.geometry, [run for run in runs if run not in there], trim_of(store))
         for run in runs:
             if run in there:
                 found.shapes[run] = store.source([run]).shape

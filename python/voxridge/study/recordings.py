@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -57,29 +56,11 @@ def first_row(run: RunConfig, settings: ResponsesConfig) -> float:
 
     Where the study does not say, the first scan starts with the stimulus: that is half a TR, later by the
     rows that were cut when a response store was made.
-
-    Raises
-    ------
-    ValueError
-        The subjects of an average were cut differently.
     """
+    from voxridge.responses.average import trim_of
     from voxridge.responses.readers import response_store
 
     if run.first_row is not None:
         return run.first_row
     store = response_store(run.responses)
-    cut = set() if store is None else _rows_cut(store.provenance)
-    if len(cut) > 1:
-        raise ValueError(
-            f"{run.responses} averages subjects whose stores were cut by {sorted(cut)} rows at the start; "
-            f"give runs.first_row of run {run.name!r}, or cut them alike"
-        )
-    return (0.5 + (cut.pop() if cut else 0)) * settings.tr
-
-
-def _rows_cut(provenance: Mapping[str, Any]) -> set[int]:
-    """Rows that are gone at the start, of every subject of an average."""
-    subjects = provenance.get("subjects")
-    if isinstance(subjects, Mapping):
-        return set().union(*(_rows_cut(subject) for subject in subjects.values()))
-    return {int((provenance.get("trim") or [0])[0])}
+    return (0.5 + (0 if store is None else trim_of(store)[0])) * settings.tr
