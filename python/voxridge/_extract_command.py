@@ -7,13 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from voxridge._extract_inputs import Inputs, read_inputs
 
 if TYPE_CHECKING:
     from voxridge.features.model_plan import ExtractionPlan
-    from voxridge.features.static_embeddings import StaticEmbeddings
-    from voxridge.features.stories import StoryFiles
-    from voxridge.features.words import Words
 
 _EPILOG = """\
 Files with the same stem are one story; of a folder, all stories in it:
@@ -138,21 +137,6 @@ def _add_controls(group: Any) -> None:
     group.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
 
 
-class _Inputs(NamedTuple):
-    """Everything that is read from files, before a model is loaded: what is wrong shows at once."""
-
-    stories: dict[str, StoryFiles]
-    words: dict[str, Words]
-    text: dict[str, str] | None
-    phones: dict[str, Words] | None
-    glove: StaticEmbeddings | None
-
-    @property
-    def sounds(self) -> dict[str, Path]:
-        """The sound files of the stories that have one."""
-        return {name: story.audio for name, story in self.stories.items() if story.audio is not None}
-
-
 def _run(defaults: Mapping[str, Any], options: argparse.Namespace) -> int:
     from voxridge.features.models import is_audio_model
 
@@ -162,7 +146,7 @@ def _run(defaults: Mapping[str, Any], options: argparse.Namespace) -> int:
         _refuse(options, defaults, _LANGUAGE_ONLY, "language models")
     if not hears:
         _refuse(options, defaults, _AUDIO_ONLY, "audio models")
-    inputs = _read_inputs(options, needed="audio" if hears else "words" if named else None)
+    inputs = read_inputs(options, needed="audio" if hears else "words" if named else None)
     if named and not hears and (options.plan or not options.quiet):
         print(_plan(inputs, options))
     if options.plan:
@@ -192,29 +176,6 @@ def _refuse(
             raise ValueError(f"--{flag} is for {what}, and --model is {options.model}: leave it out")
 
 
-def _read_inputs(options: argparse.Namespace, needed: str | None) -> _Inputs:
-    from voxridge.features.stories import find_stories
-    from voxridge.features.word_controls import check_language
-
-    stories = find_stories(options.stories)
-    if needed is not None:
-        _check_files(stories, needed)
-    words = _read_words(stories, options)
-    inputs = _Inputs(
-        stories,
-        words,
-        _running_text(stories) if options.running_text else None,
-        _phones(stories, options),
-        _static_embeddings(options.glove),
-    )
-    if not words and not inputs.sounds:
-        raise ValueError("no story has words or sound: there is nothing to compute controls from")
-    if words:
-        check_language(options.language)
-    _check_sound(stories, words)
-    return inputs
-
-
 @contextmanager
 def _quiet_loading(quiet: bool) -> Iterator[None]:
     """Hold back the bars with which transformers loads weights, those of GGUF files among them."""
@@ -235,37 +196,7 @@ def _quiet_loading(quiet: bool) -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _check_files(stories: Mapping[str, StoryFiles], needed: str) -> None:
-    lacking = [name for name, story in stories.items() if getattr(story, needed) is None]
-    if lacking:
-        raise ValueError(
-            f"{len(lacking)} of {len(stories)} stories have no file of {needed}, which this model reads: "
-            f"{', '.join(lacking[:10])}"
-        )
-
-
-def _read_words(stories: Mapping[str, StoryFiles], options: argparse.Namespace) -> dict[str, Words]:
-    from voxridge.features.words import read_words
-
-    found = {}
-    for name, story in stories.items():
-        if story.words is not None:
-            in_grid = story.words.suffix.lower() == ".textgrid"
-            found[name] = read_words(story.words, tier=options.tier if in_grid else None)
-    return found
-
-
-def _check_sound(stories: Mapping[str, StoryFiles], words: Mapping[str, Words]) -> None:
-    """Refuse words and sound that do not belong together before anything long is begun."""
-    from voxridge.features.audio import read_audio
-    from voxridge.features.audio_alignment import check_audio
-
-    for name, story in stories.items():
-        if story.audio is not None and name in words:
-            check_audio(words[name], read_audio(story.audio), name=str(story.audio))
-
-
-def _plan(inputs: _Inputs, options: argparse.Namespace) -> ExtractionPlan:
+def _plan(inputs: Inputs, options: argparse.Namespace) -> ExtractionPlan:
     from voxridge.features.context import parse_context
     from voxridge.features.model_plan import plan_extraction
     from voxridge.features.models import find_language_model
@@ -286,7 +217,7 @@ def _plan(inputs: _Inputs, options: argparse.Namespace) -> ExtractionPlan:
     )
 
 
-def _extract_words(inputs: _Inputs, options: argparse.Namespace) -> None:
+def _extract_words(inputs: Inputs, options: argparse.Namespace) -> None:
     from voxridge.features.context import parse_context
     from voxridge.features.extract import extract_features
     from voxridge.features.models import load_language_model
@@ -317,7 +248,7 @@ def _extract_words(inputs: _Inputs, options: argparse.Namespace) -> None:
     )
 
 
-def _extract_sound(inputs: _Inputs, options: argparse.Namespace) -> None:
+def _extract_sound(inputs: Inputs, options: argparse.Namespace) -> None:
     from voxridge.features.audio_extract import extract_audio_features
     from voxridge.features.audio_model import AudioModel
 
@@ -343,7 +274,7 @@ def _extract_sound(inputs: _Inputs, options: argparse.Namespace) -> None:
     )
 
 
-def _extract_controls(inputs: _Inputs, options: argparse.Namespace) -> None:
+def _extract_controls(inputs: Inputs, options: argparse.Namespace) -> None:
     from voxridge.features.extract_controls import extract_sound_controls, extract_word_controls
 
     # With a model, its --overwrite has replaced the whole file.
@@ -378,30 +309,6 @@ def _max_memory(text: str | None) -> dict[int | str, str] | None:
     if not all(device and size for device, _, size in pairs):
         raise ValueError(f"--max-memory is {text!r}; give it as 0=20GiB,cpu=50GiB")
     return {int(device) if device.isdigit() else device: size for device, _, size in pairs}
-
-
-def _running_text(stories: Mapping[str, StoryFiles]) -> dict[str, str]:
-    from voxridge.features.textgrid import decode, read_bytes
-
-    _check_files(stories, "text")
-    return {name: decode(read_bytes(s.text), s.text) for name, s in stories.items() if s.text is not None}
-
-
-def _phones(stories: Mapping[str, StoryFiles], options: argparse.Namespace) -> dict[str, Words] | None:
-    from voxridge.features.phonemes import read_phones
-
-    if options.phones is None:
-        return None
-    tier = None if options.phones == "auto" else options.phones
-    return {name: read_phones(s.words, tier=tier) for name, s in stories.items() if s.words is not None}
-
-
-def _static_embeddings(path: str | None) -> StaticEmbeddings | None:
-    from voxridge.features.static_embeddings import StaticEmbeddings, find_packaged_glove
-
-    if path is None:
-        return None
-    return StaticEmbeddings.load(find_packaged_glove() if path == "packaged" else path)
 
 
 def _summary(out: str) -> str:
