@@ -39,13 +39,13 @@ def word_controls(
     ======================  =====  ======================================================================
     ``word-rate``           1      1
     ``word-length``         1      its letters and digits
-    ``log-frequency``       1      :func:`log_frequency`
+    ``log-frequency``       1      :func:`~voxridge.features.log_frequency`
     ``position``            1      from 0 for the first word of the run to 1 for the last
     ``surprisal``           1      as given; the mean of the run for a word without (NaN)
     ``phonemes``            1      the phones in it
     ``glove``               any    its vector without context; zeros for a word that has none
-    ``random-vectors``      300    :func:`random_vectors`: another one for every word of every run
-    ``random-embeddings``   300    :func:`random_embeddings`: the same one wherever the word occurs
+    ``random-vectors``      300    another one for every word of every run
+    ``random-embeddings``   300    the same one wherever the word occurs
     ======================  =====  ======================================================================
 
     Parameters

@@ -191,7 +191,7 @@ class Geometry:
 
         Returns
         -------
-        ndarray (..., *space)
+        ndarray (..., space)
             Space is (x, y, z) of a volume, (vertices of all hemispheres,) of a surface, else (n_columns,).
 
         Raises
