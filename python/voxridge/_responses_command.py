@@ -20,6 +20,8 @@ hemispheres), .npy, .npz, .txt, .csv. Each is a run, named by its file; files wi
 different folders are repeats of one stimulus, which are kept beside their mean.
 """
 
+_FMRIPREP_ONLY = {"subject": None, "task": None, "space": None, "kind": "volume", "confounds": "motion"}
+
 
 def add_responses(commands: Any) -> None:
     """Add the subcommand to the parser."""
@@ -172,12 +174,20 @@ def _sources(options: argparse.Namespace) -> dict[str, Any]:
             options.fmriprep, options.subject, task=options.task, space=options.space, kind=options.kind
         )
         return {run.name: run for run in runs}
+    _refuse(options)
     found: dict[str, Any] = {}
     for name, files in _hemispheres(options.files).items():
         found.setdefault(run_name(name), []).append(files)
     # A shell lists run-10 before run-2; features are extracted in natural order.
     ordered = sorted(found.items(), key=lambda item: natural_key(item[0]))
     return {run: items[0] if len(items) == 1 else items for run, items in ordered}
+
+
+def _refuse(options: argparse.Namespace) -> None:
+    """An option that would do nothing is a mistake of the command."""
+    for name, default in _FMRIPREP_ONLY.items():
+        if getattr(options, name) != default:
+            raise ValueError(f"--{name} is for --fmriprep, and files are given: leave it out")
 
 
 def _hemispheres(files: list[Path]) -> dict[Path, Any]:
@@ -196,6 +206,8 @@ def _cleaning(options: argparse.Namespace) -> Cleaning | None:
     from voxridge.responses import Cleaning
 
     prepared = options.fmriprep is not None
+    if options.high_pass is not None and not options.high_pass >= 0:
+        raise ValueError(f"--high-pass is {options.high_pass:g}; give seconds, or 0 for no filter")
     period = options.high_pass if options.high_pass is not None else 128.0 if prepared else 0.0
     strategy = options.confounds.split(",") if prepared and options.confounds != "none" else []
     clean = Cleaning(

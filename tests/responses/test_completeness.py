@@ -191,3 +191,10 @@ def test_the_alice_listeners(alice: Path, tmp_path: Path) -> None:
 
 def _motion(alice: Path, n_rows: int) -> np.ndarray:
     return np.loadtxt(next((alice / "nuisance").glob("s18-rp_*.txt")))[-n_rows:]
+
+
+@pytest.mark.parametrize("wrong", [{"tolerance": -1}, {"trimmed": -2}])
+def test_rows_cannot_be_fewer_than_none(tmp_path: Path, wrong: dict[str, int]) -> None:
+    ((name, value),) = wrong.items()
+    with pytest.raises(ValueError, match=f"{name} is {value}; give a number of rows, 0 or more"):
+        check_complete({"alice": 30}, tmp_path, tr=2.0, **wrong)

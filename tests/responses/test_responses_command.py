@@ -170,3 +170,24 @@ def test_runs_are_stored_in_natural_order(tmp_path: Path) -> None:
     command = ["responses", "build", *files, "--tr", "2", "-o", str(tmp_path / "s1.h5"), "--quiet"]
     assert main(command) == 0
     assert ResponseStore.open(tmp_path / "s1.h5").runs == ["run-1", "run-2", "run-10"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--confounds", "wm_csf"], "--confounds is for --fmriprep"),
+        (["--subject", "01"], "--subject is for --fmriprep"),
+        (["--task", "rest"], "--task is for --fmriprep"),
+        (["--space", "MNI"], "--space is for --fmriprep"),
+        (["--kind", "cifti"], "--kind is for --fmriprep"),
+        (["--high-pass", "-5"], "--high-pass is -5"),
+    ],
+)
+def test_options_that_would_do_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    save_runs(tmp_path / "s1", "run-1")
+    file, out = tmp_path / "s1" / "run-1.npy", tmp_path / "s1.h5"
+    assert main(["responses", "build", str(file), "--tr", "2", "-o", str(out), "--quiet", *arguments]) == 1
+    assert message in capsys.readouterr().err
+    assert not out.exists()

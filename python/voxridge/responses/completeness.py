@@ -164,7 +164,8 @@ def check_complete(
     Raises
     ------
     ValueError
-        ``tr`` is not positive, ``stimuli`` is empty, or a folder has two files for one run.
+        ``tr`` is not positive, ``tolerance`` or ``trimmed`` negative, ``stimuli`` is empty, or a folder has
+        two files for one run.
     FileNotFoundError
         The folder is not there.
 
@@ -185,6 +186,9 @@ def check_complete(
         raise ValueError(f"tr is {tr}; give the seconds between two rows, above 0")
     if not stimuli:
         raise ValueError("stimuli is empty; give {run name: rows, seconds or Words}")
+    for name, rows in (("tolerance", tolerance), ("trimmed", trimmed)):
+        if rows is not None and rows < 0:
+            raise ValueError(f"{name} is {rows}; give a number of rows, 0 or more")
     found = _presentations(responses)
     problems: list[Problem] = []
     facts: list[RunFacts] = []
