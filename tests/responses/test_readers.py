@@ -319,3 +319,12 @@ def test_nothing_heavy_is_imported_with_the_package() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_header_without_sense_is_named(save_volume: Save) -> None:
+    path, data = save_volume("bold.nii")
+    raw = bytearray(path.read_bytes())
+    raw[112:120] = np.array([1.0, np.nan], "<f4").tobytes()  # slope and intercept
+    path.write_bytes(raw)
+    with pytest.raises(ValueError, match=r"bold.nii .* is no image, or its header is damaged: .*intercept"):
+        read_responses(path, mask=np.ones(data.shape[:3], bool))

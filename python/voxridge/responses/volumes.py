@@ -89,9 +89,10 @@ def load_image(path: str | os.PathLike[str]) -> Any:
     """Open an image with nibabel, numbers still in the file; errors as in :func:`open_image`."""
     path = check_readable(path)
     nibabel = need_nibabel()
+    unreadable = (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError)
     try:
         image = nibabel.load(path, **({"keep_file_open": True} if path.suffix == ".gz" else {}))
-    except (nibabel.filebasedimages.ImageFileError, *DAMAGE, KeyError) as error:
+    except (*unreadable, *DAMAGE, KeyError) as error:
         size = f"{path.stat().st_size:,} bytes"
         raise ValueError(f"{path} ({size}) is no image, or its header is damaged: {error}") from error
     proxy = image.dataobj
