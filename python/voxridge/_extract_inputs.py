@@ -29,7 +29,7 @@ class Inputs(NamedTuple):
 
 
 def read_inputs(options: argparse.Namespace, needed: str | None) -> Inputs:
-    """Read and check all stories; `needed` is the kind of file that the model reads, of which each has one."""
+    """Read and check all stories; `needed` is the kind of file that the model reads."""
     from voxridge.features.stories import find_stories
     from voxridge.features.word_controls import check_language
 

@@ -231,6 +231,11 @@ def test_bad_arguments(models: dict[str, AudioModel], sound: Audio, tmp_path: Pa
         extract("Hubert", {"a": sound}, layers=[3])
     with pytest.raises(ValueError, match=r"30\.1 s, but Whisper takes at most 30 s"):
         extract("Whisper", {"a": sound}, context=30.0)
+    for seconds in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="give a finite number of seconds"):
+            extract("Hubert", {"a": sound}, context=seconds)
+    with pytest.raises(ValueError, match=r"Hubert has the layers 0 to 2; got 1\.5"):
+        extract("Hubert", {"a": sound}, layers=[1.5])
     with pytest.raises(ValueError, match=r"run 'a': the audio has 8000 Hz, but the model takes 16000"):
         extract("Hubert", {"a": Audio(np.ones(8000), 8000)})
     with pytest.raises(ValueError, match="run 'a': no window of at least 400 samples fits"):

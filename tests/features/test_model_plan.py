@@ -163,6 +163,12 @@ def test_windows_and_passes(tiny_folder: Folders) -> None:
     assert more.store_bytes == 2 * growing.store_bytes
 
 
+def test_windows_that_the_model_cannot_take_do_not_fit(tiny_folder: Folders) -> None:
+    plan = plan_extraction(tiny_folder("gpt2"), n_words=300, context=WholeRun())
+    assert plan.verdict.startswith("windows of about 406 tokens, but the model takes 128 at a time")
+    assert plan_extraction(tiny_folder("mamba"), n_words=300, context=WholeRun()).verdict == "fits"
+
+
 def test_the_table_names_everything(tiny_folder: Folders) -> None:
     table = str(plan_extraction(tiny_folder("llama"), n_words=1500, surprisal=True))
     names = [line.split()[0] for line in table.splitlines()]

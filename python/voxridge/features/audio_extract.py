@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -240,6 +241,8 @@ def _windowed(
 
 
 def _check_length(model: AudioModel, seconds: float) -> None:
+    if not math.isfinite(seconds):
+        raise ValueError(f"context + chunk is {seconds:g} s: give a finite number of seconds")
     samples = round(seconds * model.sampling_rate)
     if model.max_samples is not None and samples > model.max_samples:
         raise ValueError(

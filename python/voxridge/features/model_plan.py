@@ -176,7 +176,8 @@ def plan_extraction(
     if tokens_per_pass is None:
         from_disk = placement.spread and weights > free + (gpu or 0)
         tokens_per_pass = tokens_that_fit(sum(every), itemsize, on_gpu=gpu is not None, from_disk=from_disk)
-    reading = _read(runs, context.fitted(most_positions(body), 2), tokens_per_pass)
+    limit = most_positions(body)
+    reading = _read(runs, context.fitted(limit, 2), tokens_per_pass)
     states = _states_bytes(widths, reading, tokens_per_pass, itemsize)
     logits = 2 * 4 * max(LOGITS_PER_PIECE, _vocabulary(body)) if surprisal else 0
     # A GGUF file is expanded in pieces beside the weights that are there already.
@@ -206,7 +207,7 @@ def plan_extraction(
         store_bytes=sum(runs) * sum(widths) * np.dtype(store_dtype).itemsize,
         available_bytes=free,
         device_bytes=gpu,
-        verdict=_judge(weights, sizes, free, gpu, device),
+        verdict=_too_long(reading, limit) or _judge(weights, sizes, free, gpu, device),
     )
 
 
@@ -364,6 +365,15 @@ def _within(sizes: dict[str, int], free: int, gpu: int | None) -> dict[str, int]
         "peak_bytes": min(sizes["peak_bytes"], gpu),
         "host_bytes": min(sizes["host_bytes"] + spilled, free),
     }
+
+
+def _too_long(reading: _Reading, limit: int | None) -> str:
+    if limit is None or reading.longest <= limit:
+        return ""
+    return (
+        f"windows of about {reading.longest:,} tokens, but the model takes {limit:,} at a time: give a "
+        "smaller context"
+    )
 
 
 def _judge(weights: int, sizes: dict[str, int], free: int, gpu: int | None, device: str) -> str:

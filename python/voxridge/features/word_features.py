@@ -292,7 +292,7 @@ def resolve_layers(model: LanguageModel, layers: Layers) -> list[int]:
         return list(range(model.n_layers))
     chosen = []
     for layer in layers:
-        if not -model.n_layers <= layer < model.n_layers:
+        if layer != int(layer) or not -model.n_layers <= layer < model.n_layers:
             raise ValueError(f"layers: {model.name} has the layers 0 to {model.n_layers - 1}; got {layer}")
         chosen.append(int(layer) % model.n_layers)
     if not chosen or len(set(chosen)) < len(chosen):
