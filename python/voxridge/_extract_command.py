@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from voxridge._extract_inputs import Inputs, read_inputs
+from voxridge._quiet import quiet_loading
 
 if TYPE_CHECKING:
     from voxridge.features.model_plan import ExtractionPlan
@@ -151,7 +151,7 @@ def _run(defaults: Mapping[str, Any], options: argparse.Namespace) -> int:
         print(_plan(inputs, options))
     if options.plan:
         return 0
-    with _quiet_loading(options.quiet and named):
+    with quiet_loading(options.quiet and named):
         if hears:
             _extract_sound(inputs, options)
         elif named:
@@ -174,26 +174,6 @@ def _refuse(
         if getattr(options, name) != defaults[name]:
             flag = name.replace("_", "-")
             raise ValueError(f"--{flag} is for {what}, and --model is {options.model}: leave it out")
-
-
-@contextmanager
-def _quiet_loading(quiet: bool) -> Iterator[None]:
-    """Hold back the bars with which transformers loads weights, those of GGUF files among them."""
-    if not quiet:
-        yield
-        return
-    from transformers import modeling_gguf_pytorch_utils as gguf
-    from transformers.utils import logging
-
-    shown, bar = logging.is_progress_bar_enabled(), getattr(gguf, "tqdm", None)
-    logging.disable_progress_bar()
-    gguf.tqdm = partial(bar, disable=True) if bar else bar
-    try:
-        yield
-    finally:
-        gguf.tqdm = bar
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _plan(inputs: Inputs, options: argparse.Namespace) -> ExtractionPlan:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from voxridge._quiet import quiet_loading
+
 _STUDY_HELP = """\
 The study file is TOML; relative paths start at its folder:
 
@@ -226,7 +228,8 @@ def _demo(options: argparse.Namespace) -> int:
     if options.alice is not None:
         from voxridge.demo.alice import run_alice
 
-        alice = run_alice(options.alice, options.out, progress=not options.quiet)
+        with quiet_loading(options.quiet):
+            alice = run_alice(options.alice, options.out, progress=not options.quiet)
         for name, reason in alice.rejected.items():
             print(f"Listener {name} was rejected: {reason}.")
         print(f"Group mean, word rate alone: mean r = {alice.group_rate:.3f}")
@@ -235,7 +238,8 @@ def _demo(options: argparse.Namespace) -> int:
         return 0
     from voxridge.demo.run import run_demo
 
-    demo = run_demo(options.out, progress=not options.quiet)
+    with quiet_loading(options.quiet):
+        demo = run_demo(options.out, progress=not options.quiet)
     print("The brain in this demo is simulated. " + demo.recovery.sentence())
     print(f"Report: {demo.report}")
     return 0
@@ -245,7 +249,9 @@ def _study(options: argparse.Namespace) -> int:
     from voxridge.study.config import load_config
     from voxridge.study.run import run_study
 
-    outcome = run_study(load_config(options.study), options.out, progress=not options.quiet)
+    config = load_config(options.study)
+    with quiet_loading(options.quiet):
+        outcome = run_study(config, options.out, progress=not options.quiet)
     print(f"Report: {outcome.report}")
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 
 from voxridge import EncodingRidge
 from voxridge.cli import main
+from voxridge.study.config import ModelConfig
+from voxridge.study.inputs import load_model
 from voxridge.testing import delayed_matrix
 
 
@@ -52,6 +55,21 @@ def test_interruption(
     monkeypatch.setattr("voxridge.demo.run.run_demo", interrupted)
     assert main(["demo", "-o", str(tmp_path / "out")]) == 130
     assert "the same command goes on from there" in capsys.readouterr().err
+
+
+def test_a_quiet_study_loads_its_model_quietly(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tiny_folder: Path
+) -> None:
+    def loading(*_: object, **__: object) -> SimpleNamespace:
+        load_model(ModelConfig(str(tiny_folder)))
+        return SimpleNamespace(report="report.html")
+
+    monkeypatch.setattr("voxridge.study.config.load_config", lambda path: path)
+    monkeypatch.setattr("voxridge.study.run.run_study", loading)
+    assert main(["study", "study.toml", "--quiet"]) == 0
+    assert capfd.readouterr() == ("Report: report.html\n", "")
+    assert main(["study", "study.toml"]) == 0
+    assert "Loading weights" in capfd.readouterr().err
 
 
 @pytest.fixture
