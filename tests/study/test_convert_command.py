@@ -34,6 +34,15 @@ def test_huth_and_back(tmp_path: Path, features: FeatureStore, capsys: pytest.Ca
             np.testing.assert_array_equal(found, features.read(run, layer))
 
 
+def test_huth_stories_come_in_natural_order(tmp_path: Path) -> None:
+    (tmp_path / "layer.6").mkdir()
+    for story in ("run-1", "run-2", "run-10"):
+        np.savez(tmp_path / "layer.6" / f"{story}.npz", features=np.ones((4, 3), "float32"))
+    out = tmp_path / "a.h5"
+    assert main(["convert", "--from", "huth", str(tmp_path), str(out), "--no-times", "--quiet"]) == 0
+    assert FeatureStore.open(out).runs == ["run-1", "run-2", "run-10"]
+
+
 def test_tutorial_and_back(
     tmp_path: Path, features: FeatureStore, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from voxridge._natural import natural_key
 from voxridge.streams.atomic import atomic_path
 from voxridge.streams.checks import row_chunks
 from voxridge.streams.files import check_readable
@@ -54,7 +55,8 @@ def import_huth_features(
         Folders to take, such as ``["layer.6", "layer.9"]``. Default: all. ``layer.6`` and ``encoder.6``
         become ``layer-06``; other names stay.
     stories : sequence of str, optional
-        Runs, in the order wanted. Default: all files of the first layer, by name.
+        Runs, in the order wanted. Default: all files of the first layer, by name, ``run-2`` before
+        ``run-10``.
     times : bool
         Whether ``.npz`` features need the times of their rows; the end of each window is taken, which is when
         a causal model has heard it. False for features that have one row per TR.
@@ -205,7 +207,7 @@ def _layer_folders(top: Path, layers: Sequence[str] | None) -> dict[str, Path]:
 
 def _stories(place: Path) -> list[str]:
     files = [file for file in place.iterdir() if file.suffix in (".npz", ".hf5") and file.name[0] != "."]
-    return sorted({file.stem for file in files if not file.stem.endswith("_times")})
+    return sorted({file.stem for file in files if not file.stem.endswith("_times")}, key=natural_key)
 
 
 def _our_names(theirs: Sequence[str]) -> dict[str, str]:
