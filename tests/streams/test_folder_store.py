@@ -73,6 +73,14 @@ def test_reads_like_one_file(tmp_path: Path) -> None:
     assert FeatureStore.open(tmp_path / "many" / "alice.h5").runs == ["alice"]
 
 
+def test_runs_of_a_folder_are_in_natural_order(tmp_path: Path) -> None:
+    (tmp_path / "sub-01").mkdir()
+    for run in ("run-10", "run-2", "run-1"):
+        with ResponseStore.create(tmp_path / "sub-01" / f"{run}.h5") as store:
+            store.write_run(run, np.ones((4, 2)))
+    assert ResponseStore.open(tmp_path / "sub-01").runs == ["run-1", "run-2", "run-10"]
+
+
 def test_every_job_writes_its_runs(tmp_path: Path) -> None:
     folder = tmp_path / "jobs"
     folder.mkdir()

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from voxridge._natural import natural_key
 from voxridge.streams.files import H5_SUFFIXES
 from voxridge.streams.provenance import PER_RUN, differences, digests, of_shared_runs
 
@@ -26,9 +27,10 @@ def run_file(folder: Path, run: str) -> Path:
 
 
 def visible_files(folder: Path) -> list[Path]:
-    """The HDF5 files of a folder, by name; hidden ones, which are being made, are left out."""
-    found = (path for path in sorted(folder.iterdir()) if path.suffix.lower() in H5_SUFFIXES)
-    return [path for path in found if not path.name.startswith(".")]
+    """The HDF5 files of a folder in natural order; hidden ones, which are being made, are left out."""
+    found = (path for path in folder.iterdir() if path.suffix.lower() in H5_SUFFIXES)
+    shown = (path for path in found if not path.name.startswith("."))
+    return sorted(shown, key=lambda path: (natural_key(path.stem), path.name))
 
 
 def store_files(folder: Path) -> list[Path]:

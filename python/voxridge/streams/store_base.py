@@ -154,7 +154,7 @@ class RunStore:
 
     @property
     def runs(self) -> list[str]:
-        """Names of the complete runs, in the order in which they were written (a folder: by file name)."""
+        """Names of the complete runs, in the order in which they were written (a folder: natural order)."""
         return [run for part in self._files() for run in self._runs_of(part)]
 
     @property
