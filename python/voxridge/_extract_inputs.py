@@ -34,6 +34,8 @@ def read_inputs(options: argparse.Namespace, needed: str | None) -> Inputs:
     from voxridge.features.word_controls import check_language
 
     stories = find_stories(options.stories)
+    if Path(options.out).resolve() in {path.resolve() for story in stories.values() for path in story.files}:
+        raise ValueError(f"--out is {options.out}, which is one of the stimuli: name another file")
     if needed is not None:
         _check_files(stories, needed)
     words = _read_words(stories, options)

@@ -263,6 +263,15 @@ def test_bad_options_are_one_line(
     assert not (tmp_path / "a.h5").exists()
 
 
+def test_a_stimulus_is_never_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_words(tmp_path / "a.csv")
+    before = (tmp_path / "a.csv").read_bytes()
+    command = ["extract", str(tmp_path), "-o", str(tmp_path / "a.csv"), "--model", "none", "--overwrite"]
+    assert main(command) == 1
+    assert "which is one of the stimuli" in capsys.readouterr().err
+    assert (tmp_path / "a.csv").read_bytes() == before
+
+
 def test_an_empty_story_and_one_without_words_are_named(
     tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -36,6 +36,11 @@ class StoryFiles:
     audio: Path | None = None
     text: Path | None = None
 
+    @property
+    def files(self) -> list[Path]:
+        """Those that are there."""
+        return [path for path in (self.words, self.audio, self.text) if path is not None]
+
 
 def find_stories(paths: Iterable[str | Path]) -> dict[str, StoryFiles]:
     """Gather stories from files and folders; files with the same stem are one story.
