@@ -45,8 +45,8 @@ def extract_features(
     file beside the store, ``<path>.features.partial``, and a run moves into the store when it is complete.
     Called again with the same arguments after an interruption of any kind, the work goes on after the last
     pass that was kept, and the file then holds exactly what an uninterrupted call would have written.
-    Anything that differs is therefore refused. Words that are not in their text and windows longer than the
-    model takes are found in all runs before the first is read.
+    Another model, setting or stimulus of a run is therefore refused; further runs are added. Words that are
+    not in their text and windows longer than the model takes are found in all runs before the first is read.
 
     Memory: the states of one forward pass.
 

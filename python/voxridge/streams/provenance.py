@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 PER_RUN = "stimulus_sha256"
@@ -40,19 +40,19 @@ def differences(old: Any, new: Any, place: str = "") -> Iterator[str]:
         yield f"{place} was {_short(old)}, now {_short(new)}"
 
 
-def of_run(provenance: Mapping[str, Any], run: str) -> dict[str, Any]:
-    """The provenance of a file that holds one run: of the digests of the stimuli, its own.
+def of_runs(provenance: Mapping[str, Any], runs: Collection[str]) -> dict[str, Any]:
+    """The provenance of some runs alone: of the digests of the stimuli, theirs.
 
     Parameters
     ----------
     provenance : mapping
         Of all runs; ``stimulus_sha256``, if it is there, holds {run: digest}.
-    run : str
-        The name of the run.
+    runs : collection of str
+        Their names.
     """
     found = dict(provenance)
-    if isinstance(digests := found.get(PER_RUN), Mapping):
-        found[PER_RUN] = {name: digest for name, digest in digests.items() if name == run}
+    if isinstance(known := found.get(PER_RUN), Mapping):
+        found[PER_RUN] = {run: digest for run, digest in known.items() if run in runs}
     return found
 
 

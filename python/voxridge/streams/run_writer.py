@@ -14,7 +14,7 @@ import numpy as np
 
 from voxridge.streams.folder_store import means_folder, run_file, visible_files
 from voxridge.streams.partial import PartialRun, RowBlock, not_finite, partial_path
-from voxridge.streams.provenance import as_json, of_run, of_shared_runs
+from voxridge.streams.provenance import as_json, of_runs, of_shared_runs
 from voxridge.streams.run_progress import RunProgress
 from voxridge.streams.segments import Array
 from voxridge.streams.store_base import check_name, check_same, side_column
@@ -178,7 +178,7 @@ def write_runs(
         target.mkdir(exist_ok=True)
         _check_folder(target, readers, account, kind, overwrite)
         for run, reader in readers.items():
-            _write_file(run_file(target, run), {run: reader}, of_run(account, run), kind, overwrite, bar)
+            _write_file(run_file(target, run), {run: reader}, of_runs(account, [run]), kind, overwrite, bar)
     return kind.open(target)
 
 

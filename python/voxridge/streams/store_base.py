@@ -16,7 +16,7 @@ from voxridge.streams.checks import row_chunks
 from voxridge.streams.files import check_readable, get_dataset, open_h5
 from voxridge.streams.folder_store import merged_provenance, store_files
 from voxridge.streams.journal import append_h5, discard_journal, recover
-from voxridge.streams.provenance import as_json, differences
+from voxridge.streams.provenance import PER_RUN, as_json, differences, digests, of_runs, of_shared_runs
 from voxridge.streams.segments import Array, FileSegment
 from voxridge.streams.sources import RunSource, Source
 
@@ -119,6 +119,8 @@ class RunStore:
     def begin(cls, path: Path, provenance: Mapping[str, Any], overwrite: bool = False) -> Self:
         """Make the store, or open the one that is there if it was made in the same way.
 
+        Stimuli of further runs are added to its provenance; those of runs that are there must be the same.
+
         Parameters
         ----------
         path : Path
@@ -136,11 +138,17 @@ class RunStore:
         if not path.exists() or overwrite:
             return cls.create(path, provenance, overwrite=overwrite)
         store = cls.open(path)
-        if store._is_new():
-            with append_h5(path) as file:
-                store._holder(file).attrs["provenance"] = json.dumps(as_json(provenance))
-        else:
-            check_same(path, store.provenance, as_json(provenance))
+        account = as_json(provenance)
+        if not store._is_new():
+            old = store.provenance
+            kept = of_runs(old, store.runs)
+            check_same(path, *of_shared_runs(kept, account))
+            if digests(account):
+                account[PER_RUN] = {**digests(kept), **digests(account)}
+            if account == old:
+                return store
+        with append_h5(path) as file:
+            store._holder(file).attrs["provenance"] = json.dumps(account)
         return store
 
     def __enter__(self) -> Self:
