@@ -5,8 +5,9 @@ The public names are loaded on first use, so that ``import voxridge`` stays ligh
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from voxridge._lazy import lazy_names
 
 __version__ = "0.1.0"
 
@@ -17,22 +18,14 @@ if TYPE_CHECKING:
     from voxridge.nested import nested_scores
 
 _HOME = {
-    "EncodingRidge": "voxridge.encoding",
-    "Ridge": "voxridge.linear_model",
-    "RidgeCV": "voxridge.linear_model",
-    "fit_many": "voxridge.many",
-    "nested_scores": "voxridge.nested",
-    "plan_many": "voxridge.many",
+    "EncodingRidge": "encoding",
+    "Ridge": "linear_model",
+    "RidgeCV": "linear_model",
+    "fit_many": "many",
+    "nested_scores": "nested",
+    "plan_many": "many",
 }
 
 __all__ = ["EncodingRidge", "Ridge", "RidgeCV", "__version__", "fit_many", "nested_scores", "plan_many"]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'voxridge' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOME)

@@ -5,8 +5,9 @@ The public names are loaded on first use, and nibabel and nilearn when the first
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from voxridge._lazy import lazy_names
 
 if TYPE_CHECKING:
     from voxridge.responses.average import average_subjects
@@ -45,12 +46,4 @@ __all__ = [
     "read_responses",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOME)

@@ -3,8 +3,9 @@ scikit-learn."""
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from voxridge._lazy import lazy_names
 
 if TYPE_CHECKING:
     from voxridge.solvers.alphas import (
@@ -69,8 +70,4 @@ __all__ = [
     "unsquared_alphas",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(f"voxridge.solvers.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'voxridge.solvers' has no attribute {name!r}")
+__getattr__, __dir__ = lazy_names(__name__, _HOME)
