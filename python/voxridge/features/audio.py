@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from voxridge._warnings import StimulusWarning
+from voxridge.features.fetched import check_fetched
 
 Float32Array = npt.NDArray[np.float32]
 
 MIN_SAMPLES = 400
 _BLOCK = 1 << 20
-_HEAD = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +166,9 @@ def read_audio(path: str | Path, rate: int = 16000, *, start: float = 0.0) -> Au
     """
     soundfile, soxr = _packages()
     file = Path(path)
-    _check_file(file)
+    check_fetched(file)
+    if file.stat().st_size == 0:
+        raise ValueError(f"{file}: the file is empty")
     try:
         with soundfile.SoundFile(file) as sound:
             _check_rates(file, sound.samplerate, rate)
@@ -192,25 +194,6 @@ def _packages() -> tuple[Any, Any]:
         return importlib.import_module("soundfile"), importlib.import_module("soxr")
     except ImportError as error:
         raise ImportError('reading audio needs soundfile and soxr: pip install "voxridge[audio]"') from error
-
-
-def _check_file(file: Path) -> None:
-    if not file.is_file():
-        if file.is_symlink():
-            raise FileNotFoundError(
-                f"{file}: a link to {file.readlink()}, which is not there (git-annex content that was not "
-                "fetched?)"
-            )
-        raise FileNotFoundError(f"{file}: no such file")
-    size = file.stat().st_size
-    if size == 0:
-        raise ValueError(f"{file}: the file is empty")
-    with file.open("rb") as stream:
-        head = stream.read(_HEAD)
-    if head.startswith(b"version https://git-lfs"):
-        raise FileNotFoundError(f"{file}: a Git LFS pointer, not the file itself: run `git lfs pull`")
-    if b"annex/objects/" in head and size < 1000:
-        raise FileNotFoundError(f"{file}: a git-annex pointer, not the file itself: run `git annex get`")
 
 
 def _check_rates(file: Path, there: int, wanted: int) -> None:

@@ -17,6 +17,7 @@ from voxridge.features.audio_windows import AudioWindows, audio_windows
 from voxridge.features.extract_controls import extract_sound_controls
 from voxridge.features.word_features import Layers, resolve_layers
 from voxridge.streams.run_writer import RowBlock, write_runs
+from voxridge.streams.store_base import layer_name
 from voxridge.streams.stores import FeatureStore
 
 Array = npt.NDArray[Any]
@@ -169,7 +170,7 @@ class AudioReader:
     @property
     def widths(self) -> dict[str, int]:
         """Layer name to width."""
-        return {_name(layer): self.model.widths[layer] for layer in self.layers}
+        return {layer_name(layer): self.model.widths[layer] for layer in self.layers}
 
     @property
     def times(self) -> FloatArray:
@@ -191,7 +192,7 @@ class AudioReader:
             found = self._read(begin, end)
             start = max(begin, first_row)
             layers = {
-                _name(layer): self._cast(np.stack([row[layer] for row in found[start - begin :]]), layer)
+                layer_name(layer): self._cast(np.stack([row[layer] for row in found[start - begin :]]), layer)
                 for layer in self.layers
             }
             yield RowBlock(start, end, layers)
@@ -218,10 +219,6 @@ class AudioReader:
                 "dtype='float32'"
             )
         return states.astype(self.dtype)
-
-
-def _name(layer: int) -> str:
-    return f"layer-{layer:02d}"
 
 
 def _windowed(

@@ -6,6 +6,8 @@ al. 2024, arXiv:2406.01538).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -102,9 +104,7 @@ def word_length(
     [2.5, 0.0]
     """
     rows = _tr_of_onset(words, tr_times, tr, outside)
-    letters = np.array(
-        [sum(character.isalnum() for character in word) for word in words.text], dtype=np.float64
-    )
+    letters = count_letters(words.text)
     n_trs = len(np.asarray(tr_times))
     used = rows >= 0
     total = np.bincount(rows[used], weights=letters[used], minlength=n_trs)
@@ -132,6 +132,11 @@ def position(n_trs: int) -> FloatArray:
     if n_trs < 1:
         raise ValueError(f"n_trs={n_trs}: a run has at least one TR")
     return np.linspace(0.0, 1.0, n_trs)[:, None]
+
+
+def count_letters(words: Sequence[str]) -> FloatArray:
+    """Return the number of letters and digits of each word, (n_words,) float64."""
+    return np.array([sum(map(str.isalnum, word)) for word in words], dtype=np.float64)
 
 
 def _tr_of_onset(

@@ -22,6 +22,7 @@ from voxridge.features.word_features import Layers, read_blocks, resolve_layers
 from voxridge.features.words import Words
 from voxridge.streams import FeatureStore
 from voxridge.streams.run_writer import RowBlock, write_runs
+from voxridge.streams.store_base import layer_name
 
 
 def extract_features(
@@ -186,7 +187,7 @@ class WordRunReader:
     @property
     def widths(self) -> dict[str, int]:
         """Layer name to its width."""
-        return {_name(layer): self.model.widths[layer] for layer in self.layers}
+        return {layer_name(layer): self.model.widths[layer] for layer in self.layers}
 
     @property
     def times(self) -> npt.NDArray[np.float64]:
@@ -228,7 +229,7 @@ class WordRunReader:
     def blocks(self, first_row: int, before: Mapping[str, npt.NDArray[Any]] | None) -> Iterator[RowBlock]:
         """Yield one block for each forward pass; see `voxridge.streams.run_writer.RunReader`."""
         for block in self._word_blocks(first_row, before):
-            states = {_name(layer): values for layer, values in block.states.items()}
+            states = {layer_name(layer): values for layer, values in block.states.items()}
             if block.surprisal is None:
                 yield RowBlock(block.start, block.stop, states)
             else:
@@ -249,12 +250,8 @@ class WordRunReader:
             missing=self.missing,
             surprisal=self.surprisal,
             first_word=first_row,
-            before=None if before is None else {layer: before[_name(layer)] for layer in self.layers},
+            before=None if before is None else {layer: before[layer_name(layer)] for layer in self.layers},
         )
-
-
-def _name(layer: int) -> str:
-    return f"layer-{layer:02d}"
 
 
 def _check_stimuli(stimuli: Mapping[str, Words], text: Mapping[str, str] | None) -> None:

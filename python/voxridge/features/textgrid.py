@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from voxridge._warnings import StimulusWarning
+from voxridge.features.fetched import check_fetched
 
 _CHRONOLOGICAL = "Praat chronological TextGrid text file"
 # What Praat reads in its text formats: quoted strings, free-standing numbers and <flags>. Everything else,
@@ -47,20 +48,8 @@ def read_bytes(file: Path) -> bytes:
     FileNotFoundError
         If the file is missing, or is only a git-annex or Git LFS pointer.
     """
-    if not file.is_file():
-        if file.is_symlink():
-            raise FileNotFoundError(
-                f"{file}: a link to {file.readlink()}, which is not there (git-annex content that was not "
-                "fetched?)"
-            )
-        raise FileNotFoundError(f"{file}: no such file")
-    content = file.read_bytes()
-    head = content[:200]
-    if head.startswith(b"version https://git-lfs"):
-        raise FileNotFoundError(f"{file}: a Git LFS pointer, not the file itself: run `git lfs pull`")
-    if b"annex/objects/" in head and len(content) < 1000:
-        raise FileNotFoundError(f"{file}: a git-annex pointer, not the file itself: run `git annex get`")
-    return content
+    check_fetched(file)
+    return file.read_bytes()
 
 
 def decode(content: bytes, file: Path) -> str:

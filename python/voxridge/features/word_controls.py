@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voxridge._warnings import StimulusWarning
+from voxridge.features.controls import count_letters
 from voxridge.features.phonemes import phones_per_word
 from voxridge.features.static_embeddings import StaticEmbeddings
 from voxridge.features.words import Words
@@ -95,7 +96,7 @@ def word_controls(
         raise ValueError("words is empty: a run has at least one word")
     features: dict[str, npt.NDArray[np.floating]] = {
         "word-rate": np.ones((n_words, 1)),
-        "word-length": _column([sum(letter.isalnum() for letter in word) for word in words.text]),
+        "word-length": count_letters(words.text)[:, None],
         "log-frequency": log_frequency(words.text, language),
         "position": np.linspace(0.0, 1.0, n_words)[:, None],
     }

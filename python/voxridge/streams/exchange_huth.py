@@ -26,6 +26,7 @@ from voxridge.streams.npz_stream import NpzRows, save_npz
 from voxridge.streams.run_writer import write_runs
 from voxridge.streams.segments import Array
 from voxridge.streams.sources import Source, as_source
+from voxridge.streams.store_base import layer_name
 from voxridge.streams.stores import FeatureStore, ResponseStore
 
 PathLike = str | os.PathLike[str]
@@ -213,7 +214,7 @@ def _stories(place: Path) -> list[str]:
 def _our_names(theirs: Sequence[str]) -> dict[str, str]:
     """``layer.6`` to ``layer-06``, whose order by name is that by depth; as they are if two would be one."""
     numbers = {name: _NUMBERED.fullmatch(name) for name in theirs}
-    ours = {name: name if found is None else f"layer-{int(found[1]):02d}" for name, found in numbers.items()}
+    ours = {name: name if found is None else layer_name(int(found[1])) for name, found in numbers.items()}
     return ours if len(set(ours.values())) == len(ours) else {name: name for name in theirs}
 
 

@@ -314,6 +314,11 @@ def is_complete(group: Any) -> bool:
     return isinstance(group, h5py.Group) and bool(group.attrs.get("complete", True))
 
 
+def layer_name(number: int) -> str:
+    """The name under which a store has layer `number` of a model."""
+    return f"layer-{number:02d}"
+
+
 def check_name(name: str, what: str, taken: Sequence[str] = ()) -> None:
     """Raise a ValueError unless ``name`` can name a group or dataset in an HDF5 file."""
     if not isinstance(name, str) or not name or "/" in name or "\0" in name or name in (".", ".."):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from voxridge._warnings import ResponseWarning
 from voxridge.features import tr_times
 from voxridge.study.config import ResponsesConfig, RunConfig
+
+if TYPE_CHECKING:
+    from voxridge.streams import ResponseStore
 
 Array = NDArray[Any]
 _TR_TOLERANCE = 0.05
@@ -48,7 +51,7 @@ def read_recording(run: RunConfig, settings: ResponsesConfig) -> tuple[Array, ND
     if told is not None and abs(told - settings.tr) > _TR_TOLERANCE * settings.tr:
         text = f"run {run.name!r}: responses.tr is {settings.tr:g} s, but {run.responses} says {told:g} s"
         warnings.warn(f"{text}; the {settings.tr:g} s given are used", ResponseWarning, stacklevel=2)
-    return data, tr_times(len(data), settings.tr, first_row(run, settings) - settings.tr / 2)
+    return data, tr_times(len(data), settings.tr, _first_row(run, settings, store) - settings.tr / 2)
 
 
 def first_row(run: RunConfig, settings: ResponsesConfig) -> float:
@@ -57,10 +60,14 @@ def first_row(run: RunConfig, settings: ResponsesConfig) -> float:
     Where the study does not say, the first scan starts with the stimulus: that is half a TR, later by the
     rows that were cut when a response store was made.
     """
-    from voxridge.responses.average import trim_of
     from voxridge.responses.readers import response_store
+
+    return _first_row(run, settings, response_store(run.responses))
+
+
+def _first_row(run: RunConfig, settings: ResponsesConfig, store: ResponseStore | None) -> float:
+    from voxridge.responses.average import trim_of
 
     if run.first_row is not None:
         return run.first_row
-    store = response_store(run.responses)
     return (0.5 + (0 if store is None else trim_of(store)[0])) * settings.tr
