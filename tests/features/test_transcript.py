@@ -197,6 +197,6 @@ def test_a_long_book_takes_seconds() -> None:
     ranks = rng.zipf(1.35, 20_000) % 3000
     words = [f"w{rank}x" for rank in ranks]
     heard = [word for word in words if rng.random() > 0.03]
-    start = time.perf_counter()
+    start = time.process_time()
     assert _found(heard, ", ".join(words)) == heard
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20

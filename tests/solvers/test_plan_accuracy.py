@@ -1,4 +1,4 @@
-"""A small fit in a fresh process against its plan; full sizes: python -m bench.plan_accuracy."""
+"""Memory of a small fit in a fresh process against its plan; times and full sizes: bench.plan_accuracy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_a_plan_is_about_right(route: str, on_disk: str) -> None:
     assert row["route"] == route
     assert 0.6 < row["memory_ratio"] < 1.3
     assert row["peak_mib"] < row["worst_mib"]
-    assert 0.2 < row["cpu_seconds"] / row["expected_seconds"] < 5
+    assert row["expected_seconds"] > 0
     assert f"expected {row['expected_peak_mib']:7.0f}" in show(row)
 
 

@@ -81,14 +81,17 @@ def test_no_more_than_depth_items_beside_the_present_one(depth: int) -> None:
 
 
 def test_both_sides_work_at_once() -> None:
-    def job() -> None:
-        time.sleep(0.05)
+    meeting = threading.Barrier(2, timeout=30)
 
-    started = time.monotonic()
-    with read_ahead([job] * 8) as items:
-        for _ in items:
-            time.sleep(0.05)
-    assert time.monotonic() - started < 0.65  # one after the other: 0.8
+    def job(number: int) -> int:
+        if number > 0:
+            meeting.wait()  # with the consumer of the item before: one after the other, nobody would come
+        return number
+
+    with read_ahead([lambda i=i: job(i) for i in range(8)]) as items:
+        for item in items:
+            if item < 7:
+                meeting.wait()
 
 
 @pytest.mark.parametrize("depth", [0, 1, 5])
