@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 Float64 = NDArray[np.float64]
 Metric = Literal["r", "signed r2", "R2", "SPE"]
+Combine = Literal["concatenated", "mean of runs", "mean of folds"]
 METRICS: tuple[str, ...] = get_args(Metric)
+COMBINES: tuple[str, ...] = get_args(Combine)
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,15 @@ class Conditions:
         Repeats (or subjects) averaged in the responses that were scored.
     n_samples : int or None
         Rows scored in all; None where it is not known, and then it is not compared.
+    combine : {"concatenated", "mean of runs", "mean of folds"}
+        Whether one score was made of all rows together, or each run (or fold) scored alone and the scores
+        averaged. Not compared where both have the same single run.
 
     Raises
     ------
     ValueError
-        For an empty split, a run named twice, a negative trim, or fewer than one repeat.
+        For an empty split, a run named twice, a negative trim, fewer than one repeat, or an unknown
+        ``combine``.
 
     Examples
     --------
@@ -52,6 +58,7 @@ class Conditions:
     trim: tuple[int, int] = (0, 0)
     repeats: int = 1
     n_samples: int | None = None
+    combine: Combine = "concatenated"
 
     def __post_init__(self) -> None:
         if isinstance(self.runs, str):
@@ -66,6 +73,8 @@ class Conditions:
             raise ValueError(f"trim={self.trim}: give the rows dropped at start and end, such as (10, 5)")
         if self.repeats < 1:
             raise ValueError(f"repeats={self.repeats}: the scored responses are the mean of at least 1")
+        if self.combine not in COMBINES:
+            raise ValueError(f"combine={self.combine!r}: give one of {', '.join(map(repr, COMBINES))}")
 
     def differences(self, other: Conditions) -> list[str]:
         """What disagrees, one line each, this object first; empty when the two may be divided.
@@ -82,6 +91,8 @@ class Conditions:
         for field in fields(self):
             mine, theirs = getattr(self, field.name), getattr(other, field.name)
             if field.name == "n_samples" and None in (mine, theirs):
+                continue
+            if field.name == "combine" and len(self.runs) == len(other.runs) == 1:
                 continue
             if field.name == "runs":
                 mine, theirs = sorted(mine), sorted(theirs)
