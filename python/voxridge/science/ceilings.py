@@ -239,7 +239,7 @@ class Ceiling:
         alone = len(self.conditions.runs) == 1 and self.conditions.combine == "mean of runs"
         if self.conditions.combine != "concatenated" and not alone:
             raise ValueError(
-                f"this ceiling is of scores that are the {self.conditions.combine}, and the mean of {metric!r} "
+                f"this ceiling is of scores that are the {self.conditions.combine}; the mean of {metric!r} "
                 "is not the square of the mean of 'r'; make the ceiling of each run, or of concatenated runs"
             )
 
