@@ -42,3 +42,24 @@ class RankDeficientWarning(VoxridgeWarning):
 
 class SmallFoldWarning(VoxridgeWarning):
     """A fold scores so few samples that its score says little."""
+
+
+class SmallSampleWarning(VoxridgeWarning):
+    """There are so few subjects, families of models, or sizes of subset, that a test or a fit of them says
+    little."""
+
+
+class NoSignalWarning(VoxridgeWarning):
+    """Some targets hold no signal that their repeats could show; their ceiling is NaN, not 0 or infinity."""
+
+
+class CollinearityWarning(VoxridgeWarning):
+    """Predictors of a regression over models are so alike that their single effects cannot be told apart."""
+
+
+class AutocorrelationWarning(VoxridgeWarning):
+    """Blocks of a test are short beside the memory of the data, so that its p-values are too small."""
+
+
+class IndependenceWarning(VoxridgeWarning):
+    """What was given as samples looks like voxels, time points or resamples, which are not independent."""
