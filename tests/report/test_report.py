@@ -8,7 +8,6 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pytest
-
 from voxridge.report.alpha import alpha_figure, edge_share
 from voxridge.report.figures import alignment_figure, bars_figure, folds_figure, sides_figure, truth_figure
 from voxridge.report.html import Report, flatten
@@ -81,7 +80,8 @@ def test_settings_of_the_user_come_back() -> None:
 
 @pytest.mark.slow
 def test_surface_maps(tmp_path: Path) -> None:
-    from voxridge.demo.cortex import load_cortex
+    from voxridge.responses.cortex import load_cortex
+
     from voxridge.report.brain import SurfaceMap, surface_figure
 
     cortex = load_cortex()

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from voxridge.demo.cortex import Cortex, Hemisphere
 from voxridge.demo.story import load_story, read_aloud
+from voxridge.responses.cortex import Cortex, Hemisphere
 
 
 @pytest.fixture(scope="session")

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from voxridge.demo.story import Chapter, load_story, parse_story, read_aloud, run_length, syllables
+from voxridge.responses.cortex import Cortex
+from voxridge.study.prepare import high_pass
 
-from voxridge.demo.cortex import Cortex
 from voxridge.demo.run import story_stimuli
 from voxridge.demo.simulate import REGIONS, SimulationSettings, hrf_weights, region_masks, simulate
-from voxridge.demo.story import Chapter, load_story, parse_story, read_aloud, run_length, syllables
 from voxridge.demo.truth import compare, lean
-from voxridge.study.prepare import high_pass
 
 
 def test_the_story_is_as_long_as_promised() -> None:

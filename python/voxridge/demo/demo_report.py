@@ -7,12 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from voxridge.demo.cortex import Cortex
-from voxridge.demo.simulate import REGIONS, Simulation, region_masks
 from voxridge.demo.story import Story
-from voxridge.demo.truth import Recovery
-from voxridge.report.brain import SurfaceMap, surface_figure
 from voxridge.report.figures import sides_figure, truth_figure
 from voxridge.report.html import Report
 from voxridge.report.pages import (
@@ -25,7 +20,12 @@ from voxridge.report.pages import (
     warnings_section,
 )
 from voxridge.report.style import save
+from voxridge.responses.cortex import Cortex
 from voxridge.study.results import StudyResult, write_table
+
+from voxridge.demo.simulate import REGIONS, Simulation, region_masks
+from voxridge.demo.truth import Recovery
+from voxridge.report.brain import SurfaceMap, surface_figure
 
 
 def write_report(

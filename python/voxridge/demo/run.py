@@ -9,13 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from voxridge.demo.cortex import Cortex, load_cortex
-from voxridge.demo.demo_report import write_report
-from voxridge.demo.simulate import Simulation, SimulationSettings, simulate
 from voxridge.demo.story import Story, load_story, read_aloud, run_length
-from voxridge.demo.truth import Recovery, compare
 from voxridge.features import tr_times
+from voxridge.responses.cortex import Cortex, load_cortex
 from voxridge.science.nulls import shift_runs
 from voxridge.study.config import ModelConfig
 from voxridge.study.engine import ModelRecipe, score_chosen, score_models
@@ -32,6 +28,10 @@ from voxridge.study.nested import (
 )
 from voxridge.study.provenance import array_digest, command_line, machine, now, versions
 from voxridge.study.results import StudyResult
+
+from voxridge.demo.demo_report import write_report
+from voxridge.demo.simulate import Simulation, SimulationSettings, simulate
+from voxridge.demo.truth import Recovery, compare
 
 if TYPE_CHECKING:
     from voxridge.features.language_model import LanguageModel

@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from voxridge.demo.cortex import Cortex
+from voxridge.responses.cortex import Cortex
 from voxridge.study.prepare import delayed, high_pass
 
 Float64 = NDArray[np.float64]

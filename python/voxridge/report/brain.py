@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-
 from voxridge.report.style import INK, MUTED, look, new_figure
 
 if TYPE_CHECKING:
-    from voxridge.demo.cortex import Cortex, Hemisphere
+    from voxridge.responses.cortex import Cortex, Hemisphere
 
 Float64 = NDArray[np.float64]
 _VIEWS = (("left", "lateral"), ("left", "medial"), ("right", "medial"), ("right", "lateral"))
@@ -69,7 +68,7 @@ def surface_figure(
     Two maps on fsaverage5, whose surface comes with nilearn:
 
     >>> import numpy as np
-    >>> from voxridge.demo.cortex import load_cortex
+    >>> from voxridge.responses.cortex import load_cortex
     >>> from voxridge.report.brain import SurfaceMap, surface_figure
     >>> values = np.linspace(0, 0.5, 2 * 10_242)
     >>> maps = [SurfaceMap("truth", values), SurfaceMap("recovered", 0.8 * values)]
