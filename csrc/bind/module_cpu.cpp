@@ -8,4 +8,5 @@ PYBIND11_MODULE(_cpu, m) {
     voxridge::bind::register_delayed(m);
     voxridge::bind::register_leave_out(m);
     voxridge::bind::register_spectral(m);
+    voxridge::bind::register_stacking(m);
 }

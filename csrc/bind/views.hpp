@@ -78,5 +78,6 @@ void register_build(py::module_& m);
 void register_delayed(py::module_& m);
 void register_leave_out(py::module_& m);
 void register_spectral(py::module_& m);
+void register_stacking(py::module_& m);
 
 }  // namespace voxridge::bind
