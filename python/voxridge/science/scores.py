@@ -1,16 +1,19 @@
 """Scores of predictions, one number per target.
 
-Both functions take ``(n_samples, n_targets)`` arrays, accumulate in float64 whatever the input type, and
+All functions take ``(n_samples, n_targets)`` arrays, accumulate in float64 whatever the input type, and
 work through the targets in blocks, so that a float32 recording is never copied whole into float64.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from voxridge.science.repeats import TotalPower
 
 _BLOCK_ELEMENTS = 1 << 21
 Float64 = NDArray[np.float64]
@@ -104,6 +107,143 @@ def r2_score(y_true: ArrayLike, y_pred: ArrayLike) -> Float64:
             centred /= spread
             score = 1.0 - np.einsum("ij,ij->j", residual, residual) / np.einsum("ij,ij->j", centred, centred)
         scores[columns] = np.where(varies & np.isfinite(score), score, np.nan)
+    return scores
+
+
+def signed_r2_score(y_true: ArrayLike, y_pred: ArrayLike) -> Float64:
+    """Squared correlation with the sign of the correlation, one per target.
+
+    .. math:: |r_t| \\, r_t
+
+    The mean of this over voxels is the "average :math:`r^2`" of the scaling laws of Antonello et al.; it is
+    not :math:`R^2` (:func:`r2_score`), which also falls where predictions have the wrong size.
+
+    Parameters
+    ----------
+    y_true, y_pred : array_like of shape (n_samples, n_targets) or (n_samples,)
+        Measured and predicted responses.
+
+    Returns
+    -------
+    numpy.ndarray of shape (n_targets,), float64
+        Between -1 and 1; NaN where the correlation is.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`correlation_score`.
+
+    References
+    ----------
+    Antonello, Vaidya and Huth 2023 (NeurIPS 36).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> signed_r2_score(np.array([1.0, 2.0, 3.0]), np.array([3.0, 2.0, 1.0]))
+    array([-1.])
+    """
+    r = correlation_score(y_true, y_pred)
+    return r * np.abs(r)
+
+
+def signed_root_r2_score(y_true: ArrayLike, y_pred: ArrayLike) -> Float64:
+    """Root of :math:`R^2` with the sign of :math:`R^2`, one per target.
+
+    .. math:: \\mathrm{sign}(R^2_t) \\sqrt{|R^2_t|}
+
+    What ``bootstrap_ridge(use_corr=False)`` compares penalties by. Code of that lineage calls it a
+    correlation; it is none: predictions of the wrong size lower it, and it has no lower bound.
+
+    Parameters
+    ----------
+    y_true, y_pred : array_like of shape (n_samples, n_targets) or (n_samples,)
+        Measured and predicted responses.
+
+    Returns
+    -------
+    numpy.ndarray of shape (n_targets,), float64
+        At most 1; NaN where :func:`r2_score` is.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`r2_score`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> signed_root_r2_score(np.array([1.0, 2.0, 3.0]), np.array([3.0, 2.0, 1.0])).round(3)
+    array([-1.732])
+    """
+    r2 = r2_score(y_true, y_pred)
+    return np.sign(r2) * np.sqrt(np.abs(r2))
+
+
+def spe_score(y_repeats: ArrayLike, y_pred: ArrayLike, *, total_power: TotalPower = "variance") -> Float64:
+    """Signal power explained: what the predictions explain of the part of the response that repeats share.
+
+    .. math:: SPE_t = \\frac{\\mathrm{Var}(y_t) - \\mathrm{Var}(y_t - p_t)}{SP_t}
+
+    with :math:`y` the mean over repeats and SP its signal power (:func:`~voxridge.science.repeats.
+    signal_power`). It is 1 for predictions that are the signal itself, negative for predictions worse than
+    none, and needs no ceiling. Adding a constant to predictions does not change it.
+
+    Parameters
+    ----------
+    y_repeats : array_like of shape (n_repeats, n_samples, n_targets)
+        Responses to each presentation, read a block of targets at a time.
+    y_pred : array_like of shape (n_samples, n_targets)
+    total_power : "variance" or "unit"
+        As in ``signal_power``.
+
+    Returns
+    -------
+    numpy.ndarray of shape (n_targets,), float64
+        NaN where the signal power is not positive.
+
+    Raises
+    ------
+    ValueError
+        As ``signal_power``, or predictions of another shape than a repeat.
+
+    Warns
+    -----
+    NoSignalWarning
+        Some targets have no signal power.
+
+    References
+    ----------
+    Sahani and Linden 2003 (NeurIPS 15). Schoppe et al. 2016 (Frontiers in Computational Neuroscience 10:10).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> signal = rng.standard_normal((500, 1))
+    >>> repeats = signal + 2 * rng.standard_normal((10, 500, 1))
+    >>> spe_score(repeats, signal).round(1), spe_score(repeats, 0 * signal)
+    (array([1.]), array([0.]))
+    """
+    from voxridge.science.repeats import signal_power, warn_of_no_signal  # which has its score from here
+
+    repeats = np.asarray(y_repeats)
+    prediction = _matrix(y_pred, "y_pred")
+    if repeats.ndim != 3 or repeats.shape[1:] != prediction.shape:
+        raise ValueError(
+            f"y_repeats has shape {repeats.shape} and y_pred has shape {np.shape(y_pred)}: give "
+            "(n_repeats, n_samples, n_targets) and (n_samples, n_targets)"
+        )
+    power = signal_power(repeats, total_power=total_power)
+    explained = np.full(prediction.shape[1], np.nan)
+    for columns in _blocks(repeats.shape[0] * repeats.shape[1], repeats.shape[2]):
+        mean = np.mean(repeats[:, :, columns], axis=0, dtype=np.float64)
+        residual = mean - prediction[:, columns]
+        with np.errstate(invalid="ignore"):
+            explained[columns] = mean.var(axis=0, ddof=1) - residual.var(axis=0, ddof=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scores = np.where(power.signal > 0, explained / power.signal, np.nan)
+    warn_of_no_signal(np.where(power.signal > 0, 0.0, np.nan))
     return scores
 
 
