@@ -28,6 +28,7 @@ class PartialEffects:
     unique_r2 : ndarray (n_predictors,) or (n_predictors, n_targets)
         How much R^2 falls when the predictor is left out.
     intercept, r2, adjusted_r2, aic : ndarray () or (n_targets,)
+        With families the intercept is the mean of theirs over models.
     vif : ndarray (n_predictors,)
         Variance inflation: 1 / (1 - R^2) of the predictor on the others.
     n_models : int
@@ -161,7 +162,8 @@ def _levels(families: Sequence[str] | None, n_models: int) -> Float64:
 
 def _without(levels: Float64, values: Float64) -> Float64:
     """What the levels leave of the values (n_models, ...)."""
-    return np.asarray(values - levels @ np.linalg.lstsq(levels, values, rcond=None)[0])
+    # One product per column, so that a NaN stays in its own.
+    return np.asarray(values - levels @ (np.linalg.pinv(levels) @ values))
 
 
 def _inflation(design: Float64, levels: Float64, names: Sequence[str]) -> Float64:

@@ -91,7 +91,7 @@ class Gain:
 def fieller(
     slope: Float64, value: Float64, var_slope: Float64, covariance: Float64, dof: Float64, level: float
 ) -> tuple[Float64, Float64]:
-    """Interval of slope / value by Fieller's theorem; ``covariance``: (var value, its covariance with slope)."""
+    """Interval of slope / value by Fieller's theorem; covariance: (var value, that of value and slope)."""
     var_value, both = covariance
     t2 = half_width(1.0, dof, level) ** 2
     with np.errstate(divide="ignore", invalid="ignore"):
