@@ -1,0 +1,42 @@
+"""Mean scores at each size of subset, of resampled points."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Float64 = NDArray[np.float64]
+
+
+def draws(x: Float64, groups: ArrayLike | None, n_bootstraps: int, rng: np.random.Generator) -> Float64:
+    """How often each point is taken, (1 + n_bootstraps, n_points); the first row takes each once."""
+    counts = np.ones((1 + n_bootstraps, x.size))
+    if groups is not None:
+        labels = np.asarray(groups)
+        if labels.shape != x.shape:
+            raise ValueError(f"groups has shape {labels.shape}, sizes {x.shape}: give one label per point")
+        _, position = np.unique(labels, return_inverse=True)
+        n_groups = int(position.max()) + 1
+        if n_groups < 2:
+            raise ValueError("groups has one label only, nothing to resample; give the fold of each point")
+        taken = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_bootstraps)
+        counts[1:] = taken[:, position]
+        return counts
+    for size in np.unique(x):
+        rows = np.flatnonzero(x == size)
+        counts[1:, rows] = rng.multinomial(rows.size, np.full(rows.size, 1 / rows.size), size=n_bootstraps)
+    return counts
+
+
+def size_means(rows: list[NDArray[np.intp]], drawn: Float64, scores: NDArray[Any]) -> Float64:
+    """Mean over the drawn points of each size, (n_sizes, ndraws, n_targets); NaN where none has a score."""
+    found = []
+    for at in rows:
+        part = np.asarray(scores[at], dtype=np.float64)
+        known = np.isfinite(part)
+        total = drawn[:, at] @ np.where(known, part, 0.0)
+        count = drawn[:, at] @ known.astype(np.float64)
+        found.append(np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0))
+    return np.stack(found)
