@@ -1,13 +1,23 @@
-"""A null distribution that keeps the autocorrelation: responses shifted around within their run."""
+"""Nulls of models fitted anew: responses shifted around within their run, which keeps the autocorrelation.
+
+Which null when: for predictions of a test set that no fold trained on,
+:func:`voxridge.science.permutation.permutation_test` with ``cross_validated=False``. For scores of a
+cross-validation the same with True, which is careful and free, or :func:`refit_test`, which is exact for any
+model and costs a fit per permutation; with few fits and many targets, :func:`detect` pools them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from voxridge.science.multiple import fdr, max_statistic, tail
+from voxridge.science.permutation import Alternative, PermutationTest
 
 Float64 = NDArray[np.float64]
 
@@ -100,7 +110,7 @@ def detect(scores: Float64, null: Float64, *, rate: float = 0.05) -> Detection:
     Raises
     ------
     ValueError
-        If ``null`` holds no finite score.
+        If ``null`` holds no finite score, or for a rate outside 0 to 1.
 
     Examples
     --------
@@ -110,8 +120,6 @@ def detect(scores: Float64, null: Float64, *, rate: float = 0.05) -> Detection:
     >>> detect(np.array([0.0, 0.1, 0.6]), null).detected.tolist()
     [False, False, True]
     """
-    from scipy.stats import false_discovery_control
-
     pool = np.sort(null[np.isfinite(null)].ravel())
     if pool.size == 0:
         raise ValueError("null has no finite score: it needs at least one")
@@ -119,8 +127,108 @@ def detect(scores: Float64, null: Float64, *, rate: float = 0.05) -> Detection:
     p_values = np.full(scores.shape, np.nan)
     above = pool.size - np.searchsorted(pool, scores[valid], side="left")
     p_values[valid] = (1 + above) / (1 + pool.size)
-    detected = np.zeros(scores.shape, dtype=bool)
-    if valid.any():
-        detected[valid] = false_discovery_control(p_values[valid]) <= rate
+    detected = fdr(p_values, rate).detected
     threshold = float(scores[detected].min()) if detected.any() else float("inf")
     return Detection(p_values, detected, threshold, rate)
+
+
+def refit_test(
+    score: Callable[[list[NDArray[Any]]], Float64],
+    responses: Sequence[NDArray[Any]],
+    *,
+    margin: int,
+    n_permutations: int = 100,
+    alternative: Alternative = "greater",
+    seed: int = 0,
+) -> PermutationTest:
+    """Permutation test that fits and scores anew on responses shifted around within their runs.
+
+    The reference for any cross-validated score, whatever the model: chance agreement between runs, choice of
+    penalties and of layers all happen under the null as they did for the data. It costs ``n_permutations``
+    fits, and p-values are :math:`(b + 1)/(m + 1)`, so 100 fits give none below 0.0099.
+
+    Parameters
+    ----------
+    score : callable
+        Takes a list of responses (one array per run, as given) and returns scores (n_targets,): the whole
+        pipeline, from fit to held-out score. Called 1 + ``n_permutations`` times.
+    responses : list of numpy.ndarray of shape (n_rows, n_targets)
+        One per run; never modified.
+    margin : int
+        No run is shifted by fewer rows than this, from either side: longer than the response's memory.
+    n_permutations : int, default 100
+        At least 19.
+    alternative : {"greater", "two-sided"}
+        Two-sided compares magnitudes.
+    seed : int
+        Of the shifts.
+
+    Returns
+    -------
+    PermutationTest
+        With ``statistic="score"``, ``scheme="refit"`` and no quantiles.
+
+    Raises
+    ------
+    ValueError
+        When the margin leaves no shift in some run or fewer than 20 distinct sets of shifts, for too few
+        permutations, or scores of different shapes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from voxridge.science.nulls import refit_test
+    >>> rng = np.random.default_rng(0)
+    >>> feature = rng.standard_normal((3, 60, 1))
+    >>> responses = [run * [0.6, 0.0] + rng.standard_normal((60, 2)) for run in feature]
+    >>> def score(runs):  # leave-one-run-out with a single feature
+    ...     slopes = np.array([x.T @ y for x, y in zip(feature, runs)])[:, 0]
+    ...     others = slopes.sum(axis=0) - slopes
+    ...     return np.mean([np.mean(w * x * y, axis=0) for w, x, y in zip(others, feature, runs)], axis=0)
+    >>> refit_test(score, responses, margin=5, n_permutations=99).p_values < 0.05
+    array([ True, False])
+    """
+    if n_permutations < 19:
+        raise ValueError(f"n_permutations={n_permutations}: no p-value could be below 0.05; give 19 or more")
+    if alternative not in ("greater", "two-sided"):
+        raise ValueError(f'alternative={alternative!r}: give "greater" or "two-sided"')
+    distinct = math.prod(max(0, len(run) - 2 * margin + 1) for run in responses)
+    if margin < 1 or 0 < distinct < 20:
+        raise ValueError(
+            f"margin={margin} leaves {distinct} distinct sets of shifts: give at least 1, and so many rows "
+            "that there are 20"
+        )
+    rng = np.random.default_rng(seed)
+    observed = np.array(score(list(responses)), dtype=np.float64)
+    reference = np.abs(observed) if alternative == "two-sided" else observed
+    above = np.zeros(observed.shape)
+    null_max = np.empty(n_permutations)
+    mean, squares = np.zeros(observed.shape), np.zeros(observed.shape)
+    for i in range(n_permutations):
+        drawn = np.asarray(score(shift_runs(responses, margin=margin, rng=rng)), dtype=np.float64)
+        if drawn.shape != observed.shape:
+            raise ValueError(f"score returned shape {observed.shape} first and {drawn.shape} later")
+        drawn = np.abs(drawn) if alternative == "two-sided" else drawn
+        above += 2 * tail(reference, drawn[None]) - 1
+        null_max[i] = np.fmax.reduce(drawn[np.isfinite(reference)], initial=-np.inf)
+        step = drawn - mean
+        mean = mean + step / (i + 1)
+        squares += step * (drawn - mean)
+    p_values = np.where(np.isfinite(observed), (above + 1) / (n_permutations + 1), np.nan)
+    return PermutationTest(
+        observed,
+        p_values,
+        max_statistic(reference, null_max),
+        null_max,
+        mean,
+        np.sqrt(squares / n_permutations),
+        np.empty((0, *observed.shape)),
+        (),
+        "score",
+        alternative,
+        "refit",
+        None,
+        n_permutations,
+        exact=False,
+        cross_validated=True,
+    )
