@@ -1,4 +1,4 @@
-"""Mean scores at each size of subset, of resampled points."""
+"""Resampling of few groups, and means of what was drawn."""
 
 from __future__ import annotations
 
@@ -40,3 +40,14 @@ def size_means(rows: list[NDArray[np.intp]], drawn: Float64, scores: NDArray[Any
         count = drawn[:, at] @ known.astype(np.float64)
         found.append(np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0))
     return np.stack(found)
+
+
+def interval_quantiles(level: float, n_groups: int | None) -> list[float]:
+    """Quantiles that bound the interval. A bootstrap of few groups varies too little, as a variance with n in
+    place of n - 1 and a normal in place of Student's t would: the quantiles are moved out by as much."""
+    if n_groups is None:
+        return [0.5 - level / 2, 0.5 + level / 2]
+    from scipy.stats import norm, t
+
+    distance = np.sqrt(n_groups / (n_groups - 1)) * t.ppf(0.5 + level / 2, n_groups - 1)
+    return [float(norm.cdf(-distance)), float(norm.cdf(distance))]

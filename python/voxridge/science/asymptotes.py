@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Float64 = NDArray[np.float64]
+Rows = NDArray[np.intp]
 CurveName = Literal["exponential", "reliability"]
 CURVES: tuple[str, ...] = get_args(CurveName)
 
@@ -95,11 +96,14 @@ def fit_asymptotes(x: Float64, values: Float64, *, curve: CurveName = "exponenti
     problem = _Problem(curve, np.asarray(x, dtype=np.float64), data, weights)
     low, high = (1e-7, 1e8) if curve == "reliability" else (x.min() / 40.0, x.max() * 1e7)
     grid = np.linspace(np.log(low), np.log(high), _GRID)
-    best = problem.on_grid(grid).argmin(axis=1)
-    start, stop = grid[np.maximum(best - 1, 0)], grid[np.minimum(best + 1, _GRID - 1)]
-    log_tau, converged = _root(problem.slope, start, stop)
-    tau = np.exp(log_tau)
-    limit = problem.limit(tau)
+    everyone = np.arange(len(data))
+    first, second, doubtful = _candidates(problem.on_grid(grid))
+    tau, converged = problem.refined(grid, first, everyone)
+    if doubtful.size:
+        other, settled = problem.refined(grid, second, doubtful)
+        better = problem.loss(other, doubtful) < problem.loss(tau[doubtful], doubtful)
+        tau[doubtful[better]], converged[doubtful[better]] = other[better], settled[better]
+    limit = problem.limit(tau, everyone)
     enough = known.sum(axis=1) >= 2
     return Asymptotes(
         np.where(enough, limit, np.nan),
@@ -124,11 +128,23 @@ class _Problem:
         limit = _clipped(product, square)
         return np.asarray(limit * (limit * square - 2.0 * product))
 
-    def limit(self, tau: Float64) -> Float64:
+    def limit(self, tau: Float64, rows: Any) -> Float64:
         shape, _ = _shape(self.curve, self.x, tau[:, None])
         return _clipped(
-            np.einsum("ij,ij->i", self.data, shape), np.einsum("ij,ij,ij->i", self.weights, shape, shape)
+            np.einsum("ij,ij->i", self.data[rows], shape),
+            np.einsum("ij,ij,ij->i", self.weights[rows], shape, shape),
         )
+
+    def loss(self, tau: Float64, rows: Any) -> Float64:
+        shape, _ = _shape(self.curve, self.x, tau[:, None])
+        residual = self.data[rows] - self.weights[rows] * self.limit(tau, rows)[:, None] * shape
+        return np.asarray(np.einsum("ij,ij->i", residual, residual))
+
+    def refined(self, grid: Float64, at: Rows, rows: Rows) -> tuple[Float64, NDArray[np.bool_]]:
+        """The minimum between the neighbours of a point of the grid, and whether it was reached."""
+        start, stop = grid[np.maximum(at - 1, 0)], grid[np.minimum(at + 1, grid.size - 1)]
+        log_tau, converged = _root(lambda x, some: self.slope(x, rows[some]), start, stop)
+        return np.exp(log_tau), converged
 
     def slope(self, log_tau: Float64, rows: Any) -> Float64:
         """Half the derivative of the objective to log tau at the best limit, whose own derivative is 0 or
@@ -138,6 +154,18 @@ class _Problem:
         limit = _clipped(np.einsum("ij,ij->i", data, shape), np.einsum("ij,ij,ij->i", weights, shape, shape))
         residual = weights * limit[:, None] * shape - data
         return np.asarray(limit * np.einsum("ij,ij->i", residual, change))
+
+
+def _candidates(on_grid: Float64) -> tuple[Rows, Rows, Rows]:
+    """The lowest point of the grid for every target; the next lowest that is a minimum of its own, and the
+    targets that have one: a narrow minimum may fall between two points."""
+    first = on_grid.argmin(axis=1)
+    padded = np.pad(on_grid, ((0, 0), (1, 1)), constant_values=np.inf)
+    own = (on_grid < padded[:, :-2]) & (on_grid < padded[:, 2:])
+    own &= np.abs(np.arange(on_grid.shape[1]) - first[:, None]) > 1
+    doubtful = np.flatnonzero(own.any(axis=1))
+    second = np.where(own[doubtful], on_grid[doubtful], np.inf).argmin(axis=1)
+    return first, second, doubtful
 
 
 def _clipped(product: Float64, square: Float64) -> Float64:

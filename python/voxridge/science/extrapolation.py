@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from voxridge._warnings import SmallSampleWarning
-from voxridge.science._resampled import draws, size_means
+from voxridge.science._resampled import draws, interval_quantiles, size_means
 from voxridge.science.asymptotes import CURVES, CurveName, fit_asymptotes, is_flat, shape_of
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class ExtrapolatedCeiling:
         table = np.vstack([self.values, self.bootstraps])
         medians = np.stack([_nan_quantiles(table[:, owner == name], [0.5], axis=1)[0] for name in names])
         over_subjects = _nan_quantiles(medians, [0.5], axis=0)[0]
-        low, high = _nan_quantiles(over_subjects[1:], _ends(self.level, self.n_groups), axis=0)
+        low, high = _nan_quantiles(over_subjects[1:], interval_quantiles(self.level, self.n_groups), axis=0)
         by_subject = {name: float(value) for name, value in zip(names, medians[:, 0], strict=True)}
         return AggregateCeiling(
             float(over_subjects[0]),
@@ -286,7 +286,7 @@ def extrapolate_ceiling(
         )
     drawn = draws(x, groups, n_bootstraps, np.random.default_rng(seed))
     n_groups = None if groups is None else np.unique(np.asarray(groups)).size
-    ends = _ends(level, n_groups)
+    ends = interval_quantiles(level, n_groups)
     rows = [np.flatnonzero(x == size) for size in levels]
     blocks = [
         _fit_block(levels, size_means(rows, drawn, points[:, columns]), value, curve, ends)
@@ -348,17 +348,6 @@ def _nan_quantiles(table: Float64, q: list[float], *, axis: int) -> Float64:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a slice of NaN has no quantile, which NaN says
         return np.asarray(np.nanquantile(table, q, axis=axis))
-
-
-def _ends(level: float, n_groups: int | None) -> list[float]:
-    """Quantiles that bound the interval. A bootstrap of few groups varies too little, as a variance with n in
-    place of n - 1 and a normal in place of Student's t would: the quantiles are moved out by as much."""
-    if n_groups is None:
-        return [0.5 - level / 2, 0.5 + level / 2]
-    from scipy.stats import norm, t
-
-    distance = np.sqrt(n_groups / (n_groups - 1)) * t.ppf(0.5 + level / 2, n_groups - 1)
-    return [float(norm.cdf(-distance)), float(norm.cdf(distance))]
 
 
 def _checked(sizes: ArrayLike, scores: ArrayLike) -> tuple[Float64, NDArray[Any]]:
