@@ -212,7 +212,9 @@ def _from_power(covariance: Float64, n_repeats: int, total_power: TotalPower) ->
 
 def _from_halves(covariance: Float64, n_repeats: int, halves: dict[int, NDArray[Any]]) -> Float64:
     n_given = covariance.shape[-1]
+    variances = np.diagonal(covariance, axis1=-2, axis2=-1)
     correlation = split_correlations(covariance, halves[n_given]).mean(axis=-1)
+    correlation[~np.all(variances > 0, axis=-1)] = np.nan
     return spearman_brown(correlation, n_repeats / (n_given // 2))
 
 
