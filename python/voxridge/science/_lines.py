@@ -126,6 +126,14 @@ def two_sided_p(slope: Any, standard_error: Any, dof: Any) -> Float64:
     return np.where(enough, 2 * student.sf(statistic, np.where(enough, dof, 1.0)), np.nan)
 
 
+def short_number(value: float) -> str:
+    """125M, 1.3B, 25.19: as sizes of models are written."""
+    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M")):
+        if abs(value) >= size * 0.9995:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.4g}"
+
+
 def check_level(level: float) -> None:
     if not 0 < level < 1:
         raise ValueError(f"level={level}: give a number between 0 and 1, such as 0.95")

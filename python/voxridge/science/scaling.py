@@ -27,6 +27,7 @@ from voxridge.science._lines import (
     half_width,
     is_downward,
     logged_by_default,
+    short_number,
     two_sided_p,
 )
 from voxridge.science.scaling_families import cluster_covariance, within_families
@@ -183,12 +184,12 @@ class ScalingFit:
             lowest = (baseline == "smallest") != is_downward(self.predictor)
             at = float(self.x.min() if lowest else self.x.max())
             model = self.names[int(np.argmin(np.abs(self.x - at)))]
-            return at, f"the fitted score at {self.predictor} = {at:.4g} ({model})"
+            return at, f"the fitted score at {model} ({short_number(at)} {self.predictor})"
         if isinstance(baseline, str) or not np.isfinite(baseline) or (self.log and baseline <= 0):
             raise ValueError(
                 f'baseline={baseline!r}: give "smallest", "largest", "mean" or a value of {self.predictor}'
             )
-        return float(baseline), f"the fitted score at {self.predictor} = {baseline:.4g}"
+        return float(baseline), f"the fitted score at {short_number(float(baseline))} {self.predictor}"
 
 
 def fit_scaling(
@@ -254,7 +255,7 @@ def fit_scaling(
     >>> print(f"{fit.slope:.4f} per decade, r = {fit.r:.3f}")
     0.0384 per decade, r = 0.999
     >>> print(fit.gain("smallest").sentence())
-    +19.1 % per decade (16.3 to 22.2), +5.76 % per doubling, of the fitted score at parameters = 1.25e+08 (S)
+    +19.1 % per decade (16.3 to 22.2), +5.76 % per doubling, of the fitted score at S (125M parameters)
     """
     check_level(level)
     logged = logged_by_default(predictor) if log is None else log

@@ -98,12 +98,12 @@ def read_score_table(path: str | Path, *, score: str | None = None, columns: str
     """Read a table of models and scores; comma, semicolon or tab separated, with a header.
 
     The column ``model`` must be there. **Long**: a column of scores (``score``, ``r``, ``r2``, ...; or named
-    by ``score``), with columns ``subject``, ``roi`` and ``hemisphere`` if there are several. **Wide**: no such
-    column; every other column of numbers holds the scores of one region, or of one subject where all their
-    names look like subjects (``sub-01``, ``EN057``, ``S3``). Optional columns describe the models: ``family``,
-    ``parameters`` ("1.3B" is understood), ``perplexity``, ``hellaswag``, ``benchmark``, ``layers``,
-    ``hidden``, ``stories``, ``hours``; in a long table any other column of numbers that is the same in all
-    rows of a model. Parameters, perplexity, HellaSwag, layers and width of models that
+    by ``score``), with columns ``subject``, ``roi`` and ``hemisphere`` if there are several. **Wide**: no
+    such column; every other column of numbers holds the scores of one region, or of one subject where all
+    their names look like subjects (``sub-01``, ``EN057``, ``S3``). Optional columns describe the models:
+    ``family``, ``parameters`` ("1.3B" is understood), ``perplexity``, ``hellaswag``, ``benchmark``,
+    ``layers``, ``hidden``, ``stories``, ``hours``; in a long table any other column of numbers that is the
+    same in all rows of a model. Parameters, perplexity, HellaSwag, layers and width of models that
     :func:`~voxridge.science.model_table.model_facts` knows need not be given.
 
     Parameters
@@ -313,7 +313,8 @@ def _one_each(
         first, before = found.get(row[key], (line, ""))
         if row[i] and before and row[i] != before:
             raise ValueError(
-                f"{path}, line {line}, column {column}: {row[key]} has {row[i]} here and {before} on line {first}"
+                f"{path}, line {line}, column {column}: {row[key]} has {row[i]} here and {before} on line "
+                f"{first}"
             )
         if row[key] not in found or not before:
             found[row[key]] = line, row[i]

@@ -9,7 +9,7 @@ import numpy as np
 
 from voxridge.science._lines import Float64, half_width, two_sided_p
 
-_OVER = {
+OVER = {
     "classical": "models, as if they were independent",
     "families": "families of models, cluster-robust",
     "within families": "models inside their families, one slope for all",
@@ -45,7 +45,7 @@ class SlopeInterval:
 
     def sentence(self) -> str:
         """The numbers of a single slope in words."""
-        over = f"{_OVER[self.method]}, n = {self.n_groups}"
+        over = f"{OVER[self.method]}, n = {self.n_groups}"
         numbers = f"{self.slope:.4g} ({100 * self.level:g} % interval {self.low:.4g} to {self.high:.4g}"
         return f"{numbers}; p = {self.p:.2g}; over {over})"
 

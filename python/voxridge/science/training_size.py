@@ -280,12 +280,13 @@ class DataScaling:
     fit : ScalingFit
         Of the mean over draws. Its classical interval is too narrow: the subsets are nested, so their scores
         are not independent.
-    draw_slopes : ndarray (n_draws,) or (n_draws, n_targets)
-        The slope of each draw: how much the choice of stories matters.
+    draw_slopes, draw_intercepts : ndarray (n_draws,) or (n_draws, n_targets)
+        The line of each draw: how much the choice of stories matters.
     """
 
     fit: ScalingFit
     draw_slopes: Float64
+    draw_intercepts: Float64
 
 
 def data_scaling(
@@ -342,5 +343,5 @@ def data_scaling(
         raise ValueError(f"sizes has shape {amounts.shape} and scores has shape {values.shape}")
     names = [f"{amount:g} {unit}" for amount in amounts]
     fit = fit_scaling(amounts, values.mean(axis=0), predictor=unit, log=True, names=names, level=level)
-    draws = [fit_scaling(amounts, draw, predictor=unit, log=True).slope for draw in values]
-    return DataScaling(fit, np.stack(draws))
+    draws = [fit_scaling(amounts, draw, predictor=unit, log=True) for draw in values]
+    return DataScaling(fit, np.stack([d.slope for d in draws]), np.stack([d.intercept for d in draws]))
