@@ -147,39 +147,6 @@ def signed_r2_score(y_true: ArrayLike, y_pred: ArrayLike) -> Float64:
     return r * np.abs(r)
 
 
-def signed_root_r2_score(y_true: ArrayLike, y_pred: ArrayLike) -> Float64:
-    """Root of :math:`R^2` with the sign of :math:`R^2`, one per target.
-
-    .. math:: \\mathrm{sign}(R^2_t) \\sqrt{|R^2_t|}
-
-    What ``bootstrap_ridge(use_corr=False)`` compares penalties by. Code of that lineage calls it a
-    correlation; it is none: predictions of the wrong size lower it, and it has no lower bound.
-
-    Parameters
-    ----------
-    y_true, y_pred : array_like of shape (n_samples, n_targets) or (n_samples,)
-        Measured and predicted responses.
-
-    Returns
-    -------
-    numpy.ndarray of shape (n_targets,), float64
-        At most 1; NaN where :func:`r2_score` is.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As :func:`r2_score`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> signed_root_r2_score(np.array([1.0, 2.0, 3.0]), np.array([3.0, 2.0, 1.0])).round(3)
-    array([-1.732])
-    """
-    r2 = r2_score(y_true, y_pred)
-    return np.sign(r2) * np.sqrt(np.abs(r2))
-
-
 def spe_score(y_repeats: ArrayLike, y_pred: ArrayLike, *, total_power: TotalPower = "variance") -> Float64:
     """Signal power explained: what the predictions explain of the part of the response that repeats share.
 
