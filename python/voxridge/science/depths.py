@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from voxridge.science._resampled import interval_quantiles
+from voxridge.science._redraws import interval_quantiles
 from voxridge.science.multiple import fdr
 
 Float64 = NDArray[np.float64]

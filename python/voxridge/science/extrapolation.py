@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from voxridge._warnings import SmallSampleWarning
-from voxridge.science._resampled import draws, interval_quantiles, size_means
+from voxridge.science._redraws import draws, interval_quantiles, size_means
 from voxridge.science.asymptotes import CURVES, CurveName, fit_asymptotes, is_flat, shape_of
 
 if TYPE_CHECKING:
