@@ -145,8 +145,7 @@ class VariancePartition:
 
     @property
     def negatives(self) -> dict[Subset, int]:
-        """Targets whose component is negative beyond rounding (-1e-12), mean over folds or subjects, for every
-        component."""
+        """Targets with a negative component, mean over folds or subjects; beyond rounding, below -1e-12."""
         return {
             subset: int((mean_over_repeats(values) < -1e-12).sum())
             for subset, values in self.components.items()
