@@ -51,6 +51,39 @@ def score_terms(
         return Terms(left / norm, 2 * (scaled - scaled.mean(axis=0)), offset)
 
 
+def row_shares(
+    truth: NDArray[Any], prediction: NDArray[Any], lengths: Sequence[int], statistic: Statistic
+) -> Float64:
+    """What each row adds to a score, to first order: (n_samples, n_targets), rows that sum to the score.
+
+    Its influence plus an even share of the score. For r of rows a, b of unit norm that is
+    ``a b - r (a^2 + b^2) / 2 + r / n``, for R squared ``(SSE y^2 / SST - e^2) / SST + R2 / n``.
+    """
+    if statistic == "mean r":
+        runs = list(run_slices(lengths))
+        shares = [row_shares(truth[run], prediction[run], (), "r") for run in runs]
+        return np.concatenate(shares) / len(runs)
+    if statistic == "r":
+        a, b = _unit(truth), _unit(prediction)
+        r = np.einsum("ij,ij->j", a, b)
+        return np.asarray(a * b - 0.5 * r * (a**2 + b**2) + r / len(a))
+    y, norm = _centred(truth)
+    with np.errstate(over="ignore", invalid="ignore"):
+        errors = ((truth - np.asarray(prediction, dtype=np.float64)) / norm) ** 2
+        lost = errors.sum(axis=0)
+        return np.asarray(lost * (y / norm) ** 2 - errors + (1 - lost) / len(y))
+
+
+def sampled_shares(
+    truth: NDArray[Any], prediction: NDArray[Any], lengths: Sequence[int], statistic: Statistic
+) -> Float64:
+    """The same for some targets, evenly spaced, for what is a matter of all."""
+    few = np.unique(
+        np.linspace(0, truth.shape[1] - 1, max(1, min(2000, 2 * _ELEMENTS // len(truth)))).astype(int)
+    )
+    return row_shares(truth[:, few], prediction[:, few], lengths, statistic)
+
+
 def check_statistic(statistic: str, lengths: Sequence[int]) -> None:
     """Refuse unknown statistics, and correlations within runs of two rows.
 

@@ -26,10 +26,12 @@ def block_length(
     """Rows per block that the autocorrelation of the data asks for.
 
     The sum of products of two independent series has a variance proportional to
-    :math:`g_\\infty = 1 + 2 \\sum_{k \\ge 1} c_k` with :math:`c_k = \\rho^y_k \\rho^p_k`. Permuting blocks
-    of L rows keeps only :math:`g_L = 1 + 2 \\sum_{k < L} (1 - k/L)\\, c_k` of it. For a permutation the length is
-    the smallest L with :math:`g_L \\ge (1 - \\text{tolerance})\\, g_\\infty`. For a bootstrap, where blocks
-    that are too long leave too few of them, it is the length of least mean squared error for circular blocks,
+    :math:`g_\\infty = 1 + 2 \\sum_{k \\ge 1} c_k` with :math:`c_k = \\rho^y_k \\rho^p_k`, of which
+    permuting blocks of L rows keeps only :math:`g_L = 1 + 2 \\sum_{k < L} (1 - k/L)\\, c_k`.
+
+    For a permutation the length is the smallest L with
+    :math:`g_L \\ge (1 - \\text{tolerance})\\, g_\\infty`. For a bootstrap, where blocks that are too long
+    leave too few, it is that of least mean squared error for circular blocks,
     :math:`(\\tfrac32 (G/g_\\infty)^2 n)^{1/3}` with :math:`G = 2\\sum k\\, c_k`. The :math:`c_k` are averaged
     over targets, taken within runs, and cut off by a flat-top window where they vanish in the noise.
 
@@ -128,7 +130,7 @@ class Memory:
 
 
 def memory_of(truth: NDArray[Any], prediction: NDArray[Any] | None, lengths: tuple[int, ...]) -> Memory:
-    """The memory of products of ``truth`` and ``prediction``, or of the terms ``truth`` themselves.
+    """The memory of products of ``truth`` and ``prediction``, or of the series ``truth`` itself.
 
     Raises
     ------
@@ -139,14 +141,27 @@ def memory_of(truth: NDArray[Any], prediction: NDArray[Any] | None, lengths: tup
     shared = _autocorrelation(truth[:, columns], lengths)
     if prediction is not None:
         shared = shared * _autocorrelation(prediction[:, columns], lengths)
+    return _averaged(shared, lengths)
+
+
+def memory_of_shares(shares: Float64, lengths: tuple[int, ...]) -> Memory:
+    """The memory of what rows add to a score, about its mean over all runs.
+
+    Their level in a run is part of the chance that an interval is about, and taking it away would hide the
+    memory of short runs.
+    """
+    return _averaged(_autocorrelation(shares - shares.mean(axis=0), lengths, by_run=False), lengths)
+
+
+def _averaged(shared: Float64, lengths: tuple[int, ...]) -> Memory:
     known = np.isfinite(shared[0])
     if not known.any():
         raise ValueError("every target is constant or not finite within the runs: there is nothing to test")
     return Memory(_tapered(shared[:, known].mean(axis=1), sum(lengths)), lengths)
 
 
-def _autocorrelation(values: NDArray[Any], lengths: Sequence[int]) -> Float64:
-    """Within runs, pooled over them: lags from 1 to half the longest run, (n_lags, n_targets)."""
+def _autocorrelation(values: NDArray[Any], lengths: Sequence[int], by_run: bool = True) -> Float64:
+    """Of lags from 1 to half the longest run, (n_lags, n_targets): pooled over runs, about the mean of each."""
     from scipy.fft import irfft, next_fast_len, rfft
 
     n_lags = max(1, max(lengths) // 2)
@@ -155,7 +170,8 @@ def _autocorrelation(values: NDArray[Any], lengths: Sequence[int]) -> Float64:
     for rows in run_slices(lengths):
         run = np.array(values[rows], dtype=np.float64)
         power += np.einsum("ij,ij->j", run, run)
-        run -= run.mean(axis=0)
+        if by_run:
+            run -= run.mean(axis=0)
         size = next_fast_len(2 * len(run))
         products = irfft(np.abs(rfft(run, size, axis=0)) ** 2, size, axis=0)
         reach = min(len(run), n_lags + 1)
