@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from voxridge._warnings import CollinearityWarning, SmallSampleWarning
-from voxridge.science._lines import Float64, is_downward, short_number
+from voxridge.science._lines import Float64, is_downward, named_value
 from voxridge.science.partial import PartialEffects, partial_effects
 from voxridge.science.saturation import PlateauTest, plateau_test, slope_above
 from voxridge.science.scaling import ScalingFit, fit_scaling
@@ -296,7 +296,7 @@ def more_sentences(part: Part, options: Options) -> list[str]:
     if part.upper is not None and options.above is not None:
         side = "below" if is_downward(options.x) else "above"
         found.append(
-            f"Only {options.x} {side} {short_number(options.above)} ({int(part.upper.n_models)} models): "
+            f"Only {side} {named_value(options.above, options.x)} ({int(part.upper.n_models)} models): "
             f"r = {part.upper.r:.2f}, p = {part.upper.p:.2g}; slope {part.upper.interval.sentence()}."
         )
     return found

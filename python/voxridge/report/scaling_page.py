@@ -119,9 +119,9 @@ def _head(report: Report, analysis: Analysis, paths: Mapping[str, Path]) -> None
     count = "" if part.subjects is None else " Thin lines are single subjects."
     report.figure(
         paths["figure"],
-        f"{part.name[0].upper()}{part.name[1:]}. One point a model; the line is least squares, the band its {100 * fit.level:g} % "
-        f"interval if models were independent.{count} The samples of this fit are the models, however many "
-        "voxels each score is the mean of.",
+        f"{part.name[0].upper()}{part.name[1:]}. One point a model; the line is least squares, the band its "
+        f"{100 * fit.level:g} % interval if models were independent.{count} The samples of this fit are the "
+        "models, however many voxels each score is the mean of.",
         alt=f"Score of {int(fit.n_models)} models against {fit.predictor}",
     )
 

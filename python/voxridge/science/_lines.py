@@ -134,6 +134,13 @@ def short_number(value: float) -> str:
     return f"{value:.4g}"
 
 
+def named_value(value: float, predictor: str) -> str:
+    """ "1.3B parameters", or "perplexity 25.2" where x is not a count."""
+    number = short_number(float(value))
+    counted = predictor in ("parameters", "stories", "hours", "tokens", "words")
+    return f"{number} {predictor}" if counted else f"{predictor} {number}"
+
+
 def check_level(level: float) -> None:
     if not 0 < level < 1:
         raise ValueError(f"level={level}: give a number between 0 and 1, such as 0.95")

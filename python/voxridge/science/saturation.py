@@ -15,7 +15,7 @@ from voxridge.science._lines import (
     family_codes,
     is_downward,
     logged_by_default,
-    short_number,
+    named_value,
 )
 from voxridge.science._shapes import ENDS, Shape, fit_shapes, simulated_p
 from voxridge.science.scaling import ScalingFit, fit_scaling
@@ -269,7 +269,8 @@ def _verdict(
     top = _upper_words(upper, predictor)
     if p < _ALPHA and delta >= _CLEAR:
         flat = min(("saturating", "broken"), key=lambda name: shapes[name].aicc)
-        where = f" above {short_number(point)} {predictor}" if flat == "broken" else ""
+        side = "below" if is_downward(predictor) else "above"
+        where = f" {side} {named_value(point, predictor)}" if flat == "broken" else ""
         return "flattens", (
             f"A {_LABELS[flat]}{where} describes these {n} models better than a straight line ({numbers}). "
             f"{top}"
@@ -290,6 +291,6 @@ def _upper_words(upper: ScalingFit | None, predictor: str) -> str:
     edge = upper.x.max() if is_downward(predictor) else upper.x.min()
     side = "at most" if is_downward(predictor) else "at least"
     return (
-        f"The {int(upper.n_models)} models with {side} {short_number(float(edge))} {predictor} alone have a "
+        f"The {int(upper.n_models)} models with {side} {named_value(edge, predictor)} alone have a "
         f"slope of {ends.slope:.3g} ({ends.low:.3g} to {ends.high:.3g}), p = {ends.p:.2g}."
     )

@@ -27,7 +27,7 @@ from voxridge.science._lines import (
     half_width,
     is_downward,
     logged_by_default,
-    short_number,
+    named_value,
     two_sided_p,
 )
 from voxridge.science.scaling_families import cluster_covariance, within_families
@@ -184,12 +184,12 @@ class ScalingFit:
             lowest = (baseline == "smallest") != is_downward(self.predictor)
             at = float(self.x.min() if lowest else self.x.max())
             model = self.names[int(np.argmin(np.abs(self.x - at)))]
-            return at, f"the fitted score at {model} ({short_number(at)} {self.predictor})"
+            return at, f"the fitted score at {model} ({named_value(at, self.predictor)})"
         if isinstance(baseline, str) or not np.isfinite(baseline) or (self.log and baseline <= 0):
             raise ValueError(
                 f'baseline={baseline!r}: give "smallest", "largest", "mean" or a value of {self.predictor}'
             )
-        return float(baseline), f"the fitted score at {short_number(float(baseline))} {self.predictor}"
+        return float(baseline), f"the fitted score at {named_value(baseline, self.predictor)}"
 
 
 def fit_scaling(
