@@ -95,8 +95,8 @@ def of_voxels(inside: Indices, affine: Float64, midline: str, partner: NDArray[A
     places = inside @ affine[:3, :3].T + affine[:3, 3]
     width = voxel_width(affine)
     mirrored = (places * _MIRROR - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T
-    # Where a mirrored centre falls between two voxels all must round to the same side, the left one, whichever
-    # way the array's axes run; rounding to even would leave every other voxel without a partner.
+    # Where a mirrored centre falls between two voxels all must round to the same side, the left one,
+    # whichever way the array's axes run: else every other voxel would be without a partner.
     leftwards = np.where(affine[0, :3] < 0, -1.0, 1.0)
     target = np.floor(mirrored + 0.5 - _ROUNDING * leftwards).astype(np.intp)
     here = np.ravel_multi_index((inside - inside.min(axis=0)).T, np.ptp(inside, axis=0) + 1)
