@@ -284,6 +284,21 @@ def test_ceilings_refuse_other_conditions() -> None:
         alone.ceiling(made, as_published=True)
 
 
+def test_halves_that_do_not_correlate_have_no_ceiling() -> None:
+    rng = np.random.default_rng(4)
+    found = split_half_isc(rng.standard_normal((6, 30, 200)))
+    ceiling = found.ceiling(conditions(6))
+    negative = found.values <= 0
+    assert 50 < negative.sum() < 150
+    assert ceiling.n_undefined == negative.sum()
+    for values in (ceiling.values, ceiling.low, ceiling.high):
+        np.testing.assert_array_equal(np.isnan(values), negative)
+    kept = ~negative
+    assert (ceiling.low[kept] <= ceiling.values[kept]).all()
+    assert (ceiling.values[kept] <= ceiling.high[kept]).all()
+    assert (ceiling.low[kept] == 0).mean() > 0.8
+
+
 def test_the_ridge_ceiling_is_of_a_half_unless_said_otherwise() -> None:
     found = ridge_isc(low_rank(6, 100), RUNS, n_splits=1, alphas=np.logspace(-2, 6, 9))
     half = conditions(3, 3, combine="mean of runs")

@@ -159,7 +159,8 @@ def repeat_ceiling(
     rho, low, high = np.full((3, series.n_targets), np.nan)
     n_out = len(blocks) if interval == "blocks" else series.n_series
     quantile = _quantile(level, n_out)
-    for columns in series.tiles(bytes_per_target(series, blocks)):
+    copies = 4 if method == "signal power" else 4 + 3 * n_splits // series.n_series
+    for columns in series.tiles(bytes_per_target(series, blocks, copies)):
         moments = block_moments(series, blocks, columns)
         covariance = moments.total().covariance()
         rho[columns] = find(covariance)

@@ -152,9 +152,10 @@ def spe_score(y_repeats: ArrayLike, y_pred: ArrayLike, *, total_power: TotalPowe
 
     .. math:: SPE_t = \\frac{\\mathrm{Var}(y_t) - \\mathrm{Var}(y_t - p_t)}{SP_t}
 
-    with :math:`y` the mean over repeats and SP its signal power (:func:`~voxridge.science.repeats.
-    signal_power`). It is 1 for predictions that are the signal itself, negative for predictions worse than
-    none, and needs no ceiling. Adding a constant to predictions does not change it.
+    with :math:`y` the mean over repeats and SP its signal power
+    (:func:`~voxridge.science.repeats.signal_power`). It is 1 for predictions that are the signal itself,
+    negative for predictions worse than none, and needs no ceiling. Adding a constant to predictions does not
+    change it.
 
     Parameters
     ----------
