@@ -239,7 +239,7 @@ def extrapolate_ceiling(
         interval is then widened for the number of groups (Hesterberg's expanded percentiles), and with few of
         them wants more bootstraps. Default, as published: points are drawn one by one within each size, as
         though they were independent. They are not, since they share folds and subjects, and in simulations
-        with 10 subjects half of the 95 % intervals miss what they should hold.
+        with 10 subjects more than half of the 95 % intervals miss what they should hold.
     seed : int
 
     Returns
