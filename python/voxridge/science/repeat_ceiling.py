@@ -156,41 +156,40 @@ def repeat_ceiling(
     made = describe(conditions, series)
     find = _reliability(method, total_power, series.n_series, n_splits, seed)
     blocks = _blocks(series, interval, block)
-    rho, low, high = np.full((3, series.n_targets), np.nan)
-    n_out = len(blocks) if interval == "blocks" else series.n_series
-    quantile = _quantile(level, n_out)
-    copies = 4 if method == "signal power" else 4 + 3 * n_splits // series.n_series
-    for columns in series.tiles(bytes_per_target(series, blocks, copies)):
-        moments = block_moments(series, blocks, columns)
-        covariance = moments.total().covariance()
-        rho[columns] = find(covariance)
-        if interval is not None:
-            left_out = _without_blocks(moments) if interval == "blocks" else _without_repeats(covariance)
-            half = quantile * _spread(left_out, find)
-            low[columns], high[columns] = _ends(rho[columns], half)
-    defined = rho > 0
-    with np.errstate(invalid="ignore"):
-        values = np.where(defined, np.sqrt(rho), np.nan)
-    warn_of_no_signal(values)
-    ends = [None if interval is None else np.where(defined, end, np.nan) for end in (low, high)]
     details: dict[str, Any] = {"n_splits": n_splits, "seed": seed}
     if method == "signal power":
         details = {"total_power": total_power}
     if interval is not None:
-        details["interval"] = (
-            f"jackknife over {n_out} {'blocks of time' if interval == 'blocks' else 'repeats'}"
-        )
+        what = f"{len(blocks)} blocks of time" if interval == "blocks" else f"{series.n_series} repeats"
+        details["interval"] = f"jackknife over {what}"
+    copies = 4 if method == "signal power" else 4 + 3 * n_splits // series.n_series
+    tiles = series.tiles(bytes_per_target(series, blocks, copies))
+    parts = [_tile(block_moments(series, blocks, columns), find, interval, level) for columns in tiles]
+    values, low, high = np.concatenate(parts, axis=1)
+    warn_of_no_signal(values)
     return Ceiling(
         values,
         "r",
         made,
         f"{method} of {series.n_series} repeats",
-        low=ends[0],
-        high=ends[1],
+        low=None if interval is None else low,
+        high=None if interval is None else high,
         level=None if interval is None else level,
         floor=floor,
         details=details,
     )
+
+
+def _tile(moments: Moments, find: _Reliability, interval: Resampled | None, level: float) -> Float64:
+    """Ceiling and ends of its interval of some targets, (3, n_targets); NaN where rho is not positive."""
+    covariance = moments.total().covariance()
+    rho = find(covariance)
+    half = np.full(rho.shape, np.nan)
+    if interval is not None:
+        left_out = _without_blocks(moments) if interval == "blocks" else _without_repeats(covariance)
+        half = _half_width(left_out, find, level)
+    with np.errstate(invalid="ignore"):
+        return np.where(rho > 0, np.stack([np.sqrt(rho), *_ends(rho, half)]), np.nan)
 
 
 # --- reliability
@@ -268,11 +267,14 @@ def _without_repeats(covariance: Float64) -> Iterable[Float64]:
         yield covariance[:, kept[:, None], kept]
 
 
-def _spread(left_out: Iterable[Float64], find: _Reliability) -> Float64:
-    """Jackknife standard error of log(1 - reliability), (n_targets,)."""
+def _half_width(left_out: Iterable[Float64], find: _Reliability, level: float) -> Float64:
+    """Of the interval of log(1 - reliability), (n_targets,): Student's quantile of jackknife errors."""
+    from scipy.stats import t as student
+
     with np.errstate(invalid="ignore", divide="ignore"):
         logs = np.stack([np.log1p(-find(covariance)) for covariance in left_out])
-        return np.asarray(np.sqrt((len(logs) - 1) * logs.var(axis=0)))
+        error = np.sqrt((len(logs) - 1) * logs.var(axis=0))
+    return np.asarray(student.ppf(0.5 + level / 2, len(logs) - 1) * error)
 
 
 def _ends(rho: Float64, half: Float64) -> tuple[Float64, Float64]:
@@ -280,12 +282,6 @@ def _ends(rho: Float64, half: Float64) -> tuple[Float64, Float64]:
         log = np.log1p(-rho)
         low, high = (np.sqrt(np.maximum(-np.expm1(log + sign * half), 0.0)) for sign in (1, -1))
     return np.asarray(low), np.asarray(high)
-
-
-def _quantile(level: float, n_out: int) -> float:
-    from scipy.stats import t as student
-
-    return float(student.ppf(0.5 + level / 2, n_out - 1))
 
 
 # --- what is given

@@ -180,7 +180,7 @@ def make_scores(
         return Scores(_score_of(metric)(y_true, y_pred), metric, made)
     if runs is None or (made.combine == "mean of runs" and len(runs) != len(made.runs)):
         raise ValueError(
-            f"runs={runs}, and the scores are the {made.combine} of {made.runs}: give the rows of each in runs"
+            f"runs={runs}, and scores are the {made.combine} of {made.runs}: give the rows of each in runs"
         )
     return Scores(score_by_run(y_true, y_pred, runs, metric=metric).values, metric, made)
 
