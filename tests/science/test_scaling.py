@@ -221,6 +221,23 @@ def test_the_wild_bootstrap_holds_too() -> None:
     assert min(float(ends.p) for ends in found) >= 1 / 200
 
 
+def test_the_wild_p_is_that_of_refitting_every_draw(scores: np.ndarray) -> None:
+    def statistic(values: np.ndarray, slope: float) -> float:
+        fitted = stats.linregress(LOG, values)
+        left = (values - fitted.intercept - fitted.slope * LOG) * (LOG - LOG.mean())
+        error = np.sqrt(np.sum(np.bincount(CODES, left) ** 2)) / np.sum((LOG - LOG.mean()) ** 2)
+        return abs(float((fitted.slope - slope) / error))
+
+    weights = np.sqrt([0.5, 1.0, 1.5])
+    draws = np.random.default_rng(7).choice(np.concatenate([weights, -weights]), size=(199, 8))
+    flat = 0.3 * scores + 0.01 * np.random.default_rng(8).standard_normal(28)
+    about = flat - flat.mean()
+    reached = [statistic(about * draw[CODES], 0.0) >= statistic(flat, 0.0) for draw in draws]
+    fit = fit_scaling(SIZES, flat, families=FAMILIES)
+    assert wild_interval(fit, n_draws=199, seed=7).p == pytest.approx((1 + sum(reached)) / 200, abs=1e-12)
+    assert 0.01 < np.mean(reached) < 0.9
+
+
 def test_the_ends_of_the_wild_interval_are_where_p_is_alpha(scores: np.ndarray) -> None:
     fit = fit_scaling(SIZES, scores, families=FAMILIES)
     ends = wild_interval(fit, seed=1)
@@ -233,9 +250,17 @@ def test_the_ends_of_the_wild_interval_are_where_p_is_alpha(scores: np.ndarray) 
 
 def test_two_families_exclude_nothing_by_the_wild_bootstrap() -> None:
     with pytest.warns(SmallSampleWarning, match="2 families"):
-        fit = fit_scaling([1e8, 1e9, 1e10, 1e11], [0.1, 0.22, 0.29, 0.41], families=list("aabb"))
+        fit = fit_scaling([1e8, 1e9, 1e10, 1e11, 1e12], [0.1, 0.22, 0.29, 0.41, 0.5], families=list("aabbb"))
     ends = wild_interval(fit)
     assert (ends.low, ends.high) == (-np.inf, np.inf)
+    assert ends.p > 0.1
+
+
+def test_residuals_that_cancel_in_every_family_give_no_wild_interval() -> None:
+    with pytest.warns(SmallSampleWarning, match="2 families"):
+        fit = fit_scaling([1e8, 1e9, 1e10, 1e11], [0.1, 0.22, 0.29, 0.41], families=list("aabb"))
+    ends = wild_interval(fit)
+    assert np.isnan(numbers(ends.low, ends.high, ends.p)).all()
 
 
 def test_few_families_warn_and_one_has_no_interval_over_families() -> None:

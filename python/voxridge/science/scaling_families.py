@@ -89,7 +89,7 @@ def wild_interval(fit: ScalingFit, *, n_draws: int = 1999, seed: int = 0) -> Slo
     Returns
     -------
     SlopeInterval
-        ``method`` is "wild"; ``dof`` is NaN.
+        ``method`` is "wild"; ``dof`` is NaN. Ends and p are NaN where the residuals of every family cancel.
 
     Raises
     ------
@@ -122,40 +122,52 @@ def wild_interval(fit: ScalingFit, *, n_draws: int = 1999, seed: int = 0) -> Slo
     if codes.max() < 1:
         raise ValueError(f"one family ({fit.families[0]}): the wild bootstrap needs at least two")
     test = _WildTest(fit.u[rows], fit.scores[rows].astype(np.float64), codes, n_draws, seed)
-    ends = [test.end(side, 1 - fit.level) for side in (-1, 1)]
-    numbers = [np.asarray(value) for value in (test.slope, *ends, test.p(0.0), np.nan)]
+    ends = [np.nan] * 3
+    if test.has_error:
+        ends = [test.end(-1, 1 - fit.level), test.end(1, 1 - fit.level), test.p(0.0)]
+    numbers = [np.asarray(value) for value in (test.slope, *ends, np.nan)]
     middle, low, high, p, dof = numbers
     return SlopeInterval("wild", middle, low, high, p, dof, int(codes.max()) + 1, fit.level)
 
 
 class _WildTest:
-    """p-values of hypothetical slopes with one fixed set of random weights, so that they change smoothly."""
+    """p-values of hypothetical slopes with one fixed set of random weights, so that they change smoothly.
+
+    With d the fitted minus the hypothetical slope, the imposed residuals are ``e + d du``, so all that is
+    drawn is linear in d: slopes ``a + d b`` and the scores of the families ``A + d B``.
+    """
 
     def __init__(self, u: Float64, scores: Float64, codes: Codes, n_draws: int, seed: int) -> None:
-        self._codes, self._scores = codes, scores
-        self._du = u - u.mean()
-        self._spread = float(self._du @ self._du)
-        self.slope = float(self._du @ scores / self._spread)
+        n_families = int(codes.max()) + 1
+        du = u - u.mean()
+        spread = float(du @ du)
+        self.slope = float(du @ scores / spread)
+        residuals = scores - scores.mean() - self.slope * du
         webb = np.sqrt([0.5, 1.0, 1.5])
         rng = np.random.default_rng(seed)
-        draws = rng.choice(np.concatenate([webb, -webb]), size=(n_draws, int(codes.max()) + 1))
-        self._weights = draws[:, codes]
-        self._members = np.eye(int(codes.max()) + 1)[codes]
-        about = scores - scores.mean() - self.slope * self._du
-        self._error = float(self._standard_error(about[None])[0])
+        weights = rng.choice(np.concatenate([webb, -webb]), size=(n_draws, n_families))[:, codes]
+        members = np.eye(n_families)[codes]
 
-    def _standard_error(self, residuals: Float64) -> Float64:
-        return np.asarray(np.linalg.norm((residuals * self._du) @ self._members, axis=1) / self._spread)
+        def refitted(imposed: Float64) -> tuple[Float64, Float64]:
+            drawn = weights * imposed
+            slopes = drawn @ du / spread
+            left = drawn - drawn.mean(axis=1, keepdims=True) - np.outer(slopes, du)
+            return slopes, (left * du) @ members / spread
+
+        self._slopes, self._scores = zip(refitted(residuals), refitted(du), strict=True)
+        # Where all families draw one weight, the hypothetical part leaves nothing but rounding.
+        self._scores[1][np.abs(self._scores[1]) < 1e-12] = 0.0
+        self._error = float(np.linalg.norm((residuals * du) @ members / spread))
+        # Residuals may cancel inside every family; nothing can be said then.
+        self.has_error = self._error * spread > 1e-10 * float(np.linalg.norm(residuals * du))
 
     def p(self, slope: float) -> float:
-        imposed = self._scores - slope * self._du
-        drawn = self._weights * (imposed - imposed.mean())
-        excess = drawn @ self._du / self._spread
-        residuals = drawn - drawn.mean(axis=1, keepdims=True) - np.outer(excess, self._du)
-        # Products, because a standard error may be zero. Where all families draw one weight, t* is t itself,
-        # which rounding must not make smaller.
-        least = (1 - 1e-9) * abs(self.slope - slope) * self._standard_error(residuals)
-        reached = np.abs(excess) * self._error >= least
+        d = self.slope - slope
+        drawn = np.abs(self._slopes[0] + d * self._slopes[1])
+        errors = np.linalg.norm(self._scores[0] + d * self._scores[1], axis=1)
+        # Products, because a standard error may be zero; a little less, because t* is t itself where all
+        # families draw one weight.
+        reached = drawn * self._error >= (1 - 1e-9) * abs(d) * errors
         return float((1 + np.count_nonzero(reached)) / (1 + len(reached)))
 
     def end(self, side: int, alpha: float) -> float:
