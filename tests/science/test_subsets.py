@@ -49,6 +49,15 @@ def test_pools_are_drawn_without_repeats() -> None:
     np.testing.assert_array_equal(again.pools, found.pools)
 
 
+def test_some_sizes_only() -> None:
+    data = [np.random.default_rng(s).standard_normal((30, 1)) for s in range(6)]
+    found = subset_scores(data, folds=2, sizes=[6, 3])
+    assert np.unique(found.sizes).tolist() == [3, 6]
+    whole = subset_scores(data, folds=2)
+    everyone = (found.sizes == 6, whole.sizes == 6)
+    np.testing.assert_allclose(found.stacked[everyone[0]], whole.stacked[everyone[1]])
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_mean_of_the_others_is_what_it_says(dtype: Any) -> None:
     rng = np.random.default_rng(0)
@@ -159,6 +168,8 @@ def test_noise_without_a_signal_is_at_zero_and_shuffled_folds_are_warned_of() ->
         ({"runs": [4, 4]}, "runs"),
         ({"run_names": ["a", "b"]}, "2 names for 1 runs"),
         ({"predictor": "ols"}, "predictor='ols'"),
+        ({"sizes": [1, 2]}, "numbers from 2 to 3"),
+        ({"sizes": [2, 4]}, "numbers from 2 to 3"),
         ({"n_subsets": 0}, "n_subsets=0"),
         ({"inner_folds": 1}, "inner_folds=1"),
         ({"folds": 20}, "fold"),

@@ -25,13 +25,13 @@ _BLOCK_ELEMENTS = 1 << 21
 
 
 def draw_pools(
-    n_subjects: int, n_subsets: int | None, rng: np.random.Generator
+    n_subjects: int, at_sizes: Sequence[int], n_subsets: int | None, rng: np.random.Generator
 ) -> tuple[NDArray[np.intp], Bools]:
     """Sizes (n_pools,) and who is in the pool, (n_subjects, n_pools, n_subjects): as many for every held-out
     subject."""
     sizes: list[int] = []
     pools: list[list[Bools]] = [[] for _ in range(n_subjects)]
-    for size in range(2, n_subjects + 1):
+    for size in at_sizes:
         there_are = comb(n_subjects - 1, size - 1)
         count = there_are if n_subsets is None else min(n_subsets, there_are)
         sizes += [size] * count

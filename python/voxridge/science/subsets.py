@@ -125,6 +125,7 @@ def subset_scores(
     folds: Any = 5,
     gap: int = 0,
     predictor: Literal["mean", "ridge"] | Predict = "mean",
+    sizes: Sequence[int] | None = None,
     n_subsets: int | None = 10,
     alphas: ArrayLike = ALPHAS,
     inner_folds: int = 5,
@@ -150,6 +151,10 @@ def subset_scores(
         trained. "ridge": ridge regression on all targets of the others side by side, each scaled by its
         training rows, with a penalty per target from contiguous inner folds. A callable gets (pooled
         training features, training responses, pooled test features) and returns predictions.
+    sizes : sequence of int, optional
+        Subjects in a subset, the held-out one among them. Default: 2, 3, ... to all; with dozens of subjects
+        a few sizes spread over that range do, and save memory: a score is kept for every pool, fold and
+        target of every held-out subject.
     n_subsets : int or None
         Pools per size and held-out subject, drawn without repeats where there are more; None takes all.
     alphas : array_like (n_alphas,)
@@ -169,8 +174,8 @@ def subset_scores(
     Raises
     ------
     ValueError
-        For fewer than three subjects, rows or targets that do not match, bad folds, fewer than one subset or
-        two inner folds, or an unknown predictor.
+        For fewer than three subjects, rows or targets that do not match, bad folds, sizes that there are not,
+        fewer than one subset or two inner folds, or an unknown predictor.
 
     Warns
     -----
@@ -204,7 +209,8 @@ def subset_scores(
     parts = make_folds(folds, lengths, gap=gap)
     if predictor != "mean":
         _warn_of_mixing(parts)
-    sizes, pools = draw_pools(len(data), n_subsets, np.random.default_rng(seed))
+    chosen = _sizes(sizes, len(data))
+    at, pools = draw_pools(len(data), chosen, n_subsets, np.random.default_rng(seed))
     if predictor == "mean":
         found = [mean_scores(data, fold, pools) for fold in parts]
     else:
@@ -213,12 +219,21 @@ def subset_scores(
         if isinstance(predict, PooledRidge):
             predict.warn_of_edges()
     return SubsetScores(
-        np.tile(sizes, len(parts)),
-        np.repeat(np.arange(len(parts)), sizes.size),
+        np.tile(at, len(parts)),
+        np.repeat(np.arange(len(parts)), at.size),
         np.tile(pools, (1, len(parts), 1)),
         tuple(np.concatenate([fold[s] for fold in found]) for s in range(len(data))),
         _conditions(folds, parts, gap, lengths, run_names),
     )
+
+
+def _sizes(sizes: Sequence[int] | None, n_subjects: int) -> list[int]:
+    if sizes is None:
+        return list(range(2, n_subjects + 1))
+    found = sorted({int(size) for size in sizes})
+    if not found or found[0] < 2 or found[-1] > n_subjects:
+        raise ValueError(f"sizes={list(sizes)}: give numbers from 2 to {n_subjects}, the subjects there are")
+    return found
 
 
 def _warn_of_mixing(parts: Sequence[Fold]) -> None:
