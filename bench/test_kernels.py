@@ -101,3 +101,27 @@ def test_product_moments(benchmark: Any) -> None:
     y, q = np.random.default_rng(0).standard_normal((2, _N, _TARGETS), dtype=np.float32)
     moments = np.zeros((3, _TARGETS))
     _timed(benchmark, lambda: _cpu.product_moments(y, q, None, moments, n_threads()), n_bytes=2 * y.nbytes)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_residual_products(benchmark: Any, dtype: str) -> None:
+    models = 8
+    parts = list(np.random.default_rng(0).standard_normal((models, _N, _TARGETS)).astype(dtype))
+    sums = np.zeros((models * (models + 1) // 2, _TARGETS))
+    _timed(
+        benchmark,
+        lambda: _cpu.residual_products(parts, None, sums, n_threads()),
+        flops=2 * len(sums) * _N * _TARGETS,
+    )
+    assert (sums[0] > 0).all()
+
+
+@pytest.mark.parametrize("models", [8, 32])
+def test_simplex_qp(benchmark: Any, models: int) -> None:
+    """The matrices are read once; the rate says little but how it compares between versions."""
+    residuals = np.random.default_rng(0).standard_normal((_TARGETS, 2 * models, models))
+    residuals += np.random.default_rng(1).standard_normal((_TARGETS, 2 * models, 1))
+    p = (residuals.swapaxes(1, 2) @ residuals).reshape(_TARGETS * models, models)
+    weights, gaps = np.empty((_TARGETS, models)), np.empty(_TARGETS)
+    _timed(benchmark, lambda: _cpu.simplex_qp(p, None, weights, gaps, n_threads()), n_bytes=p.nbytes)
+    assert (gaps < 1e-12 * p.max()).all()

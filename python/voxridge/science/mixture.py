@@ -121,6 +121,27 @@ class ResidualProducts:
         add_products(parts, whole, slice(0, self._sums.shape[1]), self._sums)
         self.n_samples += len(parts[0])
 
+    def mean_products(self, targets: slice = slice(None)) -> Float64:
+        """The matrices :math:`P_v`, (n_targets, n_models, n_models): sums so far over the number of rows.
+
+        Parameters
+        ----------
+        targets : slice
+            Of which targets; of all by default.
+
+        Returns
+        -------
+        ndarray (n_targets, n_models, n_models) float64
+
+        Raises
+        ------
+        ValueError
+            Where no rows were added.
+        """
+        if self.n_samples == 0:
+            raise ValueError("no rows were added: call add first")
+        return unpacked(self._sums[:, targets] / self.n_samples, len(self.names))
+
     def weights(self) -> StackWeights:
         """The weights by all rows so far.
 
@@ -133,13 +154,11 @@ class ResidualProducts:
         ValueError
             Where no rows were added.
         """
-        if self.n_samples == 0:
-            raise ValueError("no rows were added: call add before weights")
         m, n_targets = len(self.names), self._sums.shape[1]
         weights, errors, stacked = np.empty((m, n_targets)), np.empty((m, n_targets)), np.empty(n_targets)
-        for begin in range(0, n_targets, _TARGETS):
+        for begin in range(0, max(n_targets, 1), _TARGETS):
             part = slice(begin, begin + _TARGETS)
-            p = unpacked(self._sums[:, part] / self.n_samples, m)
+            p = self.mean_products(part)
             chosen = simplex_weights(p)
             weights[:, part] = chosen.T
             errors[:, part] = p.diagonal(axis1=1, axis2=2).T

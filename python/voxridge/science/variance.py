@@ -227,9 +227,9 @@ def unique_variance(full: ArrayLike, without: ArrayLike) -> Float64:
 
     Parameters
     ----------
-    full : array_like (..., n_targets)
+    full : array_like of shape (..., n_targets)
         R2 of the joint model of all spaces.
-    without : array_like (..., n_targets)
+    without : array_like of shape (..., n_targets)
         R2 of the joint model of the others, on the same held-out rows.
 
     Returns
