@@ -131,8 +131,7 @@ def times(options: argparse.Namespace) -> dict[str, Any]:
 def coverage() -> list[dict[str, Any]]:
     """How often intervals hold the limit of the curve they fit to the analytic scores, and the best score
     that any number of subjects could give."""
-    from voxridge.science.asymptotes import fit_asymptotes, shape_of
-    from voxridge.science.extrapolation import CURVES
+    from voxridge.science.asymptotes import CURVES, fit_asymptotes, shape_of
 
     scores = simulated(COVERAGE["targets"], COVERAGE["rows"], COVERAGE["folds"], seed=2)
     best = 1 / np.sqrt(1 + NOISE**2)
