@@ -90,7 +90,7 @@ def _run(options: argparse.Namespace) -> int:
 
     _check_matplotlib()
     table = read_score_table(options.table, score=options.score, columns=options.columns)
-    asked = _asked(options)
+    asked = asked_options(options)
     analysis = analyse(table, asked)
     from voxridge.report.scaling_page import write_scaling
 
@@ -110,7 +110,8 @@ def _check_matplotlib() -> None:
         raise ImportError('figures need matplotlib: pip install "voxridge[brain]"') from error
 
 
-def _asked(options: argparse.Namespace) -> Options:
+def asked_options(options: argparse.Namespace) -> Options:
+    """What the parsed arguments ask for."""
     from voxridge._scaling_analysis import Options
     from voxridge.science.model_table import parse_count
 
