@@ -73,6 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
     from voxridge._extract_command import add_extract
     from voxridge._plan_command import add_plan
     from voxridge._responses_command import add_responses
+    from voxridge._scaling_command import add_scaling
 
     parser = argparse.ArgumentParser(
         prog="voxridge", description="Ridge encoding models at brain scale, from a story to a map."
@@ -86,6 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_convert(commands)
     _add_fit(commands)
     add_plan(commands)
+    add_scaling(commands)
     info = commands.add_parser(
         "info",
         help="versions, build, BLAS, threads, memory and devices",
