@@ -17,6 +17,7 @@ from voxridge.science.stacking import (
     stacked_prediction,
     stacked_scores,
 )
+from voxridge.solvers import stacking
 
 Rows = tuple[np.ndarray, dict[str, np.ndarray]]
 
@@ -80,7 +81,7 @@ def test_runs_add_up_and_blocks_change_nothing(
     by_run = products.weights()
     np.testing.assert_allclose(by_run.weights, whole.weights, atol=1e-12)
     assert by_run.n_samples == 90
-    monkeypatch.setattr(mixture, "_TARGETS", 4)
+    monkeypatch.setattr(stacking, "_ENTRIES", 4 * 3**2)
     in_blocks = stack_weights(truth, predictions)
     np.testing.assert_array_equal(in_blocks.weights, whole.weights)
     np.testing.assert_array_equal(in_blocks.stack_errors, whole.stack_errors)

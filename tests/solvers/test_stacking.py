@@ -41,7 +41,7 @@ def test_two_models_have_a_closed_form(rng: np.random.Generator) -> None:
 def test_blocks_of_targets_change_nothing(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     p, q = semidefinite(40, 3, rng), rng.standard_normal((40, 3))
     whole = simplex_weights(p, q)
-    monkeypatch.setattr(stacking, "_TARGETS", 7)
+    monkeypatch.setattr(stacking, "_ENTRIES", 7 * 3**2)
     np.testing.assert_array_equal(simplex_weights(p, q), whole)
 
 

@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxridge.solvers.stacking import add_products, matching, simplex_weights, unpacked
+from voxridge.solvers.stacking import add_products, matching, simplex_weights, targets_at_once, unpacked
 
 Float64 = NDArray[np.float64]
 Predictions = Mapping[str, NDArray[Any]]
 
-_TARGETS = 8192
 _ELEMENTS = 1 << 21
 
 
@@ -156,8 +155,9 @@ class ResidualProducts:
         """
         m, n_targets = len(self.names), self._sums.shape[1]
         weights, errors, stacked = np.empty((m, n_targets)), np.empty((m, n_targets)), np.empty(n_targets)
-        for begin in range(0, max(n_targets, 1), _TARGETS):
-            part = slice(begin, begin + _TARGETS)
+        step = targets_at_once(m)
+        for begin in range(0, max(n_targets, 1), step):
+            part = slice(begin, begin + step)
             p = self.mean_products(part)
             chosen = simplex_weights(p)
             weights[:, part] = chosen.T
@@ -216,9 +216,9 @@ def stack_weights(truth: NDArray[Any] | None, predictions: Predictions) -> Stack
     """
     names = tuple(predictions)
     parts, whole = matching(list(predictions.values()), truth)
-    blocks = []
-    for begin in range(0, max(parts[0].shape[1], 1), _TARGETS):
-        here = np.s_[:, begin : begin + _TARGETS]
+    blocks, step = [], targets_at_once(len(names))
+    for begin in range(0, max(parts[0].shape[1], 1), step):
+        here = np.s_[:, begin : begin + step]
         products = ResidualProducts(names, parts[0][here].shape[1])
         views = {name: part[here] for name, part in zip(names, parts, strict=True)}
         products.add(None if whole is None else whole[here], views)

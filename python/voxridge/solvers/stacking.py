@@ -13,7 +13,7 @@ from voxridge._threads import n_threads
 
 Float64 = NDArray[np.float64]
 
-_TARGETS = 8192  # matrices in memory at once, beside those that are given
+_ENTRIES = 1 << 20  # of matrices in memory at once, beside those that are given
 _ASYMMETRY = 1e-8
 _GAP = 1e-6  # the method ends four decades and more below
 
@@ -74,8 +74,9 @@ def simplex_weights(p: ArrayLike, q: ArrayLike | None = None) -> Float64:
             "each target"
         )
     weights, gaps = np.empty(matrices.shape[:2]), np.empty(len(matrices))
-    for begin in range(0, len(matrices), _TARGETS):
-        part = slice(begin, begin + _TARGETS)
+    step = targets_at_once(matrices.shape[1])
+    for begin in range(0, len(matrices), step):
+        part = slice(begin, begin + step)
         block = np.ascontiguousarray(matrices[part])
         one = None if linear is None else linear[part]
         _check_symmetry(block, begin)
@@ -122,12 +123,18 @@ def residual_products(parts: Sequence[NDArray[Any]], truth: NDArray[Any] | None 
     arrays, whole = matching(parts, truth)
     m, n_targets = len(arrays), arrays[0].shape[1]
     result = np.empty((n_targets, m, m))
-    for begin in range(0, n_targets, _TARGETS):
-        columns = slice(begin, min(begin + _TARGETS, n_targets))
+    step = targets_at_once(m)
+    for begin in range(0, n_targets, step):
+        columns = slice(begin, min(begin + step, n_targets))
         sums = np.zeros((m * (m + 1) // 2, columns.stop - begin))
         add_products(arrays, whole, columns, sums)
         result[columns] = unpacked(sums, m)
     return result
+
+
+def targets_at_once(m: int) -> int:
+    """How many targets' matrices are made at a time."""
+    return max(1, _ENTRIES // m**2)
 
 
 def matching(
