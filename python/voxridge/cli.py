@@ -15,8 +15,9 @@ _STUDY_HELP = """\
 The study file is TOML; relative paths start at its folder:
 
   title = "My story"
+  subjects = ["S1", "S2"]     # leave it out for a single one
 
-  [model]                     # every key has a default
+  [[models]]                  # one per model; every key has a default
   name = "smollm2"            # or a Hugging Face name, or a local folder
   layers = "all"              # or [6, 9, 12]
 
@@ -29,11 +30,17 @@ The study file is TOML; relative paths start at its folder:
   delays = [1, 2, 3, 4]       # rows
   folds = "leave-one-run-out" # or 5: contiguous chunks of a single run
 
+  [analysis]
+  joint = "banded"            # each model beside all controls, a penalty for each; "ridge": one; "off"
+  permutations = 1000         # of blocks of rows, for p-values
+
   [[runs]]                    # one per run
   name = "chapter-1"
   words = "chapter-1.TextGrid"       # or .csv/.tsv with columns word, onset, offset
-  responses = "sub-01/chapter-1.npy" # or .hf5, .npz, .txt, .csv, .nii.gz with a mask, ...; or a
-                                     # store of "voxridge responses", in which the run has this name
+  responses = "{subject}/chapter-1.npy" # or .hf5, .npz, .txt, .csv, .nii.gz with a mask, ...; or a
+                                        # store of "voxridge responses" with a run of this name
+
+Run it again with more subjects, models or layers: what is done is not done again.
 """
 
 _FIT_HELP = """\
@@ -69,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all subcommands."""
     import voxridge
+    from voxridge._compare_command import add_compare
     from voxridge._convert_command import add_convert
     from voxridge._extract_command import add_extract
     from voxridge._plan_command import add_plan
@@ -82,6 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_demo(commands)
     _add_study(commands)
+    add_compare(commands)
     add_extract(commands)
     add_responses(commands)
     add_convert(commands)
@@ -254,6 +263,11 @@ def _study(options: argparse.Namespace) -> int:
     config = load_config(options.study)
     with quiet_loading(options.quiet):
         outcome = run_study(config, options.out, progress=not options.quiet)
+    for name, subject in outcome.study.subjects.items():
+        for model, result in subject.results.items():
+            scores = result.control.scores.mean(), result.chosen.mean()
+            which = f"{name}, {model}" if len(outcome.study.subjects) > 1 else model
+            print(f"{which}: mean held-out r = {scores[1]:.3f} (word rate alone {scores[0]:.3f})")
     print(f"Report: {outcome.report}")
     return 0
 

@@ -62,7 +62,7 @@ def test_a_quiet_study_loads_its_model_quietly(
 ) -> None:
     def loading(*_: object, **__: object) -> SimpleNamespace:
         load_model(ModelConfig(str(tiny_folder)))
-        return SimpleNamespace(report="report.html")
+        return SimpleNamespace(report="report.html", study=SimpleNamespace(subjects={}))
 
     monkeypatch.setattr("voxridge.study.config.load_config", lambda path: path)
     monkeypatch.setattr("voxridge.study.run.run_study", loading)

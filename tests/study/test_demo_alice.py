@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from voxridge.demo.alice import ROIS, group_and_listeners, load_alice, run_alice, unusable
-from voxridge.study.nested import plan_folds
+from voxridge.study.fold_plan import plan_folds
 
 
 def test_the_empty_listener_is_rejected_with_a_reason(fake_alice: Path) -> None:

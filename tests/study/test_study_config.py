@@ -35,7 +35,9 @@ def test_defaults_and_paths_relative_to_the_file(tmp_path: Path) -> None:
     assert config.fit.delays == (1, 2, 3, 4)
     assert config.fit.gap_rows == 4
     np.testing.assert_allclose(config.fit.alphas, np.logspace(0, 8, 17))
-    assert config.model.layers == "all"
+    assert [model.layers for model in config.models] == ["all"]
+    assert config.models[0].title == "smollm2"
+    assert config.subjects == ("subject",)
 
 
 @pytest.mark.parametrize(
@@ -53,16 +55,31 @@ def test_defaults_and_paths_relative_to_the_file(tmp_path: Path) -> None:
         ("[fit]\nalpha_low = -1", r"fit\.alpha_low is -1\.0; allowed: a positive penalty"),
         ("[fit]\nalpha_low = nan", r"fit\.alpha_low is nan; allowed: a number"),
         ("[fit]\nalpha_high = 0.5", r"fit\.alpha_high is 0\.5; allowed: at least alpha_low"),
-        ("[model]\npooling = 'first'", r"model\.pooling is 'first'; allowed: 'last' or 'mean'"),
-        ("[model]\nlayers = 3", r"model\.layers is 3; allowed: 'all' or a list"),
-        ("[model]\ncontext = 'wide'", r"model\.context: context 'wide' is unknown: use growing:RESET"),
-        ("[model]\ncontext = 'growing:9,3'", r"model\.context: reset=9 and limit=3"),
-        ("[model]\nstride = 0", r"model\.stride is 0\.0; allowed: a positive number"),
+        ("[[models]]\npooling = 'first'", r"models\[0\]\.pooling is 'first'; allowed: 'last' or 'mean'"),
+        ("[[models]]\nlayers = 3", r"models\[0\]\.layers is 3; allowed: 'all' or a list"),
+        ("[[models]]\ncontext = 'wide'", r"models\.context: context 'wide' is unknown: use growing:RESET"),
+        ("[[models]]\ncontext = 'growing:9,3'", r"models\.context: reset=9 and limit=3"),
+        ("[[models]]\nstride = 0", r"models\.stride is 0\.0; allowed: a positive number"),
         ("[alignment]\nmethod = 'sinc'", r"alignment\.method is 'sinc'; allowed: 'lanczos' or 'glover'"),
         ("[alignment]\nlobes = 0", r"alignment\.lobes is 0; allowed: 1 or more"),
         ("[controls]\nautocorrelation = 0", r"controls\.autocorrelation is 0\.0"),
-        ("[model]\nname = 5", r"model\.name is 5; allowed: text"),
-        ("model = 3", r"model is 3; allowed: a table"),
+        ("[[models]]\nname = 5", r"models\[0\]\.name is 5; allowed: text"),
+        ("[model]\nname = 'gpt2'", r"model is not a key of a study file; allowed: .*models"),
+        ("models = 3", r"models is 3; allowed: a list, each entry a table"),
+        ("[[models]]\n[[models]]", r"models\.label is \['smollm2', 'smollm2'\]; allowed: a different label"),
+        ("[[models]]\nlabel = 'a/b'", r"models\.label is 'a/b'; allowed: text without '/'"),
+        ("[[models]]\nparameters = 0", r"models\.parameters is 0\.0; allowed: a positive number"),
+        ("subjects = []", r"subjects is \[\]; allowed: at least one name"),
+        ("subjects = ['a', 'a']", r"subjects is \['a', 'a'\]; allowed: each name once"),
+        (
+            "subjects = ['a', 'b']",
+            r"runs\.responses of run 'one' is 'one.npy'; allowed: a path with \{subject\}",
+        ),
+        ("[analysis]\njoint = 'all'", r"analysis\.joint is 'all'; allowed: 'banded' or 'ridge' or 'off'"),
+        ("[analysis]\niterations = 0", r"analysis\.iterations is 0; allowed: 1 or more"),
+        ("[analysis]\npermutations = -1", r"analysis\.permutations is -1; allowed: 0 or more"),
+        ("[analysis]\nblock = 0", r"analysis\.block is 0; allowed: rows"),
+        ("[analysis]\nrate = 1", r"analysis\.rate is 1\.0; allowed: a number between 0 and 1"),
     ],
 )
 def test_bad_values_are_named(tmp_path: Path, addition: str, message: str) -> None:
@@ -87,3 +104,16 @@ def test_missing_things(tmp_path: Path) -> None:
     (tmp_path / "one.npy").unlink()
     with pytest.raises(FileNotFoundError, match=r"runs\.responses of run 'one': no file"):
         load_config(path)
+
+
+def test_subjects_take_their_place_in_paths(tmp_path: Path) -> None:
+    text = "subjects = ['S1', 'S2']\n" + GOOD.replace("one.npy", "{subject}-one.npy")
+    path = write(tmp_path, text)
+    (tmp_path / "S1-one.npy").touch()
+    with pytest.raises(
+        FileNotFoundError, match=r"runs\.responses of run 'one', subject 'S2': no file at .*S2-one"
+    ):
+        load_config(path)
+    path.write_text(text.replace("tr = 2", "tr = 2\nmissing = 'skip'"), encoding="utf-8")
+    run = load_config(path).runs[0]
+    assert [run.responses_of(name).name for name in ("S1", "S2")] == ["S1-one.npy", "S2-one.npy"]

@@ -9,14 +9,13 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from voxridge.features import oasm
+from voxridge.science.layers import choose_layers, chosen_scores
+from voxridge.study.fold_plan import plan_folds
 from voxridge.study.nested import (
     Block,
     FitSettings,
     Model,
-    choose_layers,
-    chosen_scores,
     fit_fold,
-    plan_folds,
     prepare_responses,
     score_model,
 )

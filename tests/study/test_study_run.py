@@ -17,14 +17,14 @@ from voxridge.features import tr_times, word_rate
 from voxridge.responses import build_response_store
 from voxridge.study import engine
 from voxridge.study.config import ResponsesConfig, RunConfig, load_config
-from voxridge.study.inputs import read_study_inputs, usable_targets
+from voxridge.study.inputs import Subject, read_stimuli, read_subject, usable_targets
 from voxridge.study.prepare import delayed
 from voxridge.study.recordings import read_recording
 from voxridge.study.run import run_study
 
 STUDY = """
 title = "Made up"
-[model]
+[[models]]
 layers = [0, 2]
 [responses]
 tr = 1.5
@@ -35,6 +35,9 @@ alpha_low = 10
 alpha_count = 5
 components = 4
 beside_word_rate = true
+[analysis]
+iterations = 2
+permutations = 50
 """
 
 NAMES = [
@@ -70,10 +73,15 @@ def study(tmp_path: Path) -> Path:
     return path
 
 
+def read(path: Path) -> Subject:
+    config = load_config(path)
+    return read_subject(config, read_stimuli(config), "subject")
+
+
 def run(path: Path, out: Path, model: Any) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return run_study(load_config(path), out, model=model, progress=False)
+        return run_study(load_config(path), out, load=lambda _: model, progress=False)
 
 
 @pytest.mark.slow
@@ -82,11 +90,13 @@ def test_study_end_to_end(study: Path, tmp_path: Path, tiny_model: Any) -> None:
     outcome = run(study, tmp_path / "out", tiny_model)
     result = outcome.result
     assert result.targets["name"] == ["rate", "noise"]
-    assert [m.name for m in result.models] == NAMES
+    joint = "word rate + word controls + smollm2"
+    assert [m.name for m in result.models] == [*NAMES[:4], joint, *NAMES[4:]]
     assert result.control.mean_scores[0] > 0.6
     assert abs(result.control.mean_scores[1]) < 0.3
     with h5py.File(tmp_path / "out" / "results.h5") as file:
-        np.testing.assert_allclose(file["models/word rate/scores"][:], result.control.scores, rtol=1e-6)
+        fits = file["subjects/subject/models/smollm2/models"]
+        np.testing.assert_allclose(fits["word rate/scores"][:], result.control.scores, rtol=1e-6)
         assert file.attrs["title"] == "Made up"
     with (tmp_path / "out" / "tables" / "targets.csv").open(newline="") as table:
         rows = list(csv.reader(table))
@@ -130,7 +140,7 @@ def test_interrupted_study_goes_on(
     study.write_text(study.read_text().replace("alpha_count = 5", "alpha_count = 6"))
     run(study, tmp_path / "out", tiny_model)
     assert fitted == NAMES
-    for damaged in (tmp_path / "out" / "work" / "fits").iterdir():
+    for damaged in (tmp_path / "out" / "work" / "fits").rglob("*.npz"):
         damaged.write_bytes(b"not a zip file")
     fitted.clear()
     run(study, tmp_path / "out", tiny_model)
@@ -140,14 +150,14 @@ def test_interrupted_study_goes_on(
 def test_inputs_that_do_not_fit(study: Path) -> None:
     np.save(study.parent / "r2.npy", np.ones((90, 3)))
     with pytest.raises(ValueError, match="differ in their columns"):
-        read_study_inputs(load_config(study))
+        read(study)
     for number in (1, 2, 3):
         np.save(study.parent / f"r{number}.npy", np.ones((90, 3)))
     with pytest.raises(ValueError, match="4 names for 3 columns"):
-        read_study_inputs(load_config(study))
+        read(study)
     study.write_text(study.read_text().replace("high_pass = 100", "trim = [45, 40]"))
     with pytest.raises(ValueError, match=r"'run-1' has 90 rows and responses.trim takes 45 \+ 40"):
-        read_study_inputs(load_config(study))
+        read(study)
 
 
 def in_a_store(study: Path, *, tr: float = 1.5, trim: tuple[int, int] = (0, 0)) -> dict[str, np.ndarray]:
@@ -163,26 +173,27 @@ def in_a_store(study: Path, *, tr: float = 1.5, trim: tuple[int, int] = (0, 0)) 
 
 def test_a_store_of_all_runs_gives_each_its_own(study: Path) -> None:
     expected = in_a_store(study)
-    stimuli, responses = read_study_inputs(load_config(study))
-    for stimulus, data in zip(stimuli, responses, strict=True):
-        np.testing.assert_array_equal(data, expected[stimulus.name])
+    found = read(study)
+    assert found.left_out == ["flat", "broken"]
+    for stimulus, data in zip(found.stimuli, found.responses, strict=True):
+        np.testing.assert_array_equal(data, expected[stimulus.name][:, found.usable])
         assert stimulus.times[0] == 0.75
     study.write_text(study.read_text().replace('"run-2"', '"wheel"'))
     with pytest.raises(ValueError, match=r"no run 'wheel'; it has run-3, run-1, run-2: name the run"):
-        read_study_inputs(load_config(study))
+        read(study)
 
 
 def test_rows_that_a_store_has_lost_move_the_clock(study: Path) -> None:
     expected = in_a_store(study, trim=(10, 5))
-    stimuli, responses = read_study_inputs(load_config(study))
-    np.testing.assert_array_equal(responses[0], expected["run-1"][10:-5])
-    np.testing.assert_allclose(stimuli[0].times, (np.arange(10, 85) + 0.5) * 1.5)
+    found = read(study)
+    np.testing.assert_array_equal(found.responses[0], expected["run-1"][10:-5][:, found.usable])
+    np.testing.assert_allclose(found.stimuli[0].times, (np.arange(10, 85) + 0.5) * 1.5)
 
 
 def test_another_tr_in_the_file_is_said(study: Path) -> None:
     in_a_store(study, tr=2.0)
     with pytest.warns(ResponseWarning, match=r"responses.tr is 1.5 s, but .*sub-01.h5 says 2 s"):
-        read_study_inputs(load_config(study))
+        read(study)
 
 
 def test_nothing_usable() -> None:
@@ -199,9 +210,9 @@ def test_responses_from_text_and_hdf5(tmp_path: Path) -> None:
     settings = ResponsesConfig(2.0)
     for name in ("a.txt", "a.csv", "a.hf5"):
         run = RunConfig("a", tmp_path / "a.TextGrid", tmp_path / name)
-        found, times = read_recording(run, settings)
-        np.testing.assert_allclose(found, data)
-        np.testing.assert_allclose(times, [1, 3, 5, 7, 9, 11])
+        found = read_recording(run, settings)
+        np.testing.assert_allclose(found.data, data)
+        np.testing.assert_allclose(found.times, [1, 3, 5, 7, 9, 11])
     (tmp_path / "b.txt").write_text("1 2\nx y\n")
     with pytest.raises(ValueError, match="not a table of numbers"):
         read_recording(RunConfig("b", tmp_path / "a.TextGrid", tmp_path / "b.txt"), settings)
@@ -245,7 +256,7 @@ def test_an_audio_model_in_chunks_of_one_run(tmp_path: Path, hearing: Path) -> N
     path.write_text(
         f"""
 title = "Heard"
-[model]
+[[models]]
 name = "{hearing}"
 layers = [2]
 seconds = 1.0
@@ -258,6 +269,9 @@ tr = 1.0
 folds = 3
 delays = [0]
 alpha_count = 4
+[analysis]
+joint = "ridge"
+permutations = 50
 [[runs]]
 name = "story"
 words = "s.csv"
@@ -271,7 +285,9 @@ responses = "s.npy"
     expected = [
         "word rate",
         *(f"word rate + {name}" for name in controls),
+        "word rate + word controls + sound",
         "autocorrelation alone",
+        "word rate + word controls + sound + tiny-wav2vec2",
         "layer 2",
     ]
     assert names == expected
@@ -280,7 +296,7 @@ responses = "s.npy"
 
 
 def test_an_audio_model_wants_sound(study: Path, tmp_path: Path, hearing: Path) -> None:
-    text = study.read_text().replace("[model]", f'[model]\nname = "{hearing}"')
+    text = study.read_text().replace("[[models]]", f'[[models]]\nname = "{hearing}"')
     study.write_text(text)
     with pytest.raises(ValueError, match=r"tiny-wav2vec2 reads sound: give runs\.audio of run 'run-1'"):
         run_study(load_config(study), tmp_path / "out", progress=False)

@@ -22,16 +22,9 @@ from voxridge.demo.alice_report import AliceOutcome, Checks, write_report
 from voxridge.features import Words, read_words, tr_times
 from voxridge.study.config import ModelConfig
 from voxridge.study.engine import ModelRecipe, score_models
+from voxridge.study.fold_plan import FoldPlan, plan_folds
 from voxridge.study.inputs import Stimulus, extract_study, layer_at_trs, load_model, make_alignment
-from voxridge.study.nested import (
-    Block,
-    FitSettings,
-    FoldPlan,
-    Model,
-    plan_folds,
-    prepare_responses,
-    score_model,
-)
+from voxridge.study.nested import Block, FitSettings, Model, prepare_responses, score_model
 from voxridge.study.prepare import zscore
 from voxridge.study.provenance import array_digest, command_line, file_digest, machine, now, versions
 from voxridge.study.results import StudyResult

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -213,6 +214,8 @@ def _cell(value: Any) -> str:
     # bool is an int and numpy floats are floats: only real fractions get decimals.
     if not isinstance(value, float):
         return str(value)
+    if math.isnan(value):
+        return "–"
     text = f"{value:.3f}"
     return "0.000" if text == "-0.000" else text
 

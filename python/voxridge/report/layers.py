@@ -272,7 +272,7 @@ def _control(axes: Any, x: float, scores: Float64, colour: str, label: str | Non
 
 
 def _peak(strip: Any, row: int, scores: Float64, place: Float64, colour: str, marker: str = "o") -> None:
-    """Where the curve is highest, with its interval over repeats; of a single layer there is nothing to say."""
+    """Where the curve is highest, with its interval over repeats; nothing where there is a single layer."""
     if len(scores) < 2:
         return
     peak = peak_depth(scores, depths=place)

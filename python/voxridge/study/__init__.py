@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from voxridge.study.config import StudyConfig, load_config
-from voxridge.study.nested import Block, FitSettings, FoldPlan, Model, ModelScores, plan_folds, score_model
+from voxridge.study.fold_plan import FoldPlan, plan_folds
+from voxridge.study.nested import Block, FitSettings, Model, ModelScores, score_model
 
 __all__ = [
     "Block",

@@ -19,17 +19,22 @@ from numpy.typing import NDArray
 
 from voxridge.features.context import parse_context
 
+SUBJECT = "{subject}"
+
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """``[model]``: a language or an audio model.
+    """``[[models]]``: a language or an audio model.
 
-    ``name``: hub name, folder, or "smollm2" for the packaged one; ``pooling``, ``context``: of words, see
-    `voxridge.features.parse_context`; ``seconds``, ``stride``: of an audio model, sound before each row and
-    time between rows; ``arithmetic``: of the model; ``dtype``: of what is written.
+    ``name``: hub name, folder, or "smollm2" for the packaged one; ``label``: in figures and files (default:
+    the last part of the name); ``pooling``, ``context``: of words, see `voxridge.features.parse_context`;
+    ``seconds``, ``stride``: of an audio model, sound before each row and time between rows; ``arithmetic``:
+    of the model; ``dtype``: of what is written; ``family``, ``parameters``, ``perplexity``, ``benchmark``:
+    for scaling laws (default: what is known of the name, and the parameters counted).
     """
 
     name: str = "smollm2"
+    label: str = ""
     gguf_file: str | None = None
     revision: str | None = None
     layers: Literal["all"] | tuple[int, ...] = "all"
@@ -43,6 +48,15 @@ class ModelConfig:
     untrained: bool = False
     seed: int = 0
     dtype: Literal["float16", "float32"] = "float16"
+    family: str | None = None
+    parameters: float | None = None
+    perplexity: float | None = None
+    benchmark: float | None = None
+
+    @property
+    def title(self) -> str:
+        """The label, or the last part of the name."""
+        return self.label or Path(self.name).name
 
 
 @dataclass(frozen=True)
@@ -73,8 +87,9 @@ class RunConfig:
     ``words``: .TextGrid, .csv or .tsv; ``audio``: .wav, .flac, .mp3 or .ogg, which audio models read, on the
     clock of the words; ``text``: running text that a language model reads in place of the words alone;
     ``responses``: any format of `voxridge.responses.read_responses`, or a response store, of which the run of
-    this ``name`` is taken; ``first_row``: stimulus time, in seconds, of the middle of the first response row
-    (default: half a TR, and the rows that were cut when a store was made).
+    this ``name`` is taken; "{subject}" in it stands for each of ``subjects``; ``first_row``: stimulus time,
+    in seconds, of the middle of the first response row (default: half a TR, and the rows that were cut when
+    a store was made).
     """
 
     name: str
@@ -84,12 +99,17 @@ class RunConfig:
     text: Path | None = None
     first_row: float | None = None
 
+    def responses_of(self, subject: str) -> Path:
+        """Where the responses of a subject are."""
+        return Path(str(self.responses).replace(SUBJECT, subject))
+
 
 @dataclass(frozen=True)
 class ResponsesConfig:
     """``[responses]``: ``tr`` in seconds; ``mask`` of volumes; ``high_pass`` the longest period kept, in
     seconds (0: only the mean goes); ``trim`` rows dropped at the start and end of every run; ``names`` one
-    name per column; ``tier`` of a TextGrid."""
+    name per column; ``tier`` of a TextGrid; ``missing``: whether a subject without some run is an error or
+    is fitted on the others."""
 
     tr: float
     mask: Path | None = None
@@ -97,6 +117,7 @@ class ResponsesConfig:
     trim: tuple[int, int] = (0, 0)
     names: tuple[str, ...] = ()
     tier: str | None = None
+    missing: Literal["error", "skip"] = "error"
 
 
 @dataclass(frozen=True)
@@ -129,27 +150,52 @@ class FitConfig:
 
 
 @dataclass(frozen=True)
+class AnalysisConfig:
+    """``[analysis]``: what is made of the scores.
+
+    ``joint``: the chosen layer and all controls fitted together, with a penalty for each ("banded"), one for
+    all ("ridge"), or not at all ("off"); ``iterations`` of the search for banded penalties; ``stack``: convex
+    combinations of several models; ``permutations`` of blocks of ``block`` rows ("auto": from the
+    autocorrelation) for p-values, 0 for none; ``rate``: of false discoveries; ``seed`` of all draws.
+    """
+
+    joint: Literal["banded", "ridge", "off"] = "banded"
+    iterations: int = 20
+    stack: bool = True
+    permutations: int = 1000
+    block: Literal["auto"] | int = "auto"
+    rate: float = 0.05
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class StudyConfig:
-    """A whole study file: ``title``, one ``[[runs]]`` per run, and a table for each part of the work.
+    """A whole study file: ``title``, ``subjects``, one ``[[runs]]`` per run, one ``[[models]]`` per model,
+    and a table for each part of the work.
 
     Attributes
     ----------
     title : str
     responses : table ``[responses]``
     runs : tuple of tables ``[[runs]]``
-    model : table ``[model]``
+    subjects : tuple of str
+        Names that take the place of "{subject}" in the runs' responses; none: the responses are of one.
+    models : tuple of tables ``[[models]]``
     controls : table ``[controls]``
     alignment : table ``[alignment]``
     fit : table ``[fit]``
+    analysis : table ``[analysis]``
     """
 
     title: str
     responses: ResponsesConfig
     runs: tuple[RunConfig, ...]
-    model: ModelConfig = field(default_factory=ModelConfig)
+    subjects: tuple[str, ...] = ("subject",)
+    models: tuple[ModelConfig, ...] = (ModelConfig(),)
     controls: ControlsConfig = field(default_factory=ControlsConfig)
     alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
     fit: FitConfig = field(default_factory=FitConfig)
+    analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
 
 
 def load_config(path: str | Path) -> StudyConfig:
@@ -194,16 +240,78 @@ def load_config(path: str | Path) -> StudyConfig:
 
 
 def _check(config: StudyConfig) -> None:
-    fit, model, responses = config.fit, config.model, config.responses
-    _require(len(config.runs) > 0, "runs", "nothing", "one [[runs]] table per run")
-    names = [run.name for run in config.runs]
-    _require(len(set(names)) == len(names), "runs.name", names, "a different name for every run")
-    _require(all(name and "/" not in name for name in names), "runs.name", names, "names without '/'")
+    _check_runs(config)
+    for model in config.models:
+        _check_model(model)
+    titles = [model.title for model in config.models]
+    _require(len(titles) > 0, "models", "nothing", "one [[models]] table per model, or none for the default")
+    _require(len(set(titles)) == len(titles), "models.label", titles, "a different label for every model")
+    _check_fit(config.fit)
+    responses, analysis, align = config.responses, config.analysis, config.alignment
     _require(responses.tr > 0, "responses.tr", responses.tr, "a positive number of seconds")
     _require(responses.high_pass >= 0, "responses.high_pass", responses.high_pass, "seconds, or 0 for none")
     _require(
         min(responses.trim) >= 0, "responses.trim", list(responses.trim), "two numbers of rows, 0 or more"
     )
+    width = config.controls.autocorrelation
+    _require(width > 0, "controls.autocorrelation", width, "a positive number of rows")
+    _require(align.lobes >= 1, "alignment.lobes", align.lobes, "1 or more")
+    _require(align.cutoff_mult > 0, "alignment.cutoff_mult", align.cutoff_mult, "a positive number")
+    _require(analysis.iterations >= 1, "analysis.iterations", analysis.iterations, "1 or more")
+    _require(analysis.permutations >= 0, "analysis.permutations", analysis.permutations, "0 or more")
+    _require(analysis.block == "auto" or analysis.block >= 1, "analysis.block", analysis.block, "rows")
+    _require(0 < analysis.rate < 1, "analysis.rate", analysis.rate, "a number between 0 and 1, such as 0.05")
+    for key, file in (("responses.mask", responses.mask), ("controls.glove", config.controls.glove)):
+        if file is not None and not file.is_file():
+            raise FileNotFoundError(f"{key}: no file at {file}")
+
+
+def _check_runs(config: StudyConfig) -> None:
+    subjects, names = config.subjects, [run.name for run in config.runs]
+    _require(len(config.runs) > 0, "runs", "nothing", "one [[runs]] table per run")
+    _require(len(set(names)) == len(names), "runs.name", names, "a different name for every run")
+    _require(all(name and "/" not in name for name in names), "runs.name", names, "names without '/'")
+    _require(len(subjects) > 0, "subjects", [], "at least one name, or leave it out")
+    _require(len(set(subjects)) == len(subjects), "subjects", list(subjects), "each name once")
+    _require(all(s and "/" not in s for s in subjects), "subjects", list(subjects), "names without '/'")
+    for run in config.runs:
+        if len(subjects) > 1:
+            given = str(run.responses.name)
+            _require(
+                SUBJECT in str(run.responses),
+                f"runs.responses of run {run.name!r}",
+                given,
+                f"a path with {SUBJECT} in it, as there are {len(subjects)} subjects",
+            )
+        for key in ("words", "audio", "text"):
+            file = getattr(run, key)
+            if file is not None and not file.is_file():
+                raise FileNotFoundError(f"runs.{key} of run {run.name!r}: no file at {file}")
+        if config.responses.missing == "skip":
+            continue
+        for subject in subjects:
+            if not run.responses_of(subject).is_file():
+                whose = f", subject {subject!r}" if len(subjects) > 1 else ""
+                raise FileNotFoundError(
+                    f"runs.responses of run {run.name!r}{whose}: no file at {run.responses_of(subject)} "
+                    "(responses.missing = 'skip' fits the runs that are there)"
+                )
+
+
+def _check_model(model: ModelConfig) -> None:
+    try:
+        parse_context(model.context)
+    except ValueError as error:
+        raise ValueError(f"models.context: {error}") from error
+    _require("/" not in model.title, "models.label", model.title, "text without '/'")
+    _require(model.seconds >= 0, "models.seconds", model.seconds, "seconds of sound, 0 or more")
+    _require(model.stride > 0, "models.stride", model.stride, "a positive number of seconds")
+    for key in ("parameters", "perplexity", "benchmark"):
+        value = getattr(model, key)
+        _require(value is None or value > 0, f"models.{key}", value, "a positive number")
+
+
+def _check_fit(fit: FitConfig) -> None:
     _require(len(fit.delays) > 0, "fit.delays", [], "at least one delay in rows, such as [1, 2, 3, 4]")
     _require(len(set(fit.delays)) == len(fit.delays), "fit.delays", list(fit.delays), "each delay once")
     _require(fit.alpha_low > 0, "fit.alpha_low", fit.alpha_low, "a positive penalty")
@@ -211,25 +319,6 @@ def _check(config: StudyConfig) -> None:
     _require(fit.alpha_count >= 1, "fit.alpha_count", fit.alpha_count, "1 or more")
     _require(fit.components >= 0, "fit.components", fit.components, "0 (all units) or a number of components")
     _require(fit.gap == "auto" or fit.gap >= 0, "fit.gap", fit.gap, '"auto" or a number of rows')
-    try:
-        parse_context(model.context)
-    except ValueError as error:
-        raise ValueError(f"model.context: {error}") from error
-    _require(model.seconds >= 0, "model.seconds", model.seconds, "seconds of sound, 0 or more")
-    _require(model.stride > 0, "model.stride", model.stride, "a positive number of seconds")
-    width = config.controls.autocorrelation
-    _require(width > 0, "controls.autocorrelation", width, "a positive number of rows")
-    align = config.alignment
-    _require(align.lobes >= 1, "alignment.lobes", align.lobes, "1 or more")
-    _require(align.cutoff_mult > 0, "alignment.cutoff_mult", align.cutoff_mult, "a positive number")
-    for key, file in (("responses.mask", responses.mask), ("controls.glove", config.controls.glove)):
-        if file is not None and not file.is_file():
-            raise FileNotFoundError(f"{key}: no file at {file}")
-    for run in config.runs:
-        for name in ("words", "responses", "audio", "text"):
-            file = getattr(run, name)
-            if file is not None and not file.is_file():
-                raise FileNotFoundError(f"runs.{name} of run {run.name!r}: no file at {file}")
 
 
 def _require(holds: bool, key: str, given: Any, allowed: str) -> None:

@@ -5,30 +5,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voxridge.streams.atomic import atomic_path
-from voxridge.study.nested import (
-    FitSettings,
-    FoldFit,
-    FoldPlan,
-    Model,
-    ModelScores,
-    collect,
-    fit_fold,
-    score_model,
-)
+from voxridge.study.fold_plan import FoldPlan
+from voxridge.study.nested import FitSettings, FoldFit, Model, ModelScores, collect, fit_fold, score_model
+from voxridge.study.progress import FitProgress, fit_progress
 from voxridge.study.results import CHOSEN
 
 Array = NDArray[Any]
-_ARRAYS = ("scores", "inner", "alphas", "inner_mean")
+_ARRAYS = ("scores", "inner", "alphas", "r2", "inner_mean")
 
 
 @dataclass(frozen=True)
@@ -48,7 +43,7 @@ def score_models(
     *,
     folder: Path,
     identity: dict[str, Any],
-    progress: bool = True,
+    progress: bool | FitProgress = True,
 ) -> list[ModelScores]:
     """Nested scores of every model.
 
@@ -62,28 +57,52 @@ def score_models(
     identity : dict
         Whatever decides the result (hashes of the inputs, settings): a kept model is used again only when
         this is the same.
-    progress : bool
-        Show fits done and time left on standard error.
+    progress : bool or FitProgress
+        Show fits done and time left on standard error; or the display of a larger whole that counts them.
     """
-    from tqdm import tqdm
-
     folder.mkdir(parents=True, exist_ok=True)
     key = identity_key(identity, responses, plan, settings)
     results = []
-    with tqdm(total=len(recipes) * len(plan.parts), desc="fits", unit="fit", disable=not progress) as bar:
-        for position, recipe in enumerate(recipes):
-            path = folder / f"{position:03d}-{key[:16]}.npz"
-            kept = _load(path, recipe, key)
+    with fit_progress(progress, len(recipes) * len(plan.parts)) as bar:
+        for recipe in recipes:
+            kept = _load(folder, recipe.name, recipe.layer, key)
             if kept is None:
-                bar.set_postfix_str(recipe.name)
-                kept = score_model(recipe.build(), responses, plan, settings, after_fold=bar.update)
-                _save(path, kept, key)
+                bar.begin(recipe.name)
+                kept = score_model(recipe.build(), responses, plan, settings, after_fold=bar.step)
+                _save(folder, kept, key)
             else:
-                # Not counted as work done, or the time left would be far too short.
-                bar.total -= len(plan.parts)
-                bar.refresh()
+                bar.skip(len(plan.parts))
             results.append(kept)
     return results
+
+
+def score_folds(
+    name: str,
+    fit: Callable[[int], FoldFit],
+    n_folds: int,
+    *,
+    folder: Path,
+    key: str,
+    progress: FitProgress,
+) -> ModelScores:
+    """Scores of a model that is another one in each fold, kept as those of `score_models` are."""
+    kept = _load(folder, name, None, key)
+    if kept is not None:
+        progress.skip(n_folds)
+        return kept
+    progress.begin(name)
+    start, fits = time.perf_counter(), []
+    for fold in range(n_folds):
+        fits.append(fit(fold))
+        progress.step()
+    scores = collect(name, None, fits, time.perf_counter() - start)
+    _save(folder, scores, key)
+    return scores
+
+
+def _slug(name: str) -> str:
+    """A name as part of a file's name."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def score_chosen(
@@ -95,31 +114,29 @@ def score_chosen(
     *,
     folder: Path,
     identity: dict[str, Any],
-    progress: bool = True,
+    progress: bool | FitProgress = True,
 ) -> ModelScores:
     """Scores of the model chosen in each fold, for targets that the choice was not made on.
 
-    ``choice``: position in ``recipes`` for each outer fold, from :func:`voxridge.study.nested.choose_layers`.
+    ``choice``: position in ``recipes`` for each outer fold, from
+    :func:`voxridge.science.layers.choose_layers`.
     """
-    from tqdm import tqdm
-
     folder.mkdir(parents=True, exist_ok=True)
     key = identity_key({**identity, "choice": choice.tolist()}, responses, plan, settings)
-    path = folder / f"chosen-{key[:16]}.npz"
-    recipe = ModelRecipe(CHOSEN, None, lambda: recipes[int(choice[0])].build())
-    kept = _load(path, recipe, key)
+    kept = _load(folder, CHOSEN, None, key)
     if kept is not None:
         return kept
     start = time.perf_counter()
     fits: dict[int, FoldFit] = {}
-    with tqdm(total=len(choice), desc="chosen layers", unit="fit", disable=not progress) as bar:
+    with fit_progress(progress, len(choice)) as bar:
+        bar.begin(CHOSEN)
         for position in sorted(set(choice.tolist())):
             model = recipes[position].build()
             for fold in np.flatnonzero(choice == position).tolist():
                 fits[fold] = fit_fold(model, responses, plan, settings, fold)
-                bar.update()
+                bar.step()
     scores = collect(CHOSEN, None, [fits[fold] for fold in range(len(choice))], time.perf_counter() - start)
-    _save(path, scores, key)
+    _save(folder, scores, key)
     return scores
 
 
@@ -145,30 +162,35 @@ def identity_key(
     return digest.hexdigest()
 
 
-def _save(path: Path, scores: ModelScores, key: str) -> None:
+def _place(folder: Path, name: str, key: str) -> Path:
+    return folder / f"{_slug(name)}-{key[:16]}.npz"
+
+
+def _save(folder: Path, scores: ModelScores, key: str) -> None:
     arrays = {name: getattr(scores, name) for name in _ARRAYS}
     notes = json.dumps(
         {"key": key, "name": scores.name, "seconds": scores.seconds, "warnings": scores.warnings}
     )
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
+    with atomic_path(_place(folder, scores.name, key)) as temporary, temporary.open("wb") as file:
         np.savez(file, notes=np.array(notes), **arrays)
 
 
-def _load(path: Path, recipe: ModelRecipe, key: str) -> ModelScores | None:
+def _load(folder: Path, name: str, layer: int | None, key: str) -> ModelScores | None:
+    path = _place(folder, name, key)
     if not path.is_file():
         return None
     try:
         with np.load(path, allow_pickle=False) as file:
             notes = json.loads(str(file["notes"]))
-            if notes["key"] != key or notes["name"] != recipe.name:
+            if notes["key"] != key or notes["name"] != name:
                 return None
             return ModelScores(
-                recipe.name,
-                recipe.layer,
+                name,
+                layer,
                 seconds=float(notes["seconds"]),
                 warnings=list(notes["warnings"]),
-                **{name: file[name] for name in _ARRAYS},
+                **{array: file[array] for array in _ARRAYS},
             )
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, BadZipFile):
         # A damaged file is no reason to stop: the model is fitted again and the file replaced.
         return None

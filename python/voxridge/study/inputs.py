@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +24,12 @@ from voxridge.features import (
 )
 from voxridge.features.models import is_audio_model, load_language_model
 from voxridge.study.config import AlignmentConfig, ControlsConfig, ModelConfig, StudyConfig
-from voxridge.study.recordings import read_recording
+from voxridge.study.recordings import Recording, read_recording
 
 if TYPE_CHECKING:
     from voxridge.features import LanguageModel
-    from voxridge.streams import FeatureStore
+    from voxridge.responses import Geometry
+    from voxridge.streams import FeatureStore, RunSource
 
 Array = NDArray[Any]
 
@@ -141,37 +142,83 @@ def make_alignment(tr: float, config: AlignmentConfig = AlignmentConfig()) -> Al
     return Alignment(tr, config.method, lobes=config.lobes, cutoff_mult=config.cutoff_mult, outside="keep")
 
 
-def read_study_inputs(config: StudyConfig) -> tuple[list[Stimulus], list[Array]]:
-    """Words and responses of every run of a study, rows trimmed on both alike.
+def read_stimuli(config: StudyConfig) -> list[Stimulus]:
+    """Words, sound and text of every run, without the times of any rows."""
+    from voxridge.features import read_words
+    from voxridge.features.textgrid import decode, read_bytes
+
+    stimuli = []
+    for run in config.runs:
+        words = read_words(run.words, tier=config.responses.tier)
+        text = None if run.text is None else decode(read_bytes(run.text), run.text)
+        stimuli.append(Stimulus(run.name, words, np.empty(0), run.audio, text))
+    return stimuli
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What was recorded of one subject.
+
+    ``stimuli``: the runs that were heard, with the times of the rows; ``responses``: (n_rows, n_targets)
+    each, of the usable targets; ``names`` of these; ``left_out``: names of the others; ``usable``: which
+    columns of the files; ``geometry`` of all columns; ``repeats``: single presentations by run.
+    """
+
+    name: str
+    stimuli: list[Stimulus]
+    responses: list[Array]
+    names: list[str]
+    left_out: list[str]
+    usable: NDArray[np.bool_]
+    geometry: Geometry | None
+    repeats: dict[str, tuple[RunSource, ...]]
+
+
+def read_subject(config: StudyConfig, stimuli: Sequence[Stimulus], name: str) -> Subject:
+    """Responses of a subject to every run, rows trimmed on both sides alike.
 
     Raises
     ------
     ValueError
         When runs differ in their columns, names do not match the columns, or nothing is left after trimming;
-        when a response store lacks a run of the study.
+        when a response store lacks a run of the study; when no run is there.
     """
-    from voxridge.features import read_words
-    from voxridge.features.textgrid import decode, read_bytes
-
-    stimuli, responses = [], []
     settings = config.responses
-    start, stop = settings.trim
-    for run in config.runs:
-        data, times = read_recording(run, settings)
-        kept = slice(start, len(data) - stop)
-        if len(data) - stop - start < 10:
-            raise ValueError(
-                f"run {run.name!r} has {len(data)} rows and responses.trim takes {start} + {stop} of them: "
-                "fewer than 10 are left"
-            )
-        words = read_words(run.words, tier=settings.tier)
-        text = None if run.text is None else decode(read_bytes(run.text), run.text)
-        stimuli.append(Stimulus(run.name, words, times[kept], run.audio, text))
-        responses.append(data[kept])
-    check_responses(
-        {run.name: data for run, data in zip(config.runs, responses, strict=True)}, settings.names
+    heard, recordings = [], {}
+    for run, stimulus in zip(config.runs, stimuli, strict=True):
+        if settings.missing == "skip" and not run.responses_of(name).is_file():
+            continue
+        recording = _trimmed(run.name, read_recording(run, settings, name), settings.trim)
+        recordings[run.name] = recording
+        heard.append(replace(stimulus, times=recording.times))
+    if not recordings:
+        raise ValueError(f"subjects: {name!r} has responses to none of the {len(config.runs)} runs")
+    raw = {run: recording.data for run, recording in recordings.items()}
+    check_responses(raw, settings.names)
+    usable = usable_targets(raw)
+    columns = settings.names or tuple(f"target-{i}" for i in range(len(usable)))
+    return Subject(
+        name,
+        heard,
+        [data[:, usable] for data in raw.values()],
+        [column for column, good in zip(columns, usable, strict=True) if good],
+        [column for column, good in zip(columns, usable, strict=True) if not good],
+        usable,
+        next(iter(recordings.values())).geometry,
+        {run: recording.repeats for run, recording in recordings.items() if recording.repeats},
     )
-    return stimuli, responses
+
+
+def _trimmed(run: str, recording: Recording, trim: tuple[int, int]) -> Recording:
+    start, stop = trim
+    rows = len(recording.data)
+    if rows - stop - start < 10:
+        raise ValueError(
+            f"run {run!r} has {rows} rows and responses.trim takes {start} + {stop} of them: "
+            "fewer than 10 are left"
+        )
+    kept = slice(start, rows - stop)
+    return replace(recording, data=recording.data[kept], times=recording.times[kept])
 
 
 def check_responses(runs: Mapping[str, Array], names: Sequence[str]) -> None:

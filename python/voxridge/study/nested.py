@@ -19,120 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxridge.features import Standardizer
-from voxridge.science.scores import correlation_score
+from voxridge.science.scores import correlation_score, r2_score
+from voxridge.study.fold_plan import FoldPlan, Part
 from voxridge.study.prepare import CommonScale, ScaledComponents, delayed, high_pass, zscore
 
 Array = NDArray[Any]
 Float64 = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Part:
-    """Rows ``start:stop`` of a run, left out together."""
-
-    name: str
-    run: int
-    start: int
-    stop: int
-
-    @property
-    def rows(self) -> slice:
-        return slice(self.start, self.stop)
-
-
-@dataclass(frozen=True)
-class FoldPlan:
-    """The parts that are left out one at a time.
-
-    Attributes
-    ----------
-    parts : tuple of Part
-        Rows of a run each.
-    gap : int
-        Rows next to a left-out chunk of the same run that are not trained on.
-    """
-
-    parts: tuple[Part, ...]
-    gap: int
-
-    @property
-    def inside_runs(self) -> bool:
-        """Whether a run is cut into several parts."""
-        return len({part.run for part in self.parts}) < len(self.parts)
-
-    def kept(self, part: Part, left_out: Part) -> slice:
-        """Rows of ``part`` that may be trained on while ``left_out`` is held out.
-
-        Parameters
-        ----------
-        part, left_out : Part
-        """
-        if part.run != left_out.run:
-            return part.rows
-        start, stop = part.start, part.stop
-        if part.start >= left_out.stop:
-            start = max(start, left_out.stop + self.gap)
-        else:
-            stop = min(stop, left_out.start - self.gap)
-        return slice(start, max(start, stop))
-
-
-def plan_folds(
-    run_names: Sequence[str], run_lengths: Sequence[int], *, chunks: int | None, gap: int
-) -> FoldPlan:
-    """Leave one run out, or cut a single run into contiguous chunks and leave out one at a time.
-
-    Parameters
-    ----------
-    run_names, run_lengths : sequences of equal length
-    chunks : int or None
-        None: every run is a fold (at least two are needed; at least three for the inner choice). A number:
-        the one given run is cut into so many contiguous chunks.
-    gap : int
-        Rows on each side of a left-out chunk that are not trained on; the longest delay is the least safe
-        value.
-
-    Returns
-    -------
-    FoldPlan
-
-    Raises
-    ------
-    ValueError
-        For too few runs, several runs with chunks, or chunks too short for their gaps.
-
-    Examples
-    --------
-    >>> from voxridge.study import plan_folds
-    >>> [part.rows for part in plan_folds(["story"], [60], chunks=3, gap=4).parts]
-    [slice(0, 20, None), slice(20, 40, None), slice(40, 60, None)]
-    """
-    lengths = [int(length) for length in run_lengths]
-    if chunks is None:
-        if len(lengths) < 3:
-            raise ValueError(
-                f"folds: leave-one-run-out with an inner choice of the penalty needs at least 3 runs, got "
-                f"{len(lengths)}; give folds = 5 to cut a single run into 5 contiguous chunks"
-            )
-        parts = [Part(name, i, 0, n) for i, (name, n) in enumerate(zip(run_names, lengths, strict=True))]
-        return FoldPlan(tuple(parts), gap)
-    if len(lengths) != 1:
-        raise ValueError(
-            f"folds: {chunks} contiguous chunks need a single run, got {len(lengths)} runs; "
-            "use leave-one-run-out"
-        )
-    if chunks < 3:
-        raise ValueError(
-            f"folds: {chunks} chunks are too few, an inner choice of the penalty needs at least 3"
-        )
-    edges = [round(i * lengths[0] / chunks) for i in range(chunks + 1)]
-    shortest = min(b - a for a, b in itertools.pairwise(edges))
-    if shortest < 2 * gap + 10:
-        raise ValueError(
-            f"folds: {chunks} chunks of {lengths[0]} rows are {shortest} rows long, too short for gaps of "
-            f"{gap} rows on both sides; use fewer chunks"
-        )
-    return FoldPlan(tuple(Part(f"chunk-{i + 1}", 0, edges[i], edges[i + 1]) for i in range(chunks)), gap)
 
 
 @dataclass(frozen=True)
@@ -165,11 +57,14 @@ class Model:
     blocks : tuple of Block
     layer : int or None
         Of a language model, for figures.
+    bands : tuple of int
+        How many blocks, one after the other, share a penalty; none: all of them do.
     """
 
     name: str
     blocks: tuple[Block, ...]
     layer: int | None = None
+    bands: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -188,6 +83,8 @@ class FitSettings:
         Targets whose inner scores decide between layers; None: all.
     estimator : callable, or None
         Makes an object with EncodingRidge's interface; None: EncodingRidge itself.
+    iterations, seed : int
+        Of the search for the penalties of models with several bands.
     """
 
     alphas: Float64
@@ -197,15 +94,23 @@ class FitSettings:
     scoring: str = "correlation"
     selection: NDArray[np.bool_] | None = None
     estimator: Callable[..., Any] | None = None
+    iterations: int = 20
+    seed: int = 0
 
-    def make(self, **arguments: Any) -> Any:
+    def make(self, bands: Sequence[int] = (), **arguments: Any) -> Any:
         """An estimator, not fitted, with these arguments.
 
         Parameters
         ----------
+        bands : sequence of int
+            Columns of each band; none: one penalty for all columns.
         **arguments
             Of :class:`voxridge.EncodingRidge`.
         """
+        if bands:
+            from voxridge.banded import BandedRidgeCV
+
+            return BandedRidgeCV(bands=tuple(bands), n_iter=self.iterations, seed=self.seed, **arguments)
         if self.estimator is not None:
             return self.estimator(**arguments)
         from voxridge.encoding import EncodingRidge
@@ -227,6 +132,8 @@ class ModelScores:
         Best inner cross-validation score.
     alphas : ndarray (n_folds, n_targets) float64
         Chosen penalty.
+    r2 : ndarray (n_folds, n_targets) float64
+        Held-out coefficient of determination.
     inner_mean : ndarray (n_folds,) float64
         The inner score averaged over targets before the best penalty is taken, the measure by which layers
         are compared; the average of each target's best would reward layers for flexibility on pure noise.
@@ -241,6 +148,7 @@ class ModelScores:
     scores: Float64
     inner: Float64
     alphas: Float64
+    r2: Float64
     inner_mean: Float64
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
@@ -258,6 +166,7 @@ class FoldFit:
     score: Float64
     inner: Float64
     alpha: Float64
+    r2: Float64
     inner_mean: float
     prediction: Array
     warnings: list[str]
@@ -330,9 +239,59 @@ def collect(name: str, layer: int | None, fits: Sequence[FoldFit], seconds: floa
         np.stack([fit.score for fit in fits]),
         np.stack([fit.inner for fit in fits]),
         np.stack([fit.alpha for fit in fits]),
+        np.stack([fit.r2 for fit in fits]),
         np.array([fit.inner_mean for fit in fits]),
         seconds,
         [message for fit in fits for message in fit.warnings],
+    )
+
+
+@dataclass
+class FoldData:
+    """What one outer fold of a model is fitted to and scored on.
+
+    ``features`` and ``targets``: a (n_rows, ...) array per training part; ``held_out``: features of the part
+    that is left out; ``delays`` still to be embedded, and the inner folds as EncodingRidge takes them;
+    ``widths``: columns of each block.
+    """
+
+    features: list[Array]
+    targets: list[Array]
+    held_out: Array
+    truth: Array
+    delays: tuple[int, ...]
+    cv: Any
+    widths: tuple[int, ...]
+
+
+def fold_data(
+    model: Model, responses: Sequence[Array], plan: FoldPlan, settings: FitSettings, fold: int
+) -> FoldData:
+    """Features and responses of all parts but one, and of that one, scaled by the training rows."""
+    left_out = plan.parts[fold]
+    train = [i for i in range(len(plan.parts)) if i != fold]
+    kept = {i: plan.kept(plan.parts[i], left_out) for i in train}
+    blocks = _transformed(model, plan, kept)
+    widths = tuple(block[0].shape[1] for block in blocks)
+    cv: Any = "leave-one-run-out"
+    delays = settings.delays
+    if plan.inside_runs:
+        blocks = [[delayed(run, delays) for run in block] for block in blocks]
+        widths = tuple(width * len(delays) for width in widths)
+        cv = list(_inner_folds(plan, kept))
+        delays = (0,)
+    base = [np.concatenate(columns, axis=1) for columns in zip(*blocks, strict=True)]
+    targets = [
+        responses[i][kept[i].start - plan.parts[i].start : kept[i].stop - plan.parts[i].start] for i in train
+    ]
+    return FoldData(
+        [_cut(base, plan.parts[i], kept[i], settings) for i in train],
+        targets,
+        _cut(base, left_out, left_out.rows, settings),
+        responses[fold],
+        delays,
+        cv,
+        widths,
     )
 
 
@@ -340,42 +299,41 @@ def fit_fold(
     model: Model, responses: Sequence[Array], plan: FoldPlan, settings: FitSettings, fold: int
 ) -> FoldFit:
     """Fit on all parts but one and predict that one."""
-    left_out = plan.parts[fold]
-    train = [i for i in range(len(plan.parts)) if i != fold]
-    kept = {i: plan.kept(plan.parts[i], left_out) for i in train}
-    base = _transformed(model, plan, kept)
-    cv: Any = "leave-one-run-out"
-    delays = settings.delays
-    if plan.inside_runs:
-        base = [delayed(run, delays) for run in base]
-        cv = list(_inner_folds(plan, kept))
-        delays = (0,)
-    features = {i: _cut(base, plan.parts[i], kept[i], settings) for i in train}
-    targets = [
-        responses[i][kept[i].start - plan.parts[i].start : kept[i].stop - plan.parts[i].start] for i in train
-    ]
+    data = fold_data(model, responses, plan, settings, fold)
     estimator = settings.make(
-        alphas=settings.alphas, delays=delays, cv=cv, scoring=settings.scoring, progress=False
+        _band_widths(model, data),
+        alphas=settings.alphas,
+        delays=data.delays,
+        cv=data.cv,
+        scoring=settings.scoring,
+        progress=False,
     )
-    held_out = _cut(base, left_out, left_out.rows, settings)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        estimator.fit([features[i] for i in train], targets)
-        prediction = np.asarray(estimator.predict([held_out]))
+        estimator.fit(data.features, data.targets)
+        prediction = np.asarray(estimator.predict([data.held_out]))
+    part = plan.parts[fold].name
     return FoldFit(
-        correlation_score(responses[fold], prediction),
+        correlation_score(data.truth, prediction),
         np.asarray(estimator.best_cv_scores_, dtype=np.float64),
         np.asarray(estimator.alpha_, dtype=np.float64),
+        r2_score(data.truth, prediction),
         _mean_over_targets(estimator.cv_scores_, settings.selection),
         prediction,
-        [f"{w.category.__name__}: {model.name}, {left_out.name} left out: {w.message}" for w in caught],
+        [f"{w.category.__name__}: {model.name}, {part} left out: {w.message}" for w in caught],
     )
 
 
-def _transformed(model: Model, plan: FoldPlan, kept: dict[int, slice]) -> list[Array]:
-    """All runs' base features, scaled or projected with the statistics of the kept training rows."""
-    n_runs = len(model.blocks[0].runs)
-    columns: list[list[Array]] = [[] for _ in range(n_runs)]
+def _band_widths(model: Model, data: FoldData) -> list[int]:
+    """Columns of each band of a model."""
+    ends = np.cumsum([0, *model.bands])
+    return [sum(data.widths[a:b]) for a, b in itertools.pairwise(ends)]
+
+
+def _transformed(model: Model, plan: FoldPlan, kept: dict[int, slice]) -> list[list[Array]]:
+    """Base features of every block and run, scaled or projected with the statistics of the kept training
+    rows."""
+    blocks = []
     for block in model.blocks:
         rows = np.concatenate([block.runs[plan.parts[i].run][rows] for i, rows in kept.items()])
         step = _scaler(block)
@@ -383,9 +341,8 @@ def _transformed(model: Model, plan: FoldPlan, kept: dict[int, slice]) -> list[A
         # Delays fill in zeros before a run; silence, a row of zeros in the base features, must stay zero
         # for that.
         silence = step.transform(np.zeros((1, block.runs[0].shape[1]), dtype=np.float32))
-        for run in range(n_runs):
-            columns[run].append(step.transform(np.asarray(block.runs[run], dtype=np.float32)) - silence)
-    return [np.concatenate(blocks, axis=1) for blocks in columns]
+        blocks.append([step.transform(np.asarray(run, dtype=np.float32)) - silence for run in block.runs])
+    return blocks
 
 
 def _scaler(block: Block) -> Any:
@@ -421,14 +378,3 @@ def _mean_over_targets(cv_scores: Array, selection: NDArray[np.bool_] | None) ->
         columns = columns[:, selection]
     columns = columns[:, np.isfinite(columns).all(axis=0)]
     return float(columns.mean(axis=1).max()) if columns.size else float("-inf")
-
-
-def choose_layers(models: Sequence[ModelScores]) -> NDArray[np.intp]:
-    """For each outer fold the position of the model with the best inner score: chosen without the left-out
-    part."""
-    return np.asarray(np.stack([model.inner_mean for model in models]).argmax(axis=0), dtype=np.intp)
-
-
-def chosen_scores(models: Sequence[ModelScores], choice: NDArray[np.intp]) -> Float64:
-    """Scores (n_folds, n_targets) of the model chosen in each fold."""
-    return np.stack([models[int(m)].scores[fold] for fold, m in enumerate(choice)])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,16 +15,31 @@ from voxridge.features import tr_times
 from voxridge.study.config import ResponsesConfig, RunConfig
 
 if TYPE_CHECKING:
-    from voxridge.streams import ResponseStore
+    from voxridge.responses import Geometry
+    from voxridge.streams import ResponseStore, RunSource
 
 Array = NDArray[Any]
 _TR_TOLERANCE = 0.05
 
 
-def read_recording(run: RunConfig, settings: ResponsesConfig) -> tuple[Array, NDArray[np.float64]]:
-    """Responses (n_rows, n_targets) of one run, and the middle of each row on the clock of the stimulus.
+@dataclass(frozen=True)
+class Recording:
+    """Responses of a subject to one run.
 
-    Of a response store the run of the same name is taken. Warns where the file says another TR.
+    ``data`` (n_rows, n_targets); ``times``: the middle of each row on the clock of the stimulus, in seconds;
+    ``geometry``: where the targets are, None where the file does not say; ``repeats``: single presentations,
+    of which ``data`` is the mean, none where the run was heard once.
+    """
+
+    data: Array
+    times: NDArray[np.float64]
+    geometry: Geometry | None = None
+    repeats: tuple[RunSource, ...] = ()
+
+
+def read_recording(run: RunConfig, settings: ResponsesConfig, subject: str = "subject") -> Recording:
+    """Responses of one run; of a response store the run of the same name is taken. Warns where the file says
+    another TR.
 
     Raises
     ------
@@ -32,42 +49,37 @@ def read_recording(run: RunConfig, settings: ResponsesConfig) -> tuple[Array, ND
     from voxridge.responses import read_responses
     from voxridge.responses.readers import response_store
 
-    store = response_store(run.responses)
+    path = run.responses_of(subject)
+    store = response_store(path)
     if store is None:
-        source = read_responses(run.responses, mask=settings.mask)
-        data, told = np.asarray(source.read()), source.tr
+        source = read_responses(path, mask=settings.mask)
+        found = Recording(np.asarray(source.read()), np.empty(0), source.geometry)
+        told, cut = source.tr, 0
     else:
-        if settings.mask is not None:
-            raise ValueError(
-                f"responses.mask is for volumes, and {run.responses} is a response store, whose voxels were "
-                "chosen when it was made: leave mask out"
-            )
-        if run.name not in store.runs:
-            raise ValueError(
-                f"{run.responses} has no run {run.name!r}; it has {', '.join(store.runs)}: name the run as "
-                "there, so that stimulus and responses belong together"
-            )
-        data, told = store.read(run.name), store.tr(run.name)
+        found, told, cut = _of_store(store, path, run, settings)
     if told is not None and abs(told - settings.tr) > _TR_TOLERANCE * settings.tr:
-        text = f"run {run.name!r}: responses.tr is {settings.tr:g} s, but {run.responses} says {told:g} s"
+        text = f"run {run.name!r}: responses.tr is {settings.tr:g} s, but {path} says {told:g} s"
         warnings.warn(f"{text}; the {settings.tr:g} s given are used", ResponseWarning, stacklevel=2)
-    return data, tr_times(len(data), settings.tr, _first_row(run, settings, store) - settings.tr / 2)
+    first = (0.5 + cut) * settings.tr if run.first_row is None else run.first_row
+    return replace(found, times=tr_times(len(found.data), settings.tr, first - settings.tr / 2))
 
 
-def first_row(run: RunConfig, settings: ResponsesConfig) -> float:
-    """Middle of the first row on the clock of the stimulus, in seconds, before the study's own trim.
-
-    Where the study does not say, the first scan starts with the stimulus: that is half a TR, later by the
-    rows that were cut when a response store was made.
-    """
-    from voxridge.responses.readers import response_store
-
-    return _first_row(run, settings, response_store(run.responses))
-
-
-def _first_row(run: RunConfig, settings: ResponsesConfig, store: ResponseStore | None) -> float:
+def _of_store(
+    store: ResponseStore, path: Path, run: RunConfig, settings: ResponsesConfig
+) -> tuple[Recording, float | None, int]:
+    """The run, its TR as the store says, and the rows that were cut at its start when the store was made."""
     from voxridge.responses.average import trim_of
 
-    if run.first_row is not None:
-        return run.first_row
-    return (0.5 + (0 if store is None else trim_of(store)[0])) * settings.tr
+    if settings.mask is not None:
+        raise ValueError(
+            f"responses.mask is for volumes, and {path} is a response store, whose voxels were chosen when "
+            "it was made: leave mask out"
+        )
+    if run.name not in store.runs:
+        raise ValueError(
+            f"{path} has no run {run.name!r}; it has {', '.join(store.runs)}: name the run as there, so that "
+            "stimulus and responses belong together"
+        )
+    repeats = tuple(store.repeats(run.name))
+    found = Recording(store.read(run.name), np.empty(0), store.geometry, repeats)
+    return found, store.tr(run.name), trim_of(store)[0]

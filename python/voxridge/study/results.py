@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxridge.science.intervals import mean_interval
+from voxridge.science.layers import choose_layers, chosen_scores
 from voxridge.streams.atomic import atomic_path
-from voxridge.study.nested import ModelScores, choose_layers, chosen_scores
+from voxridge.study.nested import ModelScores
 
 Float64 = NDArray[np.float64]
 CHOSEN = "layer chosen in each fold"
@@ -91,32 +92,45 @@ class StudyResult:
 
 
 def write_results(result: StudyResult, path: Path) -> None:
-    """Write ``results.h5``: ``/models/<name>/{scores,inner,alphas}``, ``/targets``, ``/maps``, provenance
+    """Write ``results.h5``: ``/models/<name>/{scores,inner,alphas,r2}``, ``/targets``, ``/maps``, provenance
     as JSON."""
     import h5py
 
-    text = h5py.string_dtype()
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs["format"] = "voxridge study 1"
+        file.attrs["format"] = "voxridge result 1"
         file.attrs["title"] = result.title
         file.attrs["provenance"] = json.dumps(result.provenance, default=str)
-        file["alphas"] = result.alphas
-        file.create_dataset("folds", data=result.folds, dtype=text)
-        file["chosen_layer"] = np.array(result.chosen_layers)
-        file["chosen_scores"] = result.chosen
-        for position, model in enumerate(result.models):
-            group = file.create_group(f"models/{model.name}")
-            group.attrs["position"] = position
-            group.attrs["layer"] = -1 if model.layer is None else model.layer
-            group.attrs["seconds"] = model.seconds
-            for name in ("scores", "inner", "alphas", "inner_mean"):
-                group[name] = getattr(model, name).astype(np.float32)
-        if result.sample is not None:
-            file["layer_sample"] = result.sample
-        for name, column in result.targets.items():
-            file.create_dataset(f"targets/{name}", data=column, dtype=text)
-        for name, values in result.maps.items():
-            file[f"maps/{name}"] = values
+        write_result(result, file)
+
+
+def write_result(result: StudyResult, group: Any, beside: Any = None) -> None:
+    """Write scores, targets and maps into an HDF5 group; fits that stand in the group ``beside`` already are
+    linked."""
+    import h5py
+
+    text = h5py.string_dtype()
+    group["alphas"] = result.alphas
+    group.create_dataset("folds", data=result.folds, dtype=text)
+    group["chosen_layer"] = np.array(result.chosen_layers)
+    group["chosen_scores"] = result.chosen
+    shared = {model.name for model in (result.control, *result.beside)}
+    for position, model in enumerate(result.models):
+        path = f"models/{model.name}"
+        if beside is not None and model.name in shared and path in beside:
+            group[path] = beside[path]
+            continue
+        own = group.create_group(path)
+        own.attrs["position"] = position
+        own.attrs["layer"] = -1 if model.layer is None else model.layer
+        own.attrs["seconds"] = model.seconds
+        for name in ("scores", "inner", "alphas", "r2", "inner_mean"):
+            own[name] = getattr(model, name).astype(np.float32)
+    if result.sample is not None:
+        group["layer_sample"] = result.sample
+    for name, column in result.targets.items():
+        group.create_dataset(f"targets/{name}", data=column, dtype=text)
+    for name, values in result.maps.items():
+        group[f"maps/{name}"] = values
 
 
 def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -152,6 +166,7 @@ def _chosen_model(result: StudyResult) -> ModelScores:
         result.chosen,
         np.stack([model.inner[fold] for model, fold in parts]),
         result.chosen_alphas,
+        np.stack([model.r2[fold] for model, fold in parts]),
         np.array([model.inner_mean[fold] for model, fold in parts]),
     )
 

@@ -1,48 +1,33 @@
-"""``voxridge study``: one study file in, a folder with results, tables, figures and a report out."""
+"""``voxridge study``: one study file in, a folder with results, tables, figures, maps and a report out."""
 
 from __future__ import annotations
 
 import dataclasses
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from voxridge.features import oasm
-from voxridge.report.html import Report
-from voxridge.report.pages import (
-    alpha_section,
-    finish,
-    folders,
-    interval_text,
-    layer_section,
-    models_section,
-    run_card,
-    warnings_section,
-)
-from voxridge.science.intervals import mean_interval
-from voxridge.streams.stores import ControlStore, FeatureStore, SoundStore
+from voxridge.report.study_page import write_study
+from voxridge.streams.stores import ControlStore
+from voxridge.study.analyses import analyse_pair, normalise, repeat_ceilings
+from voxridge.study.combine import combine, count_predictions
 from voxridge.study.config import StudyConfig
-from voxridge.study.engine import ModelRecipe, score_models
-from voxridge.study.inputs import (
-    Stimulus,
-    extract_study,
-    layer_at_trs,
-    load_model,
-    make_alignment,
-    read_study_inputs,
-    usable_targets,
-)
-from voxridge.study.nested import Block, FitSettings, Model, plan_folds, prepare_responses
+from voxridge.study.extraction import Load, ModelFeatures, extract_models
+from voxridge.study.inputs import Subject, load_model, make_alignment, read_stimuli, read_subject
+from voxridge.study.nested import ModelScores
+from voxridge.study.outcome import Study, SubjectOutcome, model_sizes
+from voxridge.study.pairs import SubjectFits, SubjectWork, count_fits
+from voxridge.study.progress import FitProgress
 from voxridge.study.provenance import array_digest, command_line, file_digest, machine, now, versions
-from voxridge.study.recordings import first_row
+from voxridge.study.recipes import Recipes
 from voxridge.study.results import StudyResult
+from voxridge.study.trends import study_trends
 
-_TIME_ALONE = "autocorrelation alone"
-
-if TYPE_CHECKING:
-    from voxridge.features import AudioModel, LanguageModel
+Array = NDArray[Any]
 
 
 @dataclasses.dataclass
@@ -50,199 +35,148 @@ class StudyOutcome:
     """The page and the numbers behind it."""
 
     report: Path
-    result: StudyResult
+    study: Study
+
+    @property
+    def result(self) -> StudyResult:
+        """Of the first subject and model."""
+        return self.study.first.first
 
 
 def run_study(
-    config: StudyConfig, out: Path, *, model: LanguageModel | AudioModel | None = None, progress: bool = True
+    config: StudyConfig, out: Path, *, load: Load = load_model, progress: bool = True
 ) -> StudyOutcome:
-    """Run a study into the folder ``out``; called again after an interruption it goes on where it stopped.
+    """Run a study into the folder ``out``; called again after an interruption it goes on where it stopped,
+    and with more subjects, models or layers it fits only what is new.
 
     Parameters
     ----------
     config : StudyConfig
         From :func:`voxridge.study.load_config`.
     out : Path
-        Made if needed: ``results.h5``, ``tables``, ``figures``, ``report.html``, and ``work`` with the
-        activations and finished fits.
-    model : LanguageModel or AudioModel, optional
-        Instead of the one that ``config.model`` names.
+        Made if needed: ``results.h5``, ``tables``, ``figures``, ``maps``, ``report.html``, and ``work`` with
+        the activations and finished fits.
+    load : callable
+        Makes a model of its table in the study file.
     progress : bool
         Show progress and time left on standard error.
+
+    Returns
+    -------
+    StudyOutcome
 
     Raises
     ------
     ValueError
         For inputs that do not fit together; the message names the run and the remedy.
     """
-    stimuli, raw = read_study_inputs(config)
-    names = [stimulus.name for stimulus in stimuli]
-    usable = usable_targets(dict(zip(names, raw, strict=True)))
-    responses = [run[:, usable] for run in raw]
-    fit = config.fit
-    plan = plan_folds(
-        names,
-        [len(run) for run in responses],
-        chunks=None if fit.folds == "leave-one-run-out" else fit.folds,
-        gap=fit.gap_rows,
+    work = out / "work"
+    stimuli = read_stimuli(config)
+    first = read_subject(config, stimuli, config.subjects[0])
+    features = extract_models(config, stimuli, work / "features", load, progress=progress)
+    study = Study(config, model_sizes(features), {}, _provenance(config, features))
+    prepared: dict[str, list[Array]] = {}
+    with FitProgress(_count(config, first, features), shown=progress) as bar:
+        for name in config.subjects:
+            subject = first if name == first.name else read_subject(config, stimuli, name)
+            job = SubjectWork(config, subject, features, work / "fits" / name, bar)
+            fits = job.fit()
+            with _noting(study.notes, name if len(config.subjects) > 1 else ""):
+                study.subjects[name] = _outcome(job, fits, study.provenance)
+            study.provenance["responses sha256"][name] = array_digest(*subject.responses)
+            prepared[name] = fits.prepared
+    with _noting(study.notes, ""):
+        study_trends(study, prepared)
+    return StudyOutcome(write_study(out, study), study)
+
+
+@contextmanager
+def _noting(notes: list[str], whose: str) -> Iterator[None]:
+    """What is warned of goes into the report."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        text = f"{warning.category.__name__}: {warning.message}"
+        notes.append(f"{whose}: {text}" if whose else text)
+
+
+def _count(config: StudyConfig, subject: Subject, features: Sequence[ModelFeatures]) -> int:
+    """Fits of the whole study."""
+    recipes = Recipes(config, features[0].store, subject.stimuli)
+    total = 0
+    for name in config.subjects:
+        heard = [run for run in config.runs if run.responses_of(name).is_file()]
+        n_parts = len(heard) if config.fit.folds == "leave-one-run-out" else config.fit.folds
+        total += count_fits(config, features, n_parts, len(recipes.controls()))
+        total += count_predictions(features, n_parts)
+    return total
+
+
+def _outcome(job: SubjectWork, fits: SubjectFits, provenance: dict[str, Any]) -> SubjectOutcome:
+    config, subject = job.config, job.subject
+    combined = combine(job, fits)
+    ceilings = repeat_ceilings(config, fits)
+    all_controls = next(m for m in fits.controls if m.name == job.recipes.all_controls_name)
+    results, analyses = {}, {}
+    for model in job.features:
+        result = _result(config, fits, model.title, provenance)
+        analyses[model.title] = analyse_pair(config, fits, combined, model.title, result, all_controls)
+        analyses[model.title].normalised = normalise(config, fits, result, ceilings)
+        results[model.title] = result
+    return SubjectOutcome(
+        subject.name,
+        results,
+        analyses,
+        subject.left_out,
+        subject.usable,
+        subject.geometry,
+        combined.stack,
+        ceilings,
     )
-    settings = FitSettings(fit.alphas, fit.delays, config.responses.tr, config.responses.high_pass)
-    prepared = prepare_responses(responses, plan, tr=settings.tr, cutoff=settings.high_pass)
-    (out / "work").mkdir(parents=True, exist_ok=True)
-    read_by = load_model(config.model) if model is None else model
-    store = extract_study(
-        read_by,
-        stimuli,
-        out / "work" / "features.h5",
-        config.model,
-        config.controls,
-        progress=progress,
-    )
-    controls = _control_recipes(config, store, stimuli)
-    scores = score_models(
-        [*controls, *_layer_recipes(config, store, stimuli)],
-        prepared,
-        plan,
-        settings,
-        folder=out / "work" / "fits",
-        identity={"features": store.provenance, "study": dataclasses.asdict(config), "versions": versions()},
-        progress=progress,
-    )
-    columns = config.responses.names or tuple(f"target-{i}" for i in range(len(usable)))
-    result = StudyResult(
+
+
+def _result(config: StudyConfig, fits: SubjectFits, title: str, provenance: dict[str, Any]) -> StudyResult:
+    controls: list[ModelScores] = fits.controls
+    joint = [fits.joint[title]] if title in fits.joint else []
+    return StudyResult(
         config.title,
-        scores[0],
-        scores[len(controls) :],
-        {"name": [name for name, good in zip(columns, usable, strict=True) if good]},
-        fit.alphas,
-        [part.name for part in plan.parts],
-        _provenance(config, store, responses),
-        beside=scores[1 : len(controls)],
+        controls[0],
+        fits.layers[title],
+        {"name": fits.subject.names},
+        config.fit.alphas,
+        [part.name for part in fits.plan.parts],
+        provenance,
+        beside=[*controls[1:], *joint],
     )
-    left_out = [name for name, good in zip(columns, usable, strict=True) if not good]
-    return StudyOutcome(write_report(out, result, left_out), result)
 
 
-def _rate(config: StudyConfig, stimuli: list[Stimulus]) -> Block:
-    return Block(tuple(stimulus.rate(config.responses.tr) for stimulus in stimuli))
-
-
-def _control_recipes(config: StudyConfig, store: FeatureStore, stimuli: list[Stimulus]) -> list[ModelRecipe]:
-    """The word rate first; then all that is known of words, vectors drawn for words, and the sound."""
-    rate = _rate(config, stimuli)
-    words = ControlStore.open(store.path)
-    scalars = [name for name in words.layers if name != "word-rate" and not name.startswith("random-")]
-    families = [
-        ("word controls", words, scalars),
-        ("random vectors", words, ["random-vectors"]),
-        ("random embeddings", words, ["random-embeddings"]),
-    ]
-    if all(stimulus.audio is not None for stimulus in stimuli):
-        sound = SoundStore.open(store.path)
-        families.append(("sound", sound, sound.layers))
-    alignment = make_alignment(config.responses.tr, config.alignment)
-
-    def recipe(name: str, source: FeatureStore, layers: list[str]) -> ModelRecipe:
-        def build() -> Model:
-            blocks = [Block(layer_at_trs(source, layer, stimuli, alignment)) for layer in layers]
-            return Model(f"word rate + {name}", (rate, *blocks))
-
-        return ModelRecipe(f"word rate + {name}", None, build)
-
-    recipes = [
-        ModelRecipe("word rate", None, lambda: Model("word rate", (rate,))),
-        *(recipe(*family) for family in families),
-    ]
-    if config.fit.folds != "leave-one-run-out":
-        recipes.append(ModelRecipe(_TIME_ALONE, None, lambda: _time_alone(config, stimuli)))
-    return recipes
-
-
-def _time_alone(config: StudyConfig, stimuli: list[Stimulus]) -> Model:
-    """Smoothed indicators of the rows: what left-out rows share with their neighbours, and nothing else."""
-    rows = oasm([len(stimulus.times) for stimulus in stimuli], config.controls.autocorrelation)
-    return Model(_TIME_ALONE, (Block(tuple(rows), scaling="common"),))
-
-
-def _layer_recipes(config: StudyConfig, store: FeatureStore, stimuli: list[Stimulus]) -> list[ModelRecipe]:
-    beside = (_rate(config, stimuli),) if config.fit.beside_word_rate else ()
-    prefix = "word rate + " if beside else ""
-    alignment = make_alignment(config.responses.tr, config.alignment)
-
-    def recipe(layer: str) -> ModelRecipe:
-        number = int(layer.rpartition("-")[2])
-        name = f"{prefix}layer {number}"
-
-        def build() -> Model:
-            rows = layer_at_trs(store, layer, stimuli, alignment)
-            return Model(name, (*beside, Block(rows, config.fit.components or None)), number)
-
-        return ModelRecipe(name, number, build)
-
-    return [recipe(layer) for layer in store.layers]
-
-
-def write_report(out: Path, result: StudyResult, left_out: list[str]) -> Path:
-    """Figures, tables, results and ``report.html`` in ``out``; the path of the page."""
-    figures, tables = folders(out)
-    everything = {"all targets": np.ones(len(result.targets["name"]), dtype=bool)}
-    chosen = mean_interval(result.chosen.mean(axis=1))
-    control = mean_interval(result.control.scores.mean(axis=1))
-    report = Report(result.title, "voxridge study")
-    report.text(
-        f"{len(result.layers)} layers of a model and {1 + len(result.beside)} sets of controls, each fitted "
-        f"to {len(result.targets['name']):,} targets and scored on {len(result.folds)} left-out parts.",
-        lead=True,
-    )
-    report.cards(
-        [
-            (f"{float(chosen.mean):.3f}", "layers of the model", f"mean held-out r: {interval_text(chosen)}"),
-            (f"{float(control.mean):.3f}", "word rate alone", f"mean held-out r: {interval_text(control)}"),
-            (
-                ", ".join(map(str, result.chosen_layers)),
-                "layers chosen",
-                "in the inner folds, one per outer fold",
-            ),
-            (
-                f"{np.nanmax(result.chosen.mean(axis=0)):.3f}",
-                "best single target",
-                "highest of many: optimistic",
-            ),
-        ]
-    )
-    layer_section(report, result, everything, figures)
-    alpha_section(report, result, everything, figures)
-    models_section(report, result, everything, tables)
-    notes = []
-    if left_out:
-        named = ", ".join(left_out[:20]) + (" and others" if len(left_out) > 20 else "")
-        notes.append(f"{len(left_out)} target(s) are constant or not finite and were left out: {named}.")
-    warnings_section(report, [*notes, *result.warnings])
-    run_card(report, result.provenance)
-    return finish(result, report, out)
-
-
-def _provenance(config: StudyConfig, store: FeatureStore, responses: list[NDArray[Any]]) -> dict[str, Any]:
+def _provenance(config: StudyConfig, features: Sequence[ModelFeatures]) -> dict[str, Any]:
     return {
         "made": now(),
         "command": command_line(),
-        "responses sha256": array_digest(*responses),
+        "subjects": list(config.subjects),
+        "responses sha256": {},
         "runs": {
             run.name: {
                 "words": run.words.name,
                 "words sha256": file_digest(run.words),
                 "responses": run.responses.name,
-                "responses sha256": file_digest(run.responses),
-                "first row (s)": first_row(run, config.responses),
+                "first row (s)": "half a TR, and rows cut before" if run.first_row is None else run.first_row,
             }
             for run in config.runs
         },
-        "responses": dataclasses.asdict(config.responses),
+        "responses": {**dataclasses.asdict(config.responses), "mask": _name(config.responses.mask)},
         "fit": {**dataclasses.asdict(config.fit), "gap": config.fit.gap_rows},
-        "model": dataclasses.asdict(config.model),
+        "analysis": dataclasses.asdict(config.analysis),
+        "models": {model.title: dataclasses.asdict(model.config) for model in features},
         "alignment": make_alignment(config.responses.tr, config.alignment).provenance(),
-        "features": store.provenance,
-        "controls": ControlStore.open(store.path).provenance,
+        "features": {model.title: model.store.provenance for model in features},
+        "controls": ControlStore.open(features[0].store.path).provenance,
         "versions": versions(),
         "machine": machine(),
     }
+
+
+def _name(path: Path | None) -> str | None:
+    return None if path is None else path.name

@@ -1,0 +1,49 @@
+"""The page of a study: what was found first, then how it was made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from voxridge.report.html import Report
+from voxridge.report.pages import alpha_section, folders, run_card, warnings_section
+from voxridge.report.study_science import (
+    ceiling_section,
+    maps_section,
+    scaling_section,
+    sides_section,
+    stacking_section,
+)
+from voxridge.report.study_sections import (
+    controls_section,
+    layers_section,
+    overview,
+    significance_section,
+    study_warnings,
+    tables_section,
+)
+from voxridge.study.outcome import Study
+from voxridge.study.outcome_file import write_outcome
+
+
+def write_study(out: Path, study: Study) -> Path:
+    """Figures, tables, maps, results and ``report.html`` in ``out``; the path of the page."""
+    figures, tables = folders(out)
+    report = Report(study.config.title, "voxridge study")
+    overview(report, study, figures)
+    controls_section(report, study, figures)
+    layers_section(report, study, figures)
+    for section in (scaling_section, sides_section, stacking_section, ceiling_section):
+        section(report, study, figures, tables)
+    significance_section(report, study)
+    maps_section(report, study, out / "maps")
+    everything = {"all targets": np.ones(len(study.first.first.targets["name"]), dtype=bool)}
+    alpha_section(report, study.first.first, everything, figures)
+    tables_section(report, study, tables)
+    warnings_section(report, study_warnings(study))
+    run_card(report, study.provenance)
+    write_outcome(study, out / "results.h5")
+    versions = study.provenance["versions"]
+    footer = f"Made by voxridge {versions['voxridge']} on {study.provenance['made']}."
+    return report.write(out / "report.html", footer)

@@ -1,0 +1,267 @@
+"""Sections of a study's page about single models: overview, controls, layers, significance, tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxridge.report.figures import bars_figure, subjects_figure
+from voxridge.report.html import Report
+from voxridge.report.layers import DepthCurve, depth_figure
+from voxridge.report.pages import interval_text, layer_section
+from voxridge.report.style import save
+from voxridge.science.intervals import mean_interval
+from voxridge.study.outcome import Study
+from voxridge.study.results import StudyResult, model_rows, target_rows, write_table
+
+Float64 = NDArray[np.float64]
+
+
+def repeats_of(study: Study) -> str:
+    """What intervals run over: subjects, or the outer folds of a single one."""
+    return "subjects" if len(study.subjects) > 1 else "outer folds"
+
+
+def over_repeats(study: Study, model: str, values: Any) -> Float64:
+    """``values(result)`` (n_folds, n_targets) averaged to one number per subject, or per fold of a single
+    subject."""
+    results = [outcome.results[model] for outcome in study.subjects.values()]
+    if len(results) == 1:
+        return np.asarray(np.nanmean(values(results[0]), axis=1), dtype=np.float64)
+    return np.array([np.nanmean(values(result)) for result in results])
+
+
+def overview(report: Report, study: Study, figures: Path) -> None:
+    """The lead, the key numbers, and every subject's score of every model."""
+    first, best = study.first.first, max(study.models, key=lambda model: float(study.scores(model).mean()))
+    n_subjects, n_models = len(study.subjects), len(study.models)
+    report.text(
+        f"{_count(n_subjects, 'subject')}, {_count(n_models, 'model')} with "
+        f"{_count(_n_layers(study), 'layer')} and {1 + len(_controls(study, best))} sets of controls, fitted "
+        f"to {_targets(study)} and scored on {len(first.folds)} left-out parts.",
+        lead=True,
+    )
+    chosen = mean_interval(over_repeats(study, best, lambda result: result.chosen))
+    rate = mean_interval(over_repeats(study, best, lambda result: result.control.scores))
+    name = "model" if n_models == 1 else f"best model, {best}"
+    report.cards(
+        [
+            (f"{float(rate.mean):.3f}", "word rate alone", f"mean held-out r: {interval_text(rate)}"),
+            (f"{float(chosen.mean):.3f}", name, f"mean held-out r: {interval_text(chosen)}"),
+            (_spans(study, best), "layers chosen", "in the inner folds, one per outer fold"),
+            (_best_target(study, best), "best single target", "highest of many: optimistic"),
+        ]
+    )
+    if n_models > 1:
+        report.note(
+            f"The best of {n_models} models was picked by the scores shown here, so its own is a little too "
+            "high. The interval is over " + repeats_of(study) + "."
+        )
+    if n_subjects > 1:
+        figure = subjects_figure(list(study.subjects), study.models, study.table, _rates(study))
+        report.figure(
+            save(figure, figures / "subjects.png"),
+            "Held-out correlation of the layer chosen in each fold, mean over targets, every subject and "
+            "model; dashed: word rate alone.",
+            alt="Scores by subject and model",
+        )
+
+
+def controls_section(report: Report, study: Study, figures: Path) -> None:
+    """Controls first: what is reached without the model, with it, and with both."""
+    series: dict[str, Float64] = {}
+    for control in (study.first.first.control, *_controls(study, study.models[0])):
+        series[control.name] = np.stack(
+            [over_repeats(study, model, _named(control.name)) for model in study.models], axis=1
+        )
+    series["model: layer chosen"] = np.stack(
+        [over_repeats(study, model, lambda result: result.chosen) for model in study.models], axis=1
+    )
+    if study.first.analyses[study.models[0]].beside is not None:
+        series["model beside all controls"] = np.stack([_joint(study, m) for m in study.models], axis=1)
+    figure = bars_figure(
+        study.models, series, title="Controls and models", repeats=repeats_of(study).rstrip("s")
+    )
+    report.heading("Controls first")
+    report.figure(
+        save(figure, figures / "controls.png"),
+        "Mean held-out correlation over targets. Random vectors and embeddings know which word is heard and "
+        "nothing of what it means; what they reach is no evidence for a language model.",
+        alt="Scores of controls and models",
+    )
+    report.table(*_unique_rows(study))
+    report.text(
+        "Unique R2 is the R2 of the chosen layer beside all controls minus that of all controls. Omega is "
+        "the share, in percent, of the model's own score that the controls explain: 100 (1 - (both - "
+        "controls) / model), each difference and quotient within 0 and 1, median over targets where the "
+        "model scores above 0 (Feghhi, Hadidi and others, 2026)."
+    )
+
+
+def layers_section(report: Report, study: Study, figures: Path) -> None:
+    """Score by layer: one curve with its folds, or one curve per model by relative depth."""
+    if len(study.subjects) == len(study.models) == 1:
+        everything = {"all targets": np.ones(len(study.first.first.targets["name"]), dtype=bool)}
+        layer_section(report, study.first.first, everything, figures)
+        return
+    curves = []
+    for model in study.models:
+        layers = [
+            over_repeats(study, model, lambda result, i=i: result.layers[i].scores)
+            for i in range(len(study.first.results[model].layers))
+        ]
+        control = over_repeats(study, model, lambda result: result.control.scores)
+        numbers = np.array([float(layer.layer or 0) for layer in study.first.results[model].layers])
+        depths = numbers / max(numbers.max(), 1.0)
+        curves.append(DepthCurve(model, np.stack(layers), depths=depths, control=control))
+    figure = depth_figure({"all targets": curves}, repeats=repeats_of(study), control="word rate")
+    report.heading("Layer by layer")
+    report.figure(
+        save(figure, figures / "layers.png"),
+        "Mean held-out correlation by relative depth (0: embedding, 1: last layer used), with a 95 % band "
+        f"over {repeats_of(study)}. The layer that counts is chosen in the inner folds; the highest point of "
+        "a curve was picked after seeing the scores and is not a fair estimate.",
+        alt="Held-out correlation by relative depth of each model",
+    )
+
+
+def significance_section(report: Report, study: Study) -> None:
+    """Share of targets above chance, by subject and model."""
+    settings = study.config.analysis
+    if settings.permutations == 0:
+        return
+    rows = []
+    for name, subject in study.subjects.items():
+        for model, analysis in subject.analyses.items():
+            test = analysis.test
+            assert test is not None
+            detected = subject.results[model].maps["detected"]
+            row = [name, model, len(detected), float(100 * detected.mean())]
+            rows.append([*row, float(100 * np.mean(test.p_family <= 0.05)), test.block])
+    header = ["subject", "model", "targets", f"% at FDR {settings.rate:g}", "% at family-wise 0.05", "block"]
+    report.heading("Above chance")
+    report.table(header, rows)
+    report.text(
+        "Held-out predictions of the chosen layers against responses whose blocks of rows were permuted "
+        f"within each part, {settings.permutations:,} times; p = (b + 1) / (m + 1), one-sided. A block is as "
+        "long as the autocorrelation asks for, and the null is widened for predictions of folds that share "
+        "training data. Targets are corrected by Benjamini-Hochberg (FDR) and by the maximum over all of "
+        "them (family-wise)."
+    )
+
+
+def tables_section(report: Report, study: Study, tables: Path) -> None:
+    """All scores: models and targets of every subject, as CSV, and the first subject's in the page."""
+    report.heading("All models")
+    names = [
+        (f"{subject}_{model}", result)
+        for subject, outcome in study.subjects.items()
+        for model, result in outcome.results.items()
+    ]
+    for name, result in names:
+        suffix = "" if len(names) == 1 else f"_{name}"
+        everything = {"all targets": np.ones(len(result.targets["name"]), dtype=bool)}
+        write_table(tables / f"models{suffix}.csv", *model_rows(result, everything))
+        write_table(tables / f"targets{suffix}.csv", *target_rows(result))
+    report.text(
+        "Mean held-out correlation and its 95 % interval over the outer folds; tables/models*.csv has every "
+        "subject and model, tables/targets*.csv single targets with their maps, results.h5 every fold."
+    )
+    result = names[0][1]
+    everything = {"all targets": np.ones(len(result.targets["name"]), dtype=bool)}
+    report.table(*model_rows(result, everything), tall=True)
+
+
+def median(values: Float64) -> float:
+    """Median of the finite values; NaN where there is none."""
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if finite.size else float("nan")
+
+
+def study_warnings(study: Study) -> list[str]:
+    """Targets that were left out, notes, and what the fits warned of."""
+    lines = list(study.notes)
+    for name, subject in study.subjects.items():
+        which = f"{name}: " if len(study.subjects) > 1 else ""
+        if subject.left_out:
+            named = ", ".join(subject.left_out[:20]) + (" and others" if len(subject.left_out) > 20 else "")
+            count = len(subject.left_out)
+            lines.append(f"{which}{count} target(s) are constant or not finite and were left out: {named}.")
+        seen: set[str] = set()
+        for model, result in subject.results.items():
+            for warning in result.warnings:
+                if warning not in seen:
+                    lines.append(f"{which}{model}: {warning}")
+                    seen.add(warning)
+    return lines
+
+
+def _controls(study: Study, model: str) -> list[Any]:
+    """Controls beside the word rate, without the joint fit."""
+    analysis = study.first.analyses[model]
+    joint = None if analysis.beside is None else analysis.beside.scores.name
+    return [control for control in study.first.results[model].beside if control.name != joint]
+
+
+def _named(name: str) -> Any:
+    return lambda result: next(m for m in result.models if m.name == name).scores
+
+
+def _joint(study: Study, model: str) -> Float64:
+    found = [subject.analyses[model].beside for subject in study.subjects.values()]
+    scores = [beside.scores.scores for beside in found if beside is not None]
+    if len(scores) == 1:
+        return np.asarray(np.nanmean(scores[0], axis=1))
+    return np.array([np.nanmean(each) for each in scores])
+
+
+def _unique_rows(study: Study) -> tuple[list[str], list[list[Any]]]:
+    rows: list[list[Any]] = []
+    for name, subject in study.subjects.items():
+        for model, result in subject.results.items():
+            analysis = subject.analyses[model]
+            row = [name, model, float(np.nanmean(result.control.scores)), float(np.nanmean(result.chosen))]
+            if analysis.beside is not None:
+                unique = mean_interval(np.nanmean(analysis.beside.unique, axis=1))
+                row += [float(np.nanmean(analysis.beside.scores.scores)), interval_text(unique)]
+                row.append(median(analysis.beside.omega))
+            rows.append(row)
+    header = ["subject", "model", "r word rate", "r model"]
+    if len(rows[0]) > len(header):
+        header += ["r both", "unique R2 (95 % over folds)", "Omega (%)"]
+    return header, rows
+
+
+def _rates(study: Study) -> Float64:
+    return np.array([np.nanmean(s.first.control.scores) for s in study.subjects.values()])
+
+
+def _n_layers(study: Study) -> int:
+    return sum(len(result.layers) for result in study.first.results.values())
+
+
+def _targets(study: Study) -> str:
+    counts = [len(subject.first.targets["name"]) for subject in study.subjects.values()]
+    if min(counts) == max(counts):
+        return _count(counts[0], "target")
+    return f"{min(counts):,} to {max(counts):,} targets"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _spans(study: Study, model: str) -> str:
+    layers = [layer for s in study.subjects.values() for layer in s.results[model].chosen_layers]
+    return str(layers[0]) if min(layers) == max(layers) else f"{min(layers)}–{max(layers)}"
+
+
+def _best_target(study: Study, model: str) -> str:
+    return f"{max(_highest(s.results[model]) for s in study.subjects.values()):.3f}"
+
+
+def _highest(result: StudyResult) -> float:
+    return float(np.nanmax(result.chosen.mean(axis=0)))

@@ -1,0 +1,129 @@
+"""Held-out predictions of the layer chosen in each fold, and convex combinations of several models."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxridge.science.layers import choose_layers
+from voxridge.science.stacking import StackedResult, StackingFold, stacked_scores
+from voxridge.streams.atomic import atomic_path
+from voxridge.study.engine import identity_key
+from voxridge.study.extraction import ModelFeatures
+from voxridge.study.nested import FoldData, Model, fold_data
+from voxridge.study.out_of_fold import held_out_prediction, inner_prediction, training_responses
+from voxridge.study.pairs import SubjectFits, SubjectWork
+
+Array = NDArray[Any]
+_STACK = [entry.name for entry in dataclasses.fields(StackedResult) if entry.name not in ("names", "metric")]
+
+
+@dataclass(frozen=True)
+class Combined:
+    """Of one subject: ``predictions``: by model, the held-out prediction of every row, parts in order, by the
+    layer chosen in its fold; ``stack``: of all models, None for a single one."""
+
+    predictions: dict[str, Array]
+    stack: StackedResult | None
+
+
+def count_predictions(features: Sequence[ModelFeatures], n_parts: int) -> int:
+    """Fits that `combine` makes of one subject."""
+    return n_parts * len(features)
+
+
+def combine(work: SubjectWork, fits: SubjectFits) -> Combined:
+    """Predict every part by the layers that were chosen without it; kept in the folder of finished fits."""
+    stacked = work.config.analysis.stack and len(work.features) > 1
+    choices = {model.title: choose_layers(fits.layers[model.title]) for model in work.features}
+    identity = {
+        "choices": {title: choice.tolist() for title, choice in choices.items()},
+        "models": [work.identity(model) for model in work.features],
+        "stack": stacked,
+    }
+    key = identity_key(identity, fits.prepared, fits.plan, work.settings)
+    path = work.folder / f"combined-{key[:16]}.npz"
+    kept = _load(path, [model.title for model in work.features])
+    if kept is not None:
+        work.progress.skip(count_predictions(work.features, len(fits.plan.parts)))
+        return kept
+    work.progress.where = f"{work.subject.name} · predictions"
+    folds = _Folds(work, fits, choices)
+    stack = None
+    if stacked:
+        stack = stacked_scores(folds.stacking(), metric="correlation")
+    else:
+        folds.predict_all()
+    predictions = {title: np.concatenate(parts) for title, parts in folds.predictions.items()}
+    combined = Combined(predictions, stack)
+    _save(path, combined)
+    return combined
+
+
+class _Folds:
+    """One outer fold after the other, each of all models."""
+
+    def __init__(self, work: SubjectWork, fits: SubjectFits, choices: dict[str, NDArray[np.intp]]) -> None:
+        self._work, self._fits, self._choices = work, fits, choices
+        self._built: dict[str, tuple[int, Model]] = {}
+        self.predictions: dict[str, list[Array]] = {model.title: [] for model in work.features}
+
+    def stacking(self) -> Iterator[StackingFold]:
+        for fold in range(len(self._fits.plan.parts)):
+            inner, held_out, data = {}, {}, None
+            for model in self._work.features:
+                data, alphas = self._data(model, fold)
+                inner[model.title] = inner_prediction(data, alphas)
+                held_out[model.title] = self._predict(model, data, alphas)
+            assert data is not None
+            yield StackingFold(training_responses(data), inner, data.truth, held_out)
+
+    def predict_all(self) -> None:
+        for fold in range(len(self._fits.plan.parts)):
+            for model in self._work.features:
+                data, alphas = self._data(model, fold)
+                self._predict(model, data, alphas)
+
+    def _predict(self, model: ModelFeatures, data: FoldData, alphas: Array) -> Array:
+        found = held_out_prediction(data, alphas)
+        self.predictions[model.title].append(found)
+        self._work.progress.step()
+        return found
+
+    def _data(self, model: ModelFeatures, fold: int) -> tuple[FoldData, Array]:
+        """The fold of the layer that was chosen in it, and the penalties it got there."""
+        position = int(self._choices[model.title][fold])
+        self._work.progress.begin(model.title)
+        if self._built.get(model.title, (-1, None))[0] != position:
+            recipe = self._work.recipes.layers(model.store)[position]
+            self._built[model.title] = position, recipe.build()
+        fits = self._fits
+        data = fold_data(self._built[model.title][1], fits.prepared, fits.plan, self._work.settings, fold)
+        return data, fits.layers[model.title][position].alphas[fold]
+
+
+def _save(path: Path, combined: Combined) -> None:
+    arrays = {f"prediction {title}": rows for title, rows in combined.predictions.items()}
+    if combined.stack is not None:
+        arrays |= {name: getattr(combined.stack, name) for name in _STACK}
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def _load(path: Path, titles: list[str]) -> Combined | None:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            predictions = {title: file[f"prediction {title}"] for title in titles}
+            stack = None
+            if "fold_weights" in file:
+                stack = StackedResult(tuple(titles), "correlation", **{name: file[name] for name in _STACK})
+            return Combined(predictions, stack)
+    except (OSError, ValueError, KeyError, BadZipFile):
+        return None  # not there, or damaged: made anew

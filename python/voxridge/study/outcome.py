@@ -1,0 +1,150 @@
+"""What a study found: the results of every subject and model, and what is made of all of them together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxridge.study.analyses import PairAnalysis
+from voxridge.study.config import StudyConfig
+from voxridge.study.results import StudyResult
+
+if TYPE_CHECKING:
+    from voxridge.responses import Geometry
+    from voxridge.science.ceilings import Ceiling
+    from voxridge.science.intersubject import IntersubjectCorrelation
+    from voxridge.science.lateral_models import LateralisationByModel
+    from voxridge.science.saturation import PlateauTest
+    from voxridge.science.scaling import ScalingFit
+    from voxridge.science.scaling_subjects import SubjectScaling
+    from voxridge.science.stacking import StackedResult
+    from voxridge.study.extraction import ModelFeatures
+
+Float64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """What scaling laws need to know of a model; None where it is not known."""
+
+    title: str
+    family: str | None = None
+    parameters: float | None = None
+    perplexity: float | None = None
+    benchmark: float | None = None
+
+
+@dataclass
+class SubjectOutcome:
+    """Of one subject: results and analyses by model, the stack of all models, ceilings by run."""
+
+    name: str
+    results: dict[str, StudyResult]
+    analyses: dict[str, PairAnalysis]
+    left_out: list[str]
+    usable: NDArray[np.bool_]
+    geometry: Geometry | None
+    stack: StackedResult | None = None
+    ceilings: dict[str, Ceiling] = field(default_factory=dict)
+
+    @property
+    def first(self) -> StudyResult:
+        """Of the first model: the controls are the same in all."""
+        return next(iter(self.results.values()))
+
+    def columns(self, values: NDArray[Any]) -> Float64:
+        """Values (..., n_targets) of the usable targets over all columns of the files, NaN elsewhere."""
+        whole = np.full((*values.shape[:-1], len(self.usable)), np.nan)
+        whole[..., self.usable] = values
+        return whole
+
+
+@dataclass
+class Trend:
+    """Score against a property of the models: the fit over models, over subjects where there are several, and
+    whether it flattens."""
+
+    fit: ScalingFit
+    subjects: SubjectScaling | None
+    plateau: PlateauTest | None
+
+    @property
+    def lines(self) -> tuple[Float64, Float64] | None:
+        """Slope and intercept of each subject."""
+        return None if self.subjects is None else (self.subjects.slopes, self.subjects.intercepts)
+
+
+@dataclass
+class Study:
+    """Everything the tables, figures and the report are made from.
+
+    ``trends``: by predictor; ``sides``: by subject; ``side_trend``: of left minus right.
+    """
+
+    config: StudyConfig
+    sizes: list[ModelSize]
+    subjects: dict[str, SubjectOutcome]
+    provenance: dict[str, Any]
+    trends: dict[str, Trend] = field(default_factory=dict)
+    sides: dict[str, LateralisationByModel] = field(default_factory=dict)
+    side_trend: Trend | None = None
+    isc: IntersubjectCorrelation | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def models(self) -> list[str]:
+        return [size.title for size in self.sizes]
+
+    @property
+    def first(self) -> SubjectOutcome:
+        return next(iter(self.subjects.values()))
+
+    @property
+    def shared_space(self) -> bool:
+        """Whether all subjects have the same targets."""
+        names = [outcome.first.targets["name"] for outcome in self.subjects.values()]
+        return all(own == names[0] for own in names)
+
+    def scores(self, model: str) -> Float64:
+        """Mean over targets of the chosen layers' score, (n_subjects,)."""
+        return np.array([np.nanmean(subject.results[model].chosen) for subject in self.subjects.values()])
+
+    @property
+    def table(self) -> Float64:
+        """Mean scores, (n_subjects, n_models)."""
+        return np.stack([self.scores(model) for model in self.models], axis=1)
+
+
+def model_sizes(features: Sequence[ModelFeatures]) -> list[ModelSize]:
+    """What is known of each model: as the study says, or the published table, or counted when it was read."""
+    from voxridge.science.model_table import model_facts
+
+    sizes = []
+    for model in features:
+        config = model.config
+        try:
+            facts: Any = model_facts(config.name)
+        except ValueError:
+            facts = None
+        counted = _counted(model.store.provenance)
+        sizes.append(
+            ModelSize(
+                model.title,
+                config.family or getattr(facts, "family", None),
+                config.parameters or getattr(facts, "parameters", None) or counted,
+                config.perplexity or getattr(facts, "perplexity", None),
+                config.benchmark or getattr(facts, "hellaswag", None),
+            )
+        )
+    return sizes
+
+
+def _counted(provenance: dict[str, Any]) -> float | None:
+    """Parameters counted when the activations were extracted."""
+    found = provenance.get("model", {})
+    count = found.get("n_parameters") if isinstance(found, dict) else None
+    return None if count is None else float(count)

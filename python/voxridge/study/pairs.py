@@ -1,0 +1,174 @@
+"""All fits of one subject: the controls once, the layers of each model, each model beside the controls."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from voxridge.study.config import StudyConfig
+from voxridge.study.engine import ModelRecipe, identity_key, score_folds, score_models
+from voxridge.study.extraction import ModelFeatures
+from voxridge.study.fold_plan import FoldPlan, plan_folds
+from voxridge.study.inputs import Subject
+from voxridge.study.nested import (
+    FitSettings,
+    FoldFit,
+    Model,
+    ModelScores,
+    fit_fold,
+    prepare_responses,
+)
+from voxridge.study.progress import FitProgress
+from voxridge.study.provenance import versions
+from voxridge.study.recipes import Recipes
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class SubjectFits:
+    """What was fitted to one subject.
+
+    ``prepared``: responses of each part, high-passed and z-scored; ``layers`` and ``joint`` by model.
+    """
+
+    subject: Subject
+    plan: FoldPlan
+    prepared: list[Array]
+    controls: list[ModelScores]
+    layers: dict[str, list[ModelScores]]
+    joint: dict[str, ModelScores]
+
+
+def study_plan(config: StudyConfig, subject: Subject) -> FoldPlan:
+    """The folds of one subject's runs."""
+    fit = config.fit
+    return plan_folds(
+        [stimulus.name for stimulus in subject.stimuli],
+        [len(run) for run in subject.responses],
+        chunks=None if fit.folds == "leave-one-run-out" else fit.folds,
+        gap=fit.gap_rows,
+    )
+
+
+def count_fits(config: StudyConfig, features: Sequence[ModelFeatures], n_parts: int, n_controls: int) -> int:
+    """Fits of one subject whose runs make so many parts."""
+    joint = 0 if config.analysis.joint == "off" else len(features)
+    return n_parts * (n_controls + joint + sum(len(model.store.layers) for model in features))
+
+
+@dataclass(frozen=True)
+class SubjectWork:
+    """One subject's folds, settings and features, and the folder where finished fits are kept."""
+
+    config: StudyConfig
+    subject: Subject
+    features: Sequence[ModelFeatures]
+    folder: Path
+    progress: FitProgress
+
+    def fit(self) -> SubjectFits:
+        """Fit, or take from the folder, everything the study asks of this subject."""
+        plan = study_plan(self.config, self.subject)
+        responses = self.config.responses
+        prepared = prepare_responses(
+            self.subject.responses, plan, tr=responses.tr, cutoff=responses.high_pass
+        )
+        fits = SubjectFits(self.subject, plan, prepared, [], {}, {})
+        self._say("controls")
+        fits.controls.extend(self._scores(fits, self.recipes.controls(), "controls"))
+        for model in self.features:
+            self._say(model.title)
+            recipes = self.recipes.layers(model.store)
+            fits.layers[model.title] = self._scores(fits, recipes, model.title, model)
+            if self.config.analysis.joint != "off":
+                fits.joint[model.title] = self._joint(fits, model, recipes)
+        return fits
+
+    @property
+    def recipes(self) -> Recipes:
+        return Recipes(self.config, self.features[0].store, self.subject.stimuli)
+
+    @property
+    def settings(self) -> FitSettings:
+        fit, responses = self.config.fit, self.config.responses
+        return FitSettings(
+            fit.alphas,
+            fit.delays,
+            responses.tr,
+            responses.high_pass,
+            iterations=self.config.analysis.iterations,
+            seed=self.config.analysis.seed,
+        )
+
+    def _say(self, what: str) -> None:
+        several = len(self.config.subjects) > 1
+        self.progress.where = f"{self.subject.name} · {what}" if several else what
+
+    def _scores(
+        self,
+        fits: SubjectFits,
+        recipes: list[ModelRecipe],
+        name: str,
+        model: ModelFeatures | None = None,
+    ) -> list[ModelScores]:
+        return score_models(
+            recipes,
+            fits.prepared,
+            fits.plan,
+            self.settings,
+            folder=self.folder / name,
+            identity=self.identity(model),
+            progress=self.progress,
+        )
+
+    def identity(self, model: ModelFeatures | None) -> dict[str, Any]:
+        """All that decides a fit beside responses, folds and penalties."""
+        config = self.config
+        store = self.features[0].store
+        identity = {
+            "rows": {stimulus.name: stimulus.times.tolist() for stimulus in self.subject.stimuli},
+            "controls": [store.provenance, dataclasses.asdict(config.controls)],
+            "alignment": dataclasses.asdict(config.alignment),
+            "components": config.fit.components,
+            "beside": config.fit.beside_word_rate,
+            "versions": versions(),
+        }
+        return identity if model is None else {**identity, "features": model.store.provenance}
+
+    def _joint(self, fits: SubjectFits, model: ModelFeatures, recipes: list[ModelRecipe]) -> ModelScores:
+        """The layer chosen in each fold beside all controls, with penalties of their own or a common one."""
+        from voxridge.science.layers import choose_layers
+
+        choice = choose_layers(fits.layers[model.title])
+        analysis = self.config.analysis
+        name = f"{self.recipes.all_controls_name} + {model.title}"
+        described = {"choice": choice.tolist(), "joint": analysis.joint, "seed": analysis.seed}
+        if analysis.joint == "banded":
+            described["iterations"] = analysis.iterations
+        key = identity_key({**self.identity(model), **described}, fits.prepared, fits.plan, self.settings)
+        built: dict[int, Model] = {}
+
+        def fit(fold: int) -> FoldFit:
+            position = int(choice[fold])
+            if position not in built:
+                built.clear()
+                layer = self.recipes.layer(model.store, model.store.layers[position])
+                controls = self.recipes.all_controls()
+                bands = (len(controls), 1) if analysis.joint == "banded" else ()
+                built[position] = Model(name, (*controls, layer), bands=bands)
+            return fit_fold(built[position], fits.prepared, fits.plan, self.settings, fold)
+
+        return score_folds(
+            name,
+            fit,
+            len(fits.plan.parts),
+            folder=self.folder / model.title,
+            key=key,
+            progress=self.progress,
+        )

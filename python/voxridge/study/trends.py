@@ -1,0 +1,110 @@
+"""What a study makes of several models and subjects together: scaling laws, lateralisation, ceilings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxridge.responses import Geometry
+from voxridge.responses.cortex import load_cortex
+from voxridge.science.hemispheres import Hemispheres, find_hemispheres, hemispheres_from_names
+from voxridge.science.intersubject import IntersubjectCorrelation, leave_one_out_isc
+from voxridge.science.lateral_models import LateralisationByModel, lateralisation_by_model
+from voxridge.science.saturation import plateau_test
+from voxridge.science.scaling import fit_scaling
+from voxridge.science.scaling_subjects import subject_scaling
+from voxridge.study.outcome import ModelSize, Study, SubjectOutcome, Trend
+
+Array = NDArray[Any]
+Float64 = NDArray[np.float64]
+PREDICTORS = ("parameters", "perplexity", "benchmark")
+FEWEST_MODELS = 3
+FEWEST_SUBJECTS = 3
+
+
+def score_trends(study: Study) -> dict[str, Trend]:
+    """Mean score against each property that is known of at least three models."""
+    trends = {}
+    for predictor in PREDICTORS:
+        known = [i for i, size in enumerate(study.sizes) if getattr(size, predictor) is not None]
+        values = {getattr(study.sizes[i], predictor) for i in known}
+        if len(values) >= FEWEST_MODELS:
+            sizes = [study.sizes[i] for i in known]
+            trends[predictor] = trend(sizes, study.table[:, known], predictor, list(study.subjects))
+    return trends
+
+
+def trend(sizes: Sequence[ModelSize], scores: Float64, predictor: str, subjects: Sequence[str]) -> Trend:
+    """The fit of scores (n_subjects, n_models) against a property of the models."""
+    x = np.array([getattr(size, predictor) for size in sizes], dtype=np.float64)
+    families = [size.family for size in sizes]
+    known: dict[str, Any] = {"predictor": predictor, "names": [size.title for size in sizes]}
+    if all(families) and 1 < len(set(families)) < len(families):
+        known["families"] = families
+    several = None if len(subjects) < 2 else subject_scaling(x, scores, subjects=list(subjects), **known)
+    fit = fit_scaling(x, scores[0], **known) if several is None else several.fit
+    plateau = None
+    if len(sizes) > FEWEST_MODELS + 1 and predictor == "parameters":
+        plateau = plateau_test(x, scores.mean(axis=0), predictor=predictor)
+    return Trend(fit, several, plateau)
+
+
+def study_trends(study: Study, prepared: Mapping[str, Sequence[Array]]) -> None:
+    """Fill in what needs all subjects and models; ``prepared``: responses of each part by subject."""
+    study.trends = score_trends(study)
+    study.isc = intersubject(study, prepared)
+    study.sides = sides(study)
+    sized = [size.parameters is not None for size in study.sizes]
+    if study.sides and all(sized) and len({size.parameters for size in study.sizes}) >= FEWEST_MODELS:
+        differences = np.stack([table.difference[:, 0] for table in study.sides.values()])
+        study.side_trend = trend(study.sizes, differences, "parameters", list(study.sides))
+
+
+def intersubject(study: Study, prepared: Mapping[str, Sequence[Array]]) -> IntersubjectCorrelation | None:
+    """Correlation of each subject with the mean of the others, where three or more share their targets."""
+    lengths = {tuple(len(part) for part in parts) for parts in prepared.values()}
+    if len(prepared) < FEWEST_SUBJECTS or not study.shared_space or len(lengths) > 1:
+        return None
+    (runs,) = lengths
+    subjects = [np.concatenate(parts) for parts in prepared.values()]
+    return leave_one_out_isc(subjects, list(runs), combine="mean of runs")
+
+
+def sides(study: Study) -> dict[str, LateralisationByModel]:
+    """Left minus right of every subject's homologous targets, where it is known which these are."""
+    tables = {}
+    for name, subject in study.subjects.items():
+        hemispheres = subject_hemispheres(subject)
+        if hemispheres is None:
+            continue
+        scores = {model: subject.columns(result.chosen) for model, result in subject.results.items()}
+        tables[name] = lateralisation_by_model(scores, hemispheres, over="folds")
+    return tables
+
+
+def subject_hemispheres(subject: SubjectOutcome) -> Hemispheres | None:
+    """Homologous targets by where they are or what they are called; None where neither tells."""
+    geometry = subject.geometry
+    try:
+        if geometry is not None and geometry.kind != "columns":
+            found = find_hemispheres(geometry, surfaces=_surfaces(geometry))
+        else:
+            names = np.full(len(subject.usable), "", dtype=object)
+            names[subject.usable] = subject.first.targets["name"]
+            found = hemispheres_from_names([str(name) for name in names])
+    except ValueError:
+        return None
+    return found if found.n_pairs > 0 else None
+
+
+def _surfaces(geometry: Geometry) -> Any:
+    """Coordinates of the vertices of a surface that comes with nilearn: fsaverage5."""
+    if geometry.kind != "surface":
+        return None
+    cortex = load_cortex()
+    if geometry.shape != (cortex.left.n_vertices, cortex.right.n_vertices):
+        return None
+    return cortex.left.pial, cortex.right.pial

@@ -1,0 +1,219 @@
+"""A study of three subjects, three models and repeats, in a volume: everything a study makes of them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from voxridge.demo.story import load_story, read_aloud
+from voxridge.features import tr_times, word_rate
+from voxridge.responses import build_response_store
+from voxridge.study import engine
+from voxridge.study.comparison import compare_studies
+from voxridge.study.config import load_config
+from voxridge.study.prepare import delayed
+from voxridge.study.run import run_study
+
+SUBJECTS = ("S1", "S2", "S3")
+GRID, ROWS, TR = (6, 2, 2), 80, 1.5
+STUDY = """
+title = "Many"
+subjects = ["S1", "S2", "S3"]
+[[models]]
+label = "small"
+layers = [0]
+parameters = 1e6
+[[models]]
+label = "middle"
+layers = [0, 1]
+parameters = 1e7
+[[models]]
+label = "large"
+layers = [0, 1, 2]
+parameters = 1e8
+[responses]
+tr = 1.5
+[fit]
+delays = [1, 2, 3]
+alpha_low = 10
+alpha_count = 4
+[analysis]
+permutations = 60
+iterations = 3
+"""
+
+
+def write_subject(folder: Path, name: str, rng: np.random.Generator) -> None:
+    """Three runs in a 6 x 2 x 2 volume whose left half answers to the word rate; the last is heard thrice."""
+    nibabel = pytest.importorskip("nibabel")
+    affine = np.diag([6.0, 6.0, 6.0, 1.0])
+    affine[0, 3] = -15.0  # columns of voxels at -15, -9, -3, 3, 9, 15 mm
+    nibabel.save(nibabel.Nifti1Image(np.ones(GRID, np.int16), affine), folder / "mask.nii.gz")
+    sources: dict[str, Any] = {}
+    for number, chapter in enumerate(load_story().chapters[:3], start=1):
+        words = read_aloud(chapter)
+        if name == SUBJECTS[0]:
+            with (folder / f"w{number}.csv").open("w", newline="") as file:
+                writer = csv.writer(file)
+                writer.writerow(["word", "onset", "offset"])
+                writer.writerows(zip(words.text, words.onset, words.offset, strict=True))
+        rate = delayed(word_rate(words, tr_times(ROWS, TR), TR, outside="keep"), (3,))[:, 0]
+        paths = []
+        for repeat in range(3 if number == 3 else 1):
+            data = rng.standard_normal((*GRID, ROWS))
+            data[:3] += 1.5 * rate
+            paths.append(folder / f"{name}-{number}-{repeat}.nii.gz")
+            image = nibabel.Nifti1Image(data.astype(np.float32), affine)
+            image.header.set_zooms((6.0, 6.0, 6.0, TR))
+            nibabel.save(image, paths[-1])
+        sources[f"run-{number}"] = paths if len(paths) > 1 else paths[0]
+    build_response_store(sources, folder / f"{name}.h5", mask=folder / "mask.nii.gz", tr=TR, progress=False)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("many")
+    rng = np.random.default_rng(0)
+    for name in SUBJECTS:
+        write_subject(folder, name, rng)
+    runs = "".join(
+        f'[[runs]]\nname = "run-{n}"\nwords = "w{n}.csv"\nresponses = "{{subject}}.h5"\n' for n in (1, 2, 3)
+    )
+    (folder / "study.toml").write_text(STUDY + runs, encoding="utf-8")
+    return folder
+
+
+def run(path: Path, out: Path, model: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return run_study(load_config(path), out, load=lambda _: model, progress=False)
+
+
+@pytest.fixture(scope="module")
+def done(folder: Path, tiny_model: Any) -> Any:
+    return run(folder / "study.toml", folder / "out", tiny_model)
+
+
+@pytest.mark.slow
+def test_everything_is_there(done: Any, folder: Path) -> None:
+    study = done.study
+    assert list(study.subjects) == list(SUBJECTS)
+    assert study.table.shape == (3, 3)
+    first = study.subjects["S1"]
+    left = np.repeat(np.arange(6) < 3, 4)
+    result = first.results["large"]
+    assert result.control.mean_scores[left].min() > 0.3
+    assert abs(result.control.mean_scores[~left]).max() < 0.35
+    assert result.maps["detected"][left].mean() > 0.8
+    assert result.maps["p"].min() >= 1 / 61
+    assert set(first.ceilings) == {"run-3"}
+    ceiling = first.ceilings["run-3"]
+    assert ceiling.conditions.repeats == 3
+    assert np.nanmean(ceiling.values[left]) > 0.7
+    assert study.isc is not None
+    assert study.isc.values[left].min() > 0.4 > study.isc.values[~left].max()
+    assert study.sides["S1"].difference[0, 0] > 0.2
+    assert study.trends["parameters"].subjects.interval.n_groups == 3
+    assert study.side_trend is not None
+    weights = first.stack.weights
+    np.testing.assert_allclose(weights.sum(axis=0), 1)
+    page = done.report.read_text(encoding="utf-8")
+    for heading in ("Controls first", "Layer by layer", "Scaling", "Left and right", "Stacking", "Ceilings"):
+        assert f"<h2>{heading}</h2>" in page
+    for heading in ("Above chance", "Maps", "Penalties", "Run card"):
+        assert f"<h2>{heading}</h2>" in page
+
+
+@pytest.mark.slow
+def test_what_is_written(done: Any, folder: Path) -> None:
+    out = folder / "out"
+    with h5py.File(out / "results.h5") as file:
+        assert [size["parameters"] for size in json.loads(file.attrs["models"])] == [1e6, 1e7, 1e8]
+        group = file["subjects/S2/models/middle"]
+        expected = done.study.subjects["S2"].results["middle"]
+        np.testing.assert_allclose(group["chosen_scores"][:], expected.chosen, rtol=1e-6)
+        # Controls are kept once for all models of a subject.
+        assert group["models/word rate"] == file["subjects/S2/models/small/models/word rate"]
+    assert len(list((out / "tables").glob("targets_*.csv"))) == 9
+    for name in ("scaling", "sides", "stacking", "ceilings"):
+        assert (out / "tables" / f"{name}.csv").is_file()
+    nibabel = pytest.importorskip("nibabel")
+    (path,) = (out / "maps").glob("sub-S1_model-large_stat-r_map.nii.gz")
+    image = np.asarray(nibabel.load(path).dataobj)
+    values = done.study.subjects["S1"].results["large"].chosen.mean(axis=0)
+    np.testing.assert_allclose(image[np.ones(GRID, bool)], values, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_only_what_is_new_is_fitted(
+    done: Any, folder: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[str] = []
+    original = engine.score_model
+    monkeypatch.setattr(
+        engine, "score_model", lambda m, *a, **k: fitted.append(m.name) or original(m, *a, **k)
+    )
+    loaded: list[str] = []
+
+    def load(config: Any) -> Any:
+        loaded.append(config.title)
+        return tiny_model
+
+    again = run_study(load_config(folder / "study.toml"), folder / "out", load=load, progress=False)
+    assert (fitted, loaded) == ([], [])
+    np.testing.assert_array_equal(again.study.table, done.study.table)
+    text = (
+        (folder / "study.toml").read_text().replace("[responses]", '[[models]]\nlabel = "new"\n[responses]')
+    )
+    (folder / "more.toml").write_text(text.replace("layers = [0]", "layers = [0]", 1), encoding="utf-8")
+    run_study(load_config(folder / "more.toml"), folder / "out", load=load, progress=False)
+    assert loaded == ["new"]
+    assert fitted == ["layer 0", "layer 1", "layer 2"] * 3
+
+
+@pytest.mark.slow
+def test_two_models_are_compared(done: Any, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = folder / "out"
+    found = compare_studies(out, out / "results.h5", models=("small", "large"))
+    assert list(found.subjects) == list(SUBJECTS)
+    difference = [np.nanmean(subject.difference) for subject in found.subjects.values()]
+    expected = done.study.table[:, 2] - done.study.table[:, 0]
+    np.testing.assert_allclose(difference, expected, atol=1e-6)
+    assert found.test is not None
+    assert float(found.test.mean) == pytest.approx(float(expected.mean()), abs=1e-6)
+    from voxridge.cli import main
+
+    page = folder / "compared"
+    assert main(["compare", str(out), str(out), "--models", "small", "large", "-o", str(page)]) == 0
+    assert "3 subjects: the mean difference is" in capsys.readouterr().out
+    assert (page / "report.html").is_file()
+    assert (page / "tables" / "targets_S1.csv").is_file()
+
+
+@pytest.mark.slow
+def test_what_cannot_be_compared(done: Any, folder: Path, tmp_path: Path, tiny_model: Any) -> None:
+    out = folder / "out"
+    with pytest.raises(FileNotFoundError, match="give the folder that voxridge study wrote"):
+        compare_studies(out, tmp_path)
+    with pytest.raises(ValueError, match=r"the first study has .*small.*; say which to compare"):
+        compare_studies(out, out)
+    with pytest.raises(ValueError, match="has no model 'huge'; it has"):
+        compare_studies(out, out, models=("small", "huge"))
+    (tmp_path / "results.h5").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="cannot be read as HDF5"):
+        compare_studies(out, tmp_path)
+    text = (folder / "study.toml").read_text().replace("tr = 1.5", "tr = 1.5\ntrim = [5, 0]")
+    text = text.replace('["S1", "S2", "S3"]', '["S1"]').replace("permutations = 60", "permutations = 0")
+    (folder / "trimmed.toml").write_text(text.replace('joint = "banded"', ""), encoding="utf-8")
+    run(folder / "trimmed.toml", tmp_path / "trimmed", tiny_model)
+    with pytest.raises(
+        ValueError, match=r"prepared differently.*responses\.trim: \(?\[?0, 0.*against .*5, 0"
+    ):
+        compare_studies(out, tmp_path / "trimmed", models=("small", "small"))
