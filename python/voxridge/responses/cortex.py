@@ -15,7 +15,22 @@ HEMISPHERES = ("left", "right")
 
 @dataclass(frozen=True)
 class Hemisphere:
-    """One side: coordinates are (n_vertices, 3) float64 in millimetres, faces (n_faces, 3)."""
+    """One side of a cortical surface.
+
+    Attributes
+    ----------
+    side : "left" or "right"
+    pial, inflated, sphere : ndarray (n_vertices, 3) float64
+        Coordinates in mm; only the pial surface has its place in the head.
+    faces : ndarray (n_faces, 3) int
+    sulcal : ndarray (n_vertices,) float64
+        Depth, positive in the sulci.
+    flat : ndarray (n_vertices, 2) float64, or None
+        Cut open and laid out; without meaning for the vertices at the cuts and on the medial wall.
+    flat_faces : ndarray (n_flat_faces, 3) int, or None
+    white : ndarray (n_vertices, 3) float64, or None
+        The inner surface of the cortex, for projections.
+    """
 
     side: str
     pial: Float64
@@ -23,6 +38,9 @@ class Hemisphere:
     sphere: Float64
     faces: NDArray[np.int64]
     sulcal: Float64
+    flat: Float64 | None = None
+    flat_faces: NDArray[np.int64] | None = None
+    white: Float64 | None = None
 
     @property
     def n_vertices(self) -> int:
@@ -60,7 +78,12 @@ class Hemisphere:
 
 @dataclass(frozen=True)
 class Cortex:
-    """Left and right hemisphere; arrays over the whole cortex run over the left one first."""
+    """Left and right hemisphere; arrays over the whole cortex run over the left one first.
+
+    Attributes
+    ----------
+    left, right : Hemisphere
+    """
 
     left: Hemisphere
     right: Hemisphere
@@ -94,6 +117,12 @@ def load_cortex() -> Cortex:
     ------
     ImportError
         When nilearn is not installed.
+
+    Examples
+    --------
+    >>> cortex = load_cortex()
+    >>> cortex.n_vertices, cortex.left.pial.shape
+    (20484, (10242, 3))
     """
     try:
         from nilearn.datasets import load_fsaverage, load_fsaverage_data
@@ -105,7 +134,9 @@ def load_cortex() -> Cortex:
     sulcal = load_fsaverage_data(mesh="fsaverage5", data_type="sulcal").data.parts
     sides = []
     for side in HEMISPHERES:
-        parts = {name: meshes[name].parts[side] for name in ("pial", "inflated", "sphere")}
+        parts = {
+            name: meshes[name].parts[side] for name in ("pial", "inflated", "sphere", "flat", "white_matter")
+        }
         coordinates = {name: np.asarray(part.coordinates, dtype=np.float64) for name, part in parts.items()}
         sides.append(
             Hemisphere(
@@ -115,6 +146,9 @@ def load_cortex() -> Cortex:
                 coordinates["sphere"],
                 np.asarray(parts["pial"].faces, dtype=np.int64),
                 np.asarray(sulcal[side], dtype=np.float64),
+                coordinates["flat"][:, :2],
+                np.asarray(parts["flat"].faces, dtype=np.int64),
+                coordinates["white_matter"],
             )
         )
     return Cortex(sides[0], sides[1])
