@@ -283,6 +283,16 @@ def test_leaving_models_and_families_out_is_fitting_without_them(scores: np.ndar
     assert models.low == models.slopes.min()
     assert models.high == models.slopes.max()
     assert models.dropped[int(np.argmin(models.slopes))] in models.sentence()
+    many = np.column_stack([scores, scores, np.full(28, np.nan)])
+    many[5, 1] = np.nan
+    dropped = leave_one_out(fit_scaling(SIZES, many))
+    np.testing.assert_allclose(dropped.slopes[:, 0], models.slopes, rtol=1e-10)
+    kept = np.arange(28) != 5
+    np.testing.assert_allclose(
+        dropped.slopes[kept, 1], leave_one_out(fit_scaling(SIZES[kept], scores[kept])).slopes
+    )
+    assert np.isnan(dropped.slopes[:, 2]).all()
+    assert np.isnan(dropped.low[2])
 
 
 # --- subjects and regions

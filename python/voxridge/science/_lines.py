@@ -65,9 +65,11 @@ def complete_blocks(scores: NDArray[Any]) -> Iterator[tuple[Rows, NDArray[np.int
         if finite.all():
             yield finite[:, 0], np.arange(start, start + finite.shape[1])
             continue
-        patterns, which = np.unique(finite, axis=1, return_inverse=True)
-        for number in range(patterns.shape[1]):
-            yield patterns[:, number], start + np.flatnonzero(which.reshape(-1) == number)
+        packed = np.ascontiguousarray(np.packbits(finite, axis=0).T)
+        keys = packed.view(np.dtype((np.void, packed.shape[1]))).reshape(-1)
+        _, first, which = np.unique(keys, return_index=True, return_inverse=True)
+        for number, example in enumerate(first):
+            yield finite[:, example], start + np.flatnonzero(which.reshape(-1) == number)
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ class PlateauTest:
         return min(found, key=lambda shape: shape.rss) if found else None
 
     def curve(self, name: str, x: ArrayLike) -> Float64:
-        """Fitted scores of a shape at x (n_points,)."""
+        """Fitted scores of the shape of this name at x (n_points,)."""
         values = np.asarray(x, dtype=np.float64)
         u = np.log10(values) if self._log else values
         return self.shapes[name].at((u - self._first) / self._range)

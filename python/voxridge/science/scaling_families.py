@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxridge.science._lines import Float64, Lines, complete_blocks, family_codes, fit_lines
+from voxridge.science._lines import Float64, Lines, complete_blocks, family_codes
 from voxridge.science.slopes import SlopeInterval
 
 if TYPE_CHECKING:
@@ -252,11 +252,10 @@ def leave_one_out(fit: ScalingFit, *, what: str = "models") -> Influence:
         raise ValueError('what="families" for a fit without: give families to fit_scaling')
     labels = np.asarray(fit.names if what == "models" else fit.families)
     dropped = tuple(fit.names) if what == "models" else tuple(dict.fromkeys(labels.tolist()))
-    kept = [np.arange(len(fit.x)) != i for i in range(len(fit.x))]
+    kept = ~np.eye(len(labels), dtype=bool)
     if what == "families":
-        kept = [labels != family for family in dropped]
-    scores = fit.scores.reshape(len(fit.x), -1)
-    slopes = np.stack([_slopes(fit.u[rows], scores[rows]) for rows in kept])
+        kept = labels != np.asarray(dropped)[:, None]
+    slopes = _slopes_of_some(fit.u, fit.scores.reshape(len(fit.x), -1), kept)
     slopes = slopes.reshape((len(kept), *fit.scores.shape[1:]))
     empty = ~np.isfinite(slopes).any(axis=0)
     low = np.where(empty, np.nan, np.min(slopes, axis=0, initial=np.inf, where=np.isfinite(slopes)))
@@ -264,9 +263,19 @@ def leave_one_out(fit: ScalingFit, *, what: str = "models") -> Influence:
     return Influence(what, tuple(str(name) for name in dropped), slopes, low, high)
 
 
-def _slopes(u: Float64, scores: NDArray[Any]) -> Float64:
-    slopes = np.full(scores.shape[1], np.nan)
+def _slopes_of_some(u: Float64, scores: NDArray[Any], kept: NDArray[np.bool_]) -> Float64:
+    """Slopes through the models of each row of ``kept`` (n_subsets, n_models): (n_subsets, n_targets)."""
+    slopes = np.full((len(kept), scores.shape[1]), np.nan)
     for rows, columns in complete_blocks(scores):
-        if rows.sum() >= 3 and np.ptp(u[rows]) > 0:
-            slopes[columns] = fit_lines(u[rows], scores[rows][:, columns].astype(np.float64)).slope
+        if not rows.any():
+            continue
+        du = u[rows] - u[rows].mean()
+        about = scores[rows][:, columns].astype(np.float64)
+        about -= about.mean(axis=0)
+        chosen = kept[:, rows].astype(np.float64)
+        n, sums = chosen.sum(axis=1), chosen @ du
+        spread = n * (chosen @ du**2) - sums**2
+        enough = (n >= 3) & (spread > 1e-12 * n**2 * float(du @ du))
+        products = n[:, None] * ((chosen * du) @ about) - sums[:, None] * (chosen @ about)
+        slopes[np.ix_(enough, columns)] = products[enough] / spread[enough, None]
     return slopes

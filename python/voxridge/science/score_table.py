@@ -65,7 +65,7 @@ class ScoreTable:
     score: str
 
     def predictor(self, name: str) -> Float64:
-        """Values of a predictor (n_models,).
+        """Values (n_models,) of the predictor of this name.
 
         Raises
         ------
