@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from voxridge.science.intervals import mean_interval
-from voxridge.science.nulls import detect, shift_runs
+from voxridge.science.multiple import fdr
+from voxridge.science.nulls import detect, refit_test, shift_runs
+from voxridge.science.scores import correlation_score
 
 
 def test_interval_equals_scipy() -> None:
@@ -48,6 +52,7 @@ def test_detection_finds_signal_and_keeps_its_rate() -> None:
     assert not found.detected[-1]
     assert np.nanmin(found.p_values) > 0
     assert found.threshold == scores[found.detected].min()
+    np.testing.assert_array_equal(found.detected, fdr(found.p_values).detected)
 
 
 def test_detection_of_nothing() -> None:
@@ -56,3 +61,87 @@ def test_detection_of_nothing() -> None:
     assert found.threshold == np.inf
     with pytest.raises(ValueError, match="no finite score"):
         detect(np.zeros(3), np.full((1, 3), np.nan))
+
+
+def ridge_left_out(features: Any, runs: list[Any], penalty: float = 100.0) -> Any:
+    """Correlation of leave-one-run-out ridge predictions over all rows."""
+    grams = [x.T @ x for x in features]
+    sides = [x.T @ y for x, y in zip(features, runs, strict=True)]
+    whole = sum(grams) + penalty * np.eye(len(grams[0])), sum(sides)
+    guess = [
+        x @ np.linalg.solve(whole[0] - g, whole[1] - s)
+        for x, g, s in zip(features, grams, sides, strict=True)
+    ]
+    return correlation_score(np.concatenate(runs), np.concatenate(guess))
+
+
+def test_refitted_null_by_hand() -> None:
+    rng = np.random.default_rng(2)
+    features, runs = rng.standard_normal((3, 30, 2)), list(rng.standard_normal((3, 30, 4)))
+    for x, y in zip(features, runs, strict=True):
+        y[:, :2] += 0.9 * x
+    given = [run.copy() for run in runs]
+    test = refit_test(lambda y: ridge_left_out(features, y), runs, margin=4, n_permutations=40, seed=7)
+    again = np.random.default_rng(7)
+    null = np.array([ridge_left_out(features, shift_runs(runs, margin=4, rng=again)) for _ in range(40)])
+    observed = ridge_left_out(features, runs)
+    np.testing.assert_allclose(test.observed, observed)
+    np.testing.assert_allclose(test.p_values, (1 + np.sum(null >= observed, axis=0)) / 41)
+    np.testing.assert_allclose(
+        test.p_family, (1 + np.sum(null.max(axis=1)[:, None] >= observed, axis=0)) / 41
+    )
+    np.testing.assert_allclose(test.null_max, null.max(axis=1))
+    np.testing.assert_allclose(test.null_mean, null.mean(axis=0))
+    np.testing.assert_allclose(test.null_sd, null.std(axis=0))
+    np.testing.assert_array_equal(given, runs)
+    assert test.p_values[:2].max() < 0.05
+    assert test.scheme == "refit"
+
+
+@pytest.mark.parametrize("together", [7, 40])
+def test_permutations_side_by_side_are_the_same(together: int) -> None:
+    rng = np.random.default_rng(3)
+    features, runs = rng.standard_normal((3, 30, 2)), list(rng.standard_normal((3, 30, 4)))
+    options: dict[str, Any] = {"margin": 4, "n_permutations": 40, "alternative": "two-sided"}
+    one = refit_test(lambda y: ridge_left_out(features, y), runs, **options)
+    several = refit_test(lambda y: ridge_left_out(features, y), runs, together=together, **options)
+    np.testing.assert_allclose(several.null_max, one.null_max)
+    np.testing.assert_array_equal(several.p_values, one.p_values)
+
+
+def test_refitted_null_keeps_its_level_across_folds(ar1: Any) -> None:
+    lengths, n_studies = [60] * 4, 40
+    below = []
+    for study in range(n_studies):
+        rng = np.random.default_rng([4, study])
+        features = np.split(ar1(rng, 0.5, lengths, 5), 4)
+        runs = np.split(ar1(rng, 0.5, lengths, 20), 4)
+        test = refit_test(
+            lambda y, x=features: ridge_left_out(x, y), runs, margin=5, n_permutations=99, together=99
+        )
+        below.append(np.mean(test.p_values <= 0.05))
+    assert abs(np.mean(below) - 0.05) < 4 * np.std(below, ddof=1) / np.sqrt(n_studies)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_permutations": 5}, "n_permutations=5"),
+        ({"alternative": "less"}, "alternative='less'"),
+        ({"together": 0}, "together=0"),
+        ({"margin": 15}, "margin=15 leaves 1 distinct sets of shifts"),
+        ({"margin": 16}, "margin=16 for a run of 30 rows"),
+        ({"margin": 0}, "margin=0"),
+    ],
+)
+def test_refit_refusals(options: dict[str, Any], message: str) -> None:
+    runs = [np.ones((30, 2))] * 2
+    with pytest.raises(ValueError, match=message):
+        refit_test(lambda y: y[0].mean(axis=0), runs, **{"margin": 4, **options})
+
+
+def test_refit_refuses_scores_that_change_their_shape() -> None:
+    runs = [np.ones((30, 2))] * 2
+    sizes = iter([2, 3])
+    with pytest.raises(ValueError, match=r"shape \(2,\) first and \(3,\) later"):
+        refit_test(lambda y: np.ones(next(sizes)), runs, margin=4)

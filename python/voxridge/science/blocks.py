@@ -85,6 +85,8 @@ def block_length(
     truth, prediction = paired(y_true, y_true if y_pred is None else y_pred)
     lengths = run_lengths(runs, len(truth))
     memory = memory_of(truth, None if y_pred is None else prediction, lengths)
+    if not memory.known:
+        raise ValueError("y_true or y_pred is constant or not finite in every target: it has no memory")
     wanted = memory.for_permutation(tolerance) if purpose == "permutation" else memory.for_bootstrap()
     return min(max(wanted, longest_delay, 1), max(lengths))
 
@@ -99,10 +101,13 @@ class Memory:
         From lag 1, tapered to zero.
     lengths : tuple of int
         Run lengths.
+    known : bool
+        Whether any target varies.
     """
 
     shared: Float64
     lengths: tuple[int, ...]
+    known: bool
 
     @property
     def variance(self) -> float:
@@ -132,10 +137,7 @@ class Memory:
 def memory_of(truth: NDArray[Any], prediction: NDArray[Any] | None, lengths: tuple[int, ...]) -> Memory:
     """The memory of products of ``truth`` and ``prediction``, or of the series ``truth`` itself.
 
-    Raises
-    ------
-    ValueError
-        When no target varies.
+    None where no target varies.
     """
     columns = np.unique(np.linspace(0, truth.shape[1] - 1, _SAMPLED_TARGETS).astype(int))
     shared = _autocorrelation(truth[:, columns], lengths)
@@ -155,13 +157,12 @@ def memory_of_shares(shares: Float64, lengths: tuple[int, ...]) -> Memory:
 
 def _averaged(shared: Float64, lengths: tuple[int, ...]) -> Memory:
     known = np.isfinite(shared[0])
-    if not known.any():
-        raise ValueError("every target is constant or not finite within the runs: there is nothing to test")
-    return Memory(_tapered(shared[:, known].mean(axis=1), sum(lengths)), lengths)
+    mean = shared[:, known].mean(axis=1) if known.any() else np.zeros(1)
+    return Memory(_tapered(mean, sum(lengths)), lengths, bool(known.any()))
 
 
 def _autocorrelation(values: NDArray[Any], lengths: Sequence[int], by_run: bool = True) -> Float64:
-    """Of lags from 1 to half the longest run, (n_lags, n_targets): pooled over runs, about the mean of each."""
+    """Of lags from 1 to half the longest run, (n_lags, n_targets); about run means, or about zero."""
     from scipy.fft import irfft, next_fast_len, rfft
 
     n_lags = max(1, max(lengths) // 2)

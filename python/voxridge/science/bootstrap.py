@@ -310,9 +310,9 @@ def _block(
     sample: Float64, lengths: tuple[int, ...], block: int | None, longest_delay: int
 ) -> tuple[int, float]:
     """Rows of a block, and the share of the score's variance that such blocks keep."""
-    memory = memory_of_shares(sample, lengths) if np.isfinite(sample).all(axis=0).any() else None
+    memory = memory_of_shares(sample, lengths)
     if block is None:
-        wanted = memory.for_bootstrap() if memory else 1
+        wanted = memory.for_bootstrap()
         block = max(1, longest_delay, min(wanted, sum(lengths) // _WANTED_BLOCKS, max(lengths)))
     most = min(max(lengths), sum(lengths) // _FEWEST_BLOCKS)
     if not 1 <= block <= most:
@@ -320,7 +320,7 @@ def _block(
             f"block={block} with runs={list(lengths)}: give 1 to {most} rows, so that there are at least "
             f"{_FEWEST_BLOCKS} blocks to draw"
         )
-    return int(block), memory.kept(block) if memory else 1.0
+    return int(block), memory.kept(block)
 
 
 def _block_starts(lengths: Sequence[int], size: int) -> NDArray[np.int64]:

@@ -177,10 +177,10 @@ def compare_models(
 
 def _block(sample: Float64, lengths: tuple[int, ...], block: int | None, longest_delay: int) -> int:
     """The length that is asked for, or that the differences of some targets ask for."""
-    memory = memory_of_shares(sample, lengths) if np.isfinite(sample).all(axis=0).any() else None
+    memory = memory_of_shares(sample, lengths)
     if block is None:
         least = max(1, longest_delay)
-        wanted = max(least, memory.for_permutation(0.05)) if memory else least
+        wanted = max(least, memory.for_permutation(0.05))
         enough = (n for n in range(wanted, least, -1) if len(_starts(lengths, n)) >= _WANTED_BLOCKS)
         block = next(enough, least)
     n_blocks = len(_starts(lengths, block)) if block >= 1 else 0
@@ -189,7 +189,7 @@ def _block(sample: Float64, lengths: tuple[int, ...], block: int | None, longest
             f"block={block} makes {n_blocks} blocks of runs={list(lengths)}: a test by signs needs at least "
             f"{_FEWEST_BLOCKS}; give shorter blocks, or longer responses"
         )
-    if memory and memory.kept(block) < _KEPT:
+    if memory.kept(block) < _KEPT:
         warnings.warn(
             f"blocks of {block} rows keep {memory.kept(block):.0%} of the variance that autocorrelation "
             "gives the difference, so p-values are too small; "

@@ -9,7 +9,7 @@ model and costs a fit per permutation; with few fits and many targets, :func:`de
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,6 +138,7 @@ def refit_test(
     *,
     margin: int,
     n_permutations: int = 100,
+    together: int = 1,
     alternative: Alternative = "greater",
     seed: int = 0,
 ) -> PermutationTest:
@@ -151,13 +152,17 @@ def refit_test(
     ----------
     score : callable
         Takes a list of responses (one array per run, as given) and returns scores (n_targets,): the whole
-        pipeline, from fit to held-out score. Called 1 + ``n_permutations`` times.
+        pipeline, from fit to held-out score.
     responses : list of numpy.ndarray of shape (n_rows, n_targets)
         One per run; never modified.
     margin : int
         No run is shifted by fewer rows than this, from either side: longer than the response's memory.
     n_permutations : int, default 100
         At least 19.
+    together : int, default 1
+        So many permutations are handed to ``score`` side by side, as more targets, which costs a ridge
+        regression hardly more than one of them. Right for any ``score`` whose targets do not depend on each
+        other (with a penalty shared by all targets they do).
     alternative : {"greater", "two-sided"}
         Two-sided compares magnitudes.
     seed : int
@@ -193,36 +198,36 @@ def refit_test(
     if alternative not in ("greater", "two-sided"):
         raise ValueError(f'alternative={alternative!r}: give "greater" or "two-sided"')
     distinct = math.prod(max(0, len(run) - 2 * margin + 1) for run in responses)
+    if together < 1:
+        raise ValueError(f"together={together}: give 1 or more")
     if margin < 1 or 0 < distinct < 20:
         raise ValueError(
             f"margin={margin} leaves {distinct} distinct sets of shifts: give at least 1, and so many rows "
             "that there are 20"
         )
-    rng = np.random.default_rng(seed)
     observed = np.array(score(list(responses)), dtype=np.float64)
+    size = observed.size
     reference = np.abs(observed) if alternative == "two-sided" else observed
-    above = np.zeros(observed.shape)
-    null_max = np.empty(n_permutations)
-    mean, squares = np.zeros(observed.shape), np.zeros(observed.shape)
-    for i in range(n_permutations):
-        drawn = np.asarray(score(shift_runs(responses, margin=margin, rng=rng)), dtype=np.float64)
+    mean, squares, above = np.zeros((3, size))
+    null_max: list[float] = []
+    for drawn in _refitted(score, responses, margin, n_permutations, together, np.random.default_rng(seed)):
         if drawn.shape != observed.shape:
             raise ValueError(f"score returned shape {observed.shape} first and {drawn.shape} later")
         drawn = np.abs(drawn) if alternative == "two-sided" else drawn
         above += 2 * tail(reference, drawn[None]) - 1
-        null_max[i] = np.fmax.reduce(drawn[np.isfinite(reference)], initial=-np.inf)
+        null_max.append(float(np.fmax.reduce(drawn[np.isfinite(reference)], initial=-np.inf)))
         step = drawn - mean
-        mean = mean + step / (i + 1)
+        mean = mean + step / len(null_max)
         squares += step * (drawn - mean)
     p_values = np.where(np.isfinite(observed), (above + 1) / (n_permutations + 1), np.nan)
     return PermutationTest(
         observed,
         p_values,
         max_statistic(reference, null_max),
-        null_max,
+        np.array(null_max),
         mean,
         np.sqrt(squares / n_permutations),
-        np.empty((0, *observed.shape)),
+        np.empty((0, size)),
         (),
         "score",
         alternative,
@@ -232,3 +237,20 @@ def refit_test(
         exact=False,
         cross_validated=True,
     )
+
+
+def _refitted(
+    score: Callable[[list[NDArray[Any]]], Float64],
+    responses: Sequence[NDArray[Any]],
+    margin: int,
+    n_permutations: int,
+    together: int,
+    rng: np.random.Generator,
+) -> Iterator[Float64]:
+    """Scores (n_targets,) of every permutation."""
+    for start in range(0, n_permutations, together):
+        several = min(together, n_permutations - start)
+        shifted = [shift_runs(responses, margin=margin, rng=rng) for _ in range(several)]
+        joined = [np.concatenate(run, axis=1) for run in zip(*shifted, strict=True)]
+        drawn = np.asarray(score(joined if several > 1 else shifted[0]), dtype=np.float64)
+        yield from np.split(drawn, several) if len(drawn) % several == 0 else [drawn]

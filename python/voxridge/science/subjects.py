@@ -220,8 +220,8 @@ def _checked(subjects: ArrayLike, alternative: str, n_permutations: int) -> Floa
             IndependenceWarning,
             stacklevel=3,
         )
-    smallest = (2 if alternative == "two-sided" else 1) / 2.0 ** len(values)
     if len(values) < _FEW_SUBJECTS:
+        smallest = (2 if alternative == "two-sided" else 1) / 2 ** len(values)
         warnings.warn(
             f"{len(values)} subjects: by sign flips no p-value can be below {smallest:.2g}, and the t test "
             "rests on normal values; show every subject",
