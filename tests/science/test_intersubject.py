@@ -14,7 +14,7 @@ from voxridge._warnings import AlphaEdgeWarning
 from voxridge.science.conditions import Conditions
 from voxridge.science.intersubject import leave_one_out_isc, reliable_mask, split_half_isc
 from voxridge.science.intersubject_ridge import ridge_isc
-from voxridge.science.repeat_ceiling import half_weights
+from voxridge.science.repeat_ceilings import half_weights
 
 Array = np.ndarray[Any, Any]
 RUNS = [40, 25, 35]

@@ -11,7 +11,7 @@ import pytest
 
 from voxridge._warnings import NoSignalWarning
 from voxridge.science.conditions import Conditions, Scores
-from voxridge.science.repeat_ceiling import repeat_ceiling, spearman_brown
+from voxridge.science.repeat_ceilings import repeat_ceiling, spearman_brown
 from voxridge.science.repeats import normalised_correlation, signal_power
 from voxridge.science.scores import correlation_score, spe_score
 

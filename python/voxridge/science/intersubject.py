@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from voxridge.science.ceilings import Ceiling
 from voxridge.science.conditions import Conditions, Float64
 from voxridge.science.moments import Series, as_series
-from voxridge.science.repeat_ceiling import half_weights, spearman_brown
+from voxridge.science.repeat_ceilings import half_weights, spearman_brown
 from voxridge.science.run_scores import RunCombine
 from voxridge.science.subject_products import (
     halves,

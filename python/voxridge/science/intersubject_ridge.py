@@ -15,7 +15,7 @@ from voxridge.science.conditions import Float64
 from voxridge.science.intersubject import RIDGE, IntersubjectCorrelation
 from voxridge.science.intervals import mean_interval
 from voxridge.science.moments import Series, as_series
-from voxridge.science.repeat_ceiling import half_weights
+from voxridge.science.repeat_ceilings import half_weights
 
 Validation = Literal["leave-one-run-out", "first run"]
 _ROWS_AT_ONCE = 64

@@ -14,7 +14,7 @@ from voxridge.science.conditions import Conditions, Scores
 from voxridge.science.depths import preferred_layer
 from voxridge.science.multiple import fdr
 from voxridge.science.permutation import PermutationTest, permutation_test
-from voxridge.science.repeat_ceiling import repeat_ceiling
+from voxridge.science.repeat_ceilings import repeat_ceiling
 from voxridge.science.variance import omega, unique_variance
 from voxridge.study.combine import Combined
 from voxridge.study.config import StudyConfig
