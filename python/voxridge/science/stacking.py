@@ -172,8 +172,8 @@ def stacked_scores(
         One is in memory at a time if they come from a generator (:func:`voxridge.stacking.stacking_folds`
         makes them from features and responses).
     metric : {"r2", "correlation"}
-        Weights minimise squared error, so r2 is the score they aim at; correlation ignores the scale of predictions. A
-        constant prediction of a response that varies scores 0.
+        Weights minimise squared error, so r2 is the score they aim at; correlation ignores the scale of
+        predictions. A constant prediction of a response that varies correlates 0.
 
     Returns
     -------
