@@ -107,8 +107,10 @@ def test_perplexity_levels_off_at_its_low_end() -> None:
     assert found.verdict == "flattens"
     assert found.breakpoint == pytest.approx(10, rel=0.2)
     assert "below perplexity" in found.sentence
-    straight = -0.05 * u + 0.002 * rng.standard_normal(28)
-    assert plateau_test(perplexity, straight, predictor="perplexity", n_draws=199).verdict == "keeps rising"
+    straight = -0.05 * u[:, None] + 0.002 * rng.standard_normal((28, 30))
+    seen = [plateau_test(perplexity, s, predictor="perplexity", n_draws=99).verdict for s in straight.T]
+    assert seen.count("keeps rising") >= 20
+    assert seen.count("flattens") <= 4
 
 
 def test_units_do_not_matter() -> None:

@@ -21,6 +21,7 @@ from voxridge.science._shapes import ENDS, Shape, fit_shapes, simulated_p
 from voxridge.science.scaling import ScalingFit, fit_scaling
 
 _FEWEST = 8
+_FEWEST_FAMILIES = 4
 _ALPHA = 0.05
 _CLEAR = 2.0  # difference in AICc
 _LABELS = {"saturating": "curve towards a ceiling", "broken": "line that is flat"}
@@ -155,8 +156,9 @@ def plateau_test(
     errors that families share where families are given.
 
     "flattens" needs p below 0.05 and an AICc better by 2. "keeps rising" needs a slope of the larger models
-    (the upper half, or those beyond ``above``) whose 95 % interval is above zero, and no sign of flattening.
-    Anything else is "cannot tell", as is anything with fewer than 8 models.
+    (the upper half, or those beyond ``above``) whose 95 % interval is above zero, and a straight line that
+    neither shape that flattens beats by AICc. "no rise" is a slope of all models that does not differ from
+    zero, or that falls. Anything else is "cannot tell", as is anything with fewer than 8 models.
 
     Parameters
     ----------
@@ -241,7 +243,7 @@ def _upper(
         return None
     # A handful of families among the larger models would give an interval of no use, and a warning.
     kin = None if families is None else tuple(np.asarray(families)[beyond])
-    if kin is not None and len(set(kin)) < 4:
+    if kin is not None and len(set(kin)) < _FEWEST_FAMILIES:
         kin = None
     return fit_scaling(x[beyond], scores[beyond], predictor=predictor, log=log, families=kin)
 
@@ -276,7 +278,7 @@ def _verdict(
             f"{top}"
         )
     rises = upper is not None and min(better * upper.interval.low, better * upper.interval.high) > 0
-    if rises and delta < _CLEAR:
+    if rises and delta < 0:
         return "keeps rising", (
             f"A straight line describes these {n} models, and no flattening shows ({numbers}). {top} Beyond "
             "the largest model nothing is known."
