@@ -17,6 +17,7 @@ from voxridge.features import Audio, Words, check_audio, read_words
 from voxridge.features.extract_controls import ArrayReader
 from voxridge.responses import build_response_store
 from voxridge.solvers import make_folds
+from voxridge.science.partial import partial_effects
 from voxridge.solvers.cuda.devices import fake_device
 from voxridge.solvers.cuda.plan import make_device_plan
 from voxridge.solvers.memory import parse_memory
@@ -183,6 +184,7 @@ WARNINGS: dict[str, Callable[[Path], Any]] = {
     "SingularDesignWarning": lambda folder: Ridge(alpha=0.0).fit(np.hstack([X, X]), Y),
     "StimulusWarning": lambda folder: overlapping(folder),
     "ResponseWarning": lambda folder: another_tr(folder),
+    "CollinearityWarning": lambda folder: partial_effects(Y[:, 0], X[:, 0], X[:, 1], X[:, 1] + 0.1 * X[:, 2]),
 }
 
 
