@@ -16,8 +16,8 @@ from voxridge import EncodingRidge, Ridge, _warnings
 from voxridge.features import Audio, Words, check_audio, read_words
 from voxridge.features.extract_controls import ArrayReader
 from voxridge.responses import build_response_store
-from voxridge.solvers import make_folds
 from voxridge.science.partial import partial_effects
+from voxridge.solvers import make_folds
 from voxridge.solvers.cuda.devices import fake_device
 from voxridge.solvers.cuda.plan import make_device_plan
 from voxridge.solvers.memory import parse_memory
