@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from voxridge.science.blocks import Float64, run_slices
 
 Statistic = Literal["r", "mean r", "R2"]
-_ELEMENTS = 1 << 21
+_ELEMENTS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,9 @@ def sampled_shares(
     truth: NDArray[Any], prediction: NDArray[Any], lengths: Sequence[int], statistic: Statistic
 ) -> Float64:
     """The same for some targets, evenly spaced, for what is a matter of all."""
-    few = np.unique(
-        np.linspace(0, truth.shape[1] - 1, max(1, min(2000, 2 * _ELEMENTS // len(truth)))).astype(int)
-    )
-    return row_shares(truth[:, few], prediction[:, few], lengths, statistic)
+    few = max(1, min(2000, _ELEMENTS // len(truth)))
+    columns = np.unique(np.linspace(0, truth.shape[1] - 1, few).astype(int))
+    return row_shares(truth[:, columns], prediction[:, columns], lengths, statistic)
 
 
 def check_statistic(statistic: str, lengths: Sequence[int]) -> None:
@@ -98,7 +97,7 @@ def check_statistic(statistic: str, lengths: Sequence[int]) -> None:
 
 
 def target_blocks(n_targets: int, rows: int) -> Iterator[slice]:
-    """Blocks of targets such that ``rows`` float64 each take about 16 MiB."""
+    """Blocks of targets such that ``rows`` float64 each take about 8 MiB."""
     step = max(1, _ELEMENTS // max(1, rows))
     for start in range(0, n_targets, step):
         yield slice(start, min(start + step, n_targets))

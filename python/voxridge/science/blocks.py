@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Float64 = NDArray[np.float64]
 _SAMPLED_TARGETS = 2000
+_SAMPLED_VALUES = 1 << 21
 _LAGS_FOR_NOISE = 20
 
 
@@ -38,8 +39,8 @@ def block_length(
     Parameters
     ----------
     y_true : array_like of shape (n_samples, n_targets) or (n_samples,)
-        Responses; or the series itself, where ``y_pred`` is not given. Of more than 2000 targets, 2000 evenly
-        spaced ones are looked at; targets that are constant or not finite are left out.
+        Responses; or the series itself, where ``y_pred`` is not given. Of many targets, at most 2000
+        evenly spaced ones are looked at; targets that are constant or not finite are left out.
     y_pred : array_like of the same shape, optional
         Predictions.
     runs : sequence of int, optional
@@ -139,7 +140,9 @@ def memory_of(truth: NDArray[Any], prediction: NDArray[Any] | None, lengths: tup
 
     None where no target varies.
     """
-    columns = np.unique(np.linspace(0, truth.shape[1] - 1, _SAMPLED_TARGETS).astype(int))
+    n_samples, n_targets = truth.shape
+    few = max(1, min(_SAMPLED_TARGETS, _SAMPLED_VALUES // n_samples))
+    columns = np.unique(np.linspace(0, n_targets - 1, few).astype(int))
     shared = _autocorrelation(truth[:, columns], lengths)
     if prediction is not None:
         shared = shared * _autocorrelation(prediction[:, columns], lengths)
