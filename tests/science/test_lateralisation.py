@@ -234,6 +234,28 @@ def test_models_are_compared_at_the_same_pairs() -> None:
         lateralisation_by_model({"a": np.ones(4)}, pairs, bootstraps={})
 
 
+def test_the_slope_over_models_comes_back_through_the_scaling_fit() -> None:
+    from voxridge.science.scaling import fit_scaling
+    from voxridge.science.scaling_subjects import subject_scaling
+
+    pairs = hemispheres_from_names(["LA", "RA", "LB", "RB"])
+    rng = np.random.default_rng(4)
+    sizes = np.logspace(8, 10.5, 9)
+    scores = {}
+    for size in sizes:
+        maps = 0.3 + rng.normal(0, 0.002, (6, 4))
+        maps[:, 0] += 0.012 * (np.log10(size) - 9)
+        scores[f"{size:.3g}"] = maps
+    regions = {"A": np.array([1, 1, 0, 0], bool), "B": np.array([0, 0, 1, 1], bool)}
+    table = lateralisation_by_model(scores, pairs, over="subjects", rois=regions)
+    fit = fit_scaling(sizes, table.difference)
+    np.testing.assert_allclose(fit.slope, [0.006, 0.012, 0.0], atol=0.0015)
+    each = subject_scaling(sizes, table.by_repeat)
+    np.testing.assert_allclose(each.slopes.mean(axis=0), fit.slope, atol=1e-12)
+    assert each.interval.low[1] < 0.012 < each.interval.high[1]
+    np.testing.assert_allclose(fit_scaling(sizes, table.pair_difference).slope, fit.slope[1:], atol=1e-12)
+
+
 def test_inputs_stay_as_they_were_and_narrow_types_are_read() -> None:
     _, pairs, places = whole_brain(10)
     values = np.random.default_rng(0).random(len(places)).astype(np.float32)

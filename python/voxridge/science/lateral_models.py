@@ -80,7 +80,8 @@ def lateralisation_by_model(
     scores : mapping of model to scores
         As for :func:`~voxridge.science.lateralisation.lateralisation`, equally many repeats each.
     hemispheres : Hemispheres
-    over, mask, mask_rule, rois, ceiling, smallest_sum, level
+    mask : (n_targets,) bool, optional
+    over, mask_rule, rois, ceiling, smallest_sum, level
         As for :func:`~voxridge.science.lateralisation.lateralisation`.
     bootstraps : mapping of model to (n_bootstraps, n_targets), optional
 

@@ -138,7 +138,8 @@ def lateralisation(
     mask_rule : "both", "either" or "each side"
         How the mask (and the regions) become symmetric: pairs with both members inside, or with one. "each
         side" takes the members of each side as they are, as the published study did: other places left than
-        right.
+        right. A mask that leans (more is reliable on the left) makes the difference lean, "either" the most:
+        report which rule was used.
     rois : mapping of name to (n_targets,) bool, or (n_targets,) labels, optional
         Regions with both sides, from :func:`~voxridge.science.lateral_regions.mirrored_spheres` for example.
         Labels: equal on the two sides; 0 and "" are no region.
