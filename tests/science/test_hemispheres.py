@@ -123,6 +123,8 @@ def test_one_side_only_is_refused_and_an_odd_space_is_said() -> None:
     shifted[0, 3] = -6.0
     with pytest.warns(ResponseWarning, match="of 20 targets have no homologue"):
         find_hemispheres(Geometry.volume(np.ones((20, 1, 1), bool), shifted))
+    with pytest.raises(ValueError, match="in MNI space only"):
+        find_hemispheres(Geometry.volume(np.ones((3, 1, 1), bool), affine), space="T1w")
     with pytest.raises(ValueError, match="midline='x'"):
         find_hemispheres(Geometry.volume(np.ones((3, 1, 1), bool), affine), midline="x")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="hemispheres_from_coordinates"):

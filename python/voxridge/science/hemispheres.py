@@ -1,10 +1,10 @@
 """Which target on the left belongs to which on the right.
 
 Sides are told by world coordinates (x < 0 is left, x > 0 right, in mm), never by the order in which the
-voxels are stored. A mask flattened and cut in half puts the posterior half of the midline plane on one side and
-the anterior half on the other, an error as large as the asymmetries that studies report: in the published
-inter-subject correlations of the Little Prince (Bonnasse-Gahot and Pallier 2024; 1,020 of 25,870 English voxels
-are midline) left minus right is 0.0055 by halves and 0.0067 by pairs, in French 0.0037 and 0.0052.
+voxels are stored. A mask flattened and cut in half puts the posterior half of the midline plane on one side
+and the anterior half on the other, an error as large as the asymmetries that studies report: in the published
+inter-subject correlations of the Little Prince (Bonnasse-Gahot and Pallier 2024), where 1,020 of 25,870 voxels
+are midline, left minus right is 0.0055 by halves and 0.0067 by pairs; in French 0.0037 and 0.0052.
 
 The mirror is the plane x = 0. That is the middle of the brain in MNI space and on the template surfaces, and
 is not in the space of an individual scan.
@@ -31,6 +31,7 @@ SURFACE_TOLERANCE = 6.0  # mm; nine in ten vertices of fsaverage5 find a partner
 def find_hemispheres(
     geometry: Geometry,
     *,
+    space: str = "",
     midline: Midline = "exclude",
     surfaces: Literal["same number"] | tuple[ArrayLike, ArrayLike] | None = None,
     tolerance: float | None = None,
@@ -49,6 +50,10 @@ def find_hemispheres(
     Parameters
     ----------
     geometry : voxridge.responses.Geometry
+    space : str
+        Where a volume lies, if you know: one that is not MNI is refused. A geometry does not say its space,
+        and without this argument a volume is taken to be in MNI space; in the space of an individual scan the
+        mirrored voxels would be others.
     midline : "exclude" or "keep"
         Leave out voxels less than one voxel from x = 0 (counted in ``n_midline``). "keep" pairs those that
         have a homologue other than themselves; voxels on the plane itself belong to no side, and stay out.
@@ -66,7 +71,8 @@ def find_hemispheres(
     Raises
     ------
     ValueError
-        The columns have no place, one hemisphere only, a mesh whose pairs are not known.
+        The columns have no place, one hemisphere only, a mesh whose pairs are not known, a volume in another
+        space than MNI.
     ImportError
         nilearn is needed (fsaverage5) or nibabel (CIFTI), and is not installed.
 
@@ -95,6 +101,11 @@ def find_hemispheres(
 
     if midline not in ("exclude", "keep"):
         raise ValueError(f"midline={midline!r}: give 'exclude' or 'keep'")
+    if geometry.kind == "volume" and space and not space.startswith("MNI"):
+        raise ValueError(
+            f"space={space!r}: voxels mirror each other at x = 0 in MNI space only; resample to MNI space, "
+            "or to a surface, first"
+        )
     reach = SURFACE_TOLERANCE if tolerance is None else float(tolerance)
     if geometry.kind == "volume":
         found = places.in_volume(geometry, midline)
