@@ -3,8 +3,8 @@
 Sides are told by world coordinates (x < 0 is left, x > 0 right, in mm), never by the order in which the
 voxels are stored. A mask flattened and cut in half puts the posterior half of the midline plane on one side
 and the anterior half on the other, an error as large as the asymmetries that studies report: in the published
-inter-subject correlations of the Little Prince (Bonnasse-Gahot and Pallier 2024), where 1,020 of 25,870 voxels
-are midline, left minus right is 0.0055 by halves and 0.0067 by pairs; in French 0.0037 and 0.0052.
+inter-subject correlations of the Little Prince (Bonnasse-Gahot and Pallier 2024), with 1,020 of 25,870 voxels
+midline, left minus right is 0.0055 by halves and 0.0067 by pairs; in French 0.0037 and 0.0052.
 
 The mirror is the plane x = 0. That is the middle of the brain in MNI space and on the template surfaces, and
 is not in the space of an individual scan.
