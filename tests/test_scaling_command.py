@@ -189,6 +189,17 @@ def test_a_column_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     )
 
 
+def test_training_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text("model,stories,r\nopt-125m,1,0.1\nopt-125m,10,0.2\nopt-125m,80,0.3\n", encoding="utf-8")
+    assert run(path, "-o", tmp_path / "out", "--x", "stories") == 0
+    printed = capsys.readouterr().out
+    assert "3 training sets: r = 1.000" in printed
+    assert "of the fitted score at 1 story" in printed
+    assert "Warning: Training sets that hold each other" in printed
+    assert "No families" not in printed
+
+
 @pytest.mark.parametrize(
     ("text", "arguments", "message"),
     [

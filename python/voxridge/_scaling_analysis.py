@@ -71,7 +71,11 @@ def analyse(table: ScoreTable, options: Options) -> Analysis:
         warnings.simplefilter("always", CollinearityWarning)
         whole, rois, sides, partial = _analyse(table, options)
     texts = [str(entry.message) for entry in caught if issubclass(entry.category, UserWarning)]
-    if table.families is None:
+    if whole.fit.points != "models":
+        texts.append(
+            "Training sets that hold each other are not independent: intervals over them are too narrow."
+        )
+    elif table.families is None:
         texts.append(
             "No families: intervals take the models as independent, which models of one family are not. "
             "Add a column family."
@@ -283,8 +287,8 @@ def line_sentences(part: Part) -> list[str]:
     step = "per decade" if fit.log else f"per unit of {fit.predictor}"
     natural = f" ({fit.slope_ln:.4g} per unit of the natural logarithm)" if fit.log else ""
     return [
-        f"{_capital(part.name)}: score against the {kind} of {fit.predictor}, {int(fit.n_models)} models: "
-        f"r = {fit.r:.3f}, R2 = {fit.r2:.3f}, p = {fit.p:.2g}, AIC = {fit.aic:.1f}.",
+        f"{_capital(part.name)}: score against the {kind} of {fit.predictor}, {int(fit.n_models)} "
+        f"{fit.points}: r = {fit.r:.3f}, R2 = {fit.r2:.3f}, p = {fit.p:.2g}, AIC = {fit.aic:.1f}.",
         f"Slope {fit.slope:.4g} {step}{natural}.",
     ]
 

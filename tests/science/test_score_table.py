@@ -144,6 +144,17 @@ def test_a_named_column_of_scores_leaves_other_numbers_to_be_predictors(write) -
     assert table.families is None
 
 
+def test_training_sets_of_one_model_are_entries_of_their_own(write) -> None:  # type: ignore[no-untyped-def]
+    table = read_score_table(write("model,stories,r", "opt-125m,1,0.1", "opt-125m,10,0.2", "opt-125m,80,0.3"))
+    assert table.models == ("1 story", "10 stories", "80 stories")
+    assert table.predictor("stories").tolist() == [1, 10, 80]
+    two = read_score_table(write("model,hours,r", "opt-125m,1,0.1", "gpt2,1,0.2", "opt-125m,2,0.3"))
+    assert two.models == ("opt-125m, 1 hour", "gpt2, 1 hour", "opt-125m, 2 hours")
+    assert two.scores.ravel().tolist() == [0.1, 0.2, 0.3]
+    one = read_score_table(write("model,stories,r", "opt-125m,80,0.1", "gpt2,80,0.2"))
+    assert one.models == ("opt-125m", "gpt2")
+
+
 @pytest.mark.parametrize(
     ("left", "right", "name"),
     [

@@ -176,7 +176,7 @@ def rois_figure(
 
 def family_styles(fits: Sequence[ScalingFit]) -> dict[str, tuple[str, str]]:
     """Colour and marker of every family; no two families have the same pair."""
-    families = dict.fromkeys(name for fit in fits for name in (fit.families or ("models",)))
+    families = dict.fromkeys(name for fit in fits for name in (fit.families or (fit.points,)))
     return {
         name: (_COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)]) for i, name in enumerate(families)
     }
@@ -198,7 +198,7 @@ def _panel(
     low, high = fit.band(x)
     axes.fill_between(x, low, high, color=MUTED, alpha=0.16, linewidth=0)
     axes.plot(x, fit.predict(x), color=INK, linewidth=1.3 if small else 1.7)
-    families = np.asarray(fit.families or ("models",) * len(fit.x))
+    families = np.asarray(fit.families or (fit.points,) * len(fit.x))
     for name, (colour, marker) in styles.items():
         rows = families == name
         axes.scatter(
@@ -270,10 +270,10 @@ def _scale(axes: Any, fit: ScalingFit, *, small: bool = False) -> None:
 def _words(fit: ScalingFit, baseline: str | float | None) -> str:
     ends = fit.interval
     per = "per decade" if fit.log else "per unit"
-    over = {"families": f"over {ends.n_groups} families", "classical": f"over {ends.n_groups} models"}
+    over = {"families": f"over {ends.n_groups} families", "classical": f"over {ends.n_groups} {fit.points}"}
     text = f"slope {_sign(ends.slope, '.3g')} {per}\n{100 * ends.level:g} % {over[ends.method]}: "
     text += f"{_sign(ends.low, '.3g')} to {_sign(ends.high, '.3g')}"
-    text += f"\nr = {_sign(fit.r, '.2f')}, n = {int(fit.n_models)} models"
+    text += f"\nr = {_sign(fit.r, '.2f')}, n = {int(fit.n_models)} {fit.points}"
     if baseline is not None:
         gain = fit.gain(baseline)
         step = gain.per_decade if fit.log else gain.per_unit

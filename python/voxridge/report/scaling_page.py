@@ -98,7 +98,7 @@ def _head(report: Report, analysis: Analysis, paths: Mapping[str, Path]) -> None
     fit, ends = part.fit, part.fit.interval
     gain = fit.gain(analysis.options.baseline)
     step = "per decade" if fit.log else "per unit"
-    over = f"{ends.n_groups} {ends.method if ends.method == 'families' else 'models'}"
+    over = f"{ends.n_groups} {ends.method if ends.method == 'families' else fit.points}"
     low, high = f"{ends.low:.3g}", f"{ends.high:.3g}"
     percent = gain.per_decade if fit.log else gain.per_unit
     cards = [
@@ -107,7 +107,7 @@ def _head(report: Report, analysis: Analysis, paths: Mapping[str, Path]) -> None
             f"slope {step}",
             f"{100 * ends.level:g} % interval {low} to {high}, over {over}",
         ),
-        (f"{fit.r:.2f}", "correlation", f"{int(fit.n_models)} models, R2 = {fit.r2:.2f}"),
+        (f"{fit.r:.2f}", "correlation", f"{int(fit.n_models)} {fit.points}, R2 = {fit.r2:.2f}"),
         (f"{percent:+.1f} %", f"gain {step}", f"({gain.low:.1f} to {gain.high:.1f}) of {gain.baseline}"),
     ]
     if part.plateau is not None:
@@ -119,10 +119,11 @@ def _head(report: Report, analysis: Analysis, paths: Mapping[str, Path]) -> None
     count = "" if part.subjects is None else " Thin lines are single subjects."
     report.figure(
         paths["figure"],
-        f"{part.name[0].upper()}{part.name[1:]}. One point a model; the line is least squares, the band its "
-        f"{100 * fit.level:g} % interval if models were independent.{count} The samples of this fit are the "
-        "models, however many voxels each score is the mean of.",
-        alt=f"Score of {int(fit.n_models)} models against {fit.predictor}",
+        f"{part.name[0].upper()}{part.name[1:]}. One point each of {int(fit.n_models)} {fit.points}; the line "
+        f"is least squares, the band its {100 * fit.level:g} % interval if {fit.points} were independent."
+        f"{count} The samples of this fit are the {fit.points}, however many voxels each score is the mean "
+        "of.",
+        alt=f"Score of {int(fit.n_models)} {fit.points} against {fit.predictor}",
     )
 
 
@@ -204,8 +205,8 @@ def _partial(report: Report, effects: PartialEffects) -> None:
 
 
 def _models(report: Report, analysis: Analysis) -> None:
-    report.heading("Models")
+    report.heading(analysis.whole.fit.points.capitalize())
     header, rows = model_rows(analysis)
     shown = [[*row[:2], f"{row[2]:.4g}", *(f"{value:.4f}" for value in row[3:])] for row in rows]
-    report.text("The prediction interval is where one more model would be expected.")
+    report.text("The prediction interval is where one more would be expected.")
     report.table(header, shown, tall=True)

@@ -14,6 +14,7 @@ Rows = NDArray[np.bool_]
 
 _BLOCK_TARGETS = 1 << 15
 _LINEAR = ("benchmark", "hellaswag", "accuracy")
+TRAINING_UNITS = ("stories", "hours")  # points are training sets, not models
 _DOWNWARD = ("perplexity", "loss", "surprisal")
 
 
@@ -139,8 +140,10 @@ def short_number(value: float) -> str:
 def named_value(value: float, predictor: str) -> str:
     """ "1.3B parameters", or "perplexity 25.2" where x is not a count."""
     number = short_number(float(value))
-    counted = predictor in ("parameters", "stories", "hours", "tokens", "words")
-    return f"{number} {predictor}" if counted else f"{predictor} {number}"
+    if predictor not in ("parameters", "tokens", "words", *TRAINING_UNITS):
+        return f"{predictor} {number}"
+    single = {"stories": "story"}.get(predictor, predictor[:-1])
+    return f"{number} {single if number == '1' else predictor}"
 
 
 def check_level(level: float) -> None:

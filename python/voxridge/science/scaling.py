@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from voxridge._warnings import SmallSampleWarning
 from voxridge.science._lines import (
+    TRAINING_UNITS,
     Float64,
     check_level,
     check_models,
@@ -96,6 +97,11 @@ class ScalingFit:
     def u(self) -> Float64:
         """log10(x), or x itself."""
         return np.log10(self.x) if self.log else self.x
+
+    @property
+    def points(self) -> str:
+        """What a point is: "models", or "training sets"."""
+        return "training sets" if self.predictor in TRAINING_UNITS else "models"
 
     @property
     def slope_ln(self) -> Float64:
@@ -184,7 +190,8 @@ class ScalingFit:
             lowest = (baseline == "smallest") != is_downward(self.predictor)
             at = float(self.x.min() if lowest else self.x.max())
             model = self.names[int(np.argmin(np.abs(self.x - at)))]
-            return at, f"the fitted score at {model} ({named_value(at, self.predictor)})"
+            size = named_value(at, self.predictor)
+            return at, f"the fitted score at {size if model == size else f'{model} ({size})'}"
         if isinstance(baseline, str) or not np.isfinite(baseline) or (self.log and baseline <= 0):
             raise ValueError(
                 f'baseline={baseline!r}: give "smallest", "largest", "mean" or a value of {self.predictor}'

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from voxridge.science._lines import Float64
+from voxridge.science._lines import TRAINING_UNITS, Float64, named_value
 from voxridge.science.model_table import find_facts, parse_count
 
 _ALIASES = {
@@ -29,6 +29,7 @@ _ALIASES = {
     "layers": ("layers", "n_layers"),
     "hidden": ("hidden", "hidden_size", "width", "d_model"),
 }
+_Rows = Sequence[tuple[int, list[str]]]  # line number and cells
 _KEYS = ("model", "subject", "roi", "hemisphere")
 _SCORES = ("score", "r", "r2", "correlation", "mean_r", "value")
 _FACTS = ("parameters", "perplexity", "hellaswag", "layers", "hidden")
@@ -104,7 +105,8 @@ def read_score_table(path: str | Path, *, score: str | None = None, columns: str
     ``family``, ``parameters`` ("1.3B" is understood), ``perplexity``, ``hellaswag``, ``benchmark``,
     ``layers``, ``hidden``, ``stories``, ``hours``; in a long table any other column of numbers that is the
     same in all rows of a model. Parameters, perplexity, HellaSwag, layers and width of models that
-    :func:`~voxridge.science.model_table.model_facts` knows need not be given.
+    :func:`~voxridge.science.model_table.model_facts` knows need not be given. Where a model has rows for
+    several numbers of ``stories`` or ``hours``, each of these is an entry of its own.
 
     Parameters
     ----------
@@ -137,6 +139,7 @@ def read_score_table(path: str | Path, *, score: str | None = None, columns: str
         raise ValueError(f'columns={columns!r}: give "auto", "roi" or "subject"')
     header, rows = _read(Path(path))
     roles = _roles(header, score, Path(path))
+    rows = _apart(header, rows, roles, Path(path))
     cells, name = _cells(header, rows, roles, score, columns, Path(path))
     models = tuple(dict.fromkeys(cell[0] for cell in cells))
     subjects = tuple(dict.fromkeys(cell[1] for cell in cells))
@@ -154,7 +157,7 @@ def read_score_table(path: str | Path, *, score: str | None = None, columns: str
     return ScoreTable(models, subjects, rois, families, predictors, scores, name)
 
 
-def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+def _read(path: Path) -> tuple[list[str], _Rows]:
     """The header, and (line number, cells) of every row that is not empty."""
     text = path.read_text(encoding="utf-8-sig")
     first = text.partition("\n")[0]
@@ -191,6 +194,28 @@ def _roles(header: Sequence[str], score: str | None, path: Path) -> dict[str, in
     return roles
 
 
+def _apart(header: Sequence[str], rows: _Rows, roles: dict[str, int], path: Path) -> _Rows:
+    """Rows in which one model with several training sets is one entry for each of them."""
+    key = roles["model"]
+    for unit in TRAINING_UNITS:
+        if unit not in roles:
+            continue
+        at = roles[unit]
+        sets: dict[str, set[str]] = {}
+        for _, row in rows:
+            sets.setdefault(row[key], set()).add(row[at])
+        if max(map(len, sets.values())) < 2:
+            continue
+        named = []
+        for line, row in rows:
+            size = named_value(_number(row[at], path, line, header[at]), unit)
+            named.append(
+                (line, [*row[:key], size if len(sets) == 1 else f"{row[key]}, {size}", *row[key + 1 :]])
+            )
+        rows = named
+    return rows
+
+
 def _number(cell: str, path: Path, line: int, column: str) -> float:
     if cell.lower() in ("", "nan", "na", "n/a", "-"):
         return float("nan")
@@ -212,7 +237,7 @@ def _score_column(header: Sequence[str], score: str | None, path: Path) -> int |
 
 def _cells(
     header: Sequence[str],
-    rows: Sequence[tuple[int, list[str]]],
+    rows: _Rows,
     roles: dict[str, int],
     score: str | None,
     columns: str,
@@ -249,9 +274,7 @@ def _hemisphere(cell: str, path: Path, line: int) -> str:
     return _SIDES[cell.lower()]
 
 
-def _wide_columns(
-    header: Sequence[str], rows: Sequence[tuple[int, list[str]]], roles: dict[str, int], path: Path
-) -> list[int]:
+def _wide_columns(header: Sequence[str], rows: _Rows, roles: dict[str, int], path: Path) -> list[int]:
     """Every column of numbers that has no other meaning."""
     wide = [i for i in range(len(header)) if i not in roles.values() and header[i]]
     if not wide:
@@ -268,7 +291,7 @@ def _wide_columns(
 def _describe(
     models: Sequence[str],
     header: Sequence[str],
-    rows: Sequence[tuple[int, list[str]]],
+    rows: _Rows,
     roles: dict[str, int],
     score: str | None,
     path: Path,
@@ -305,7 +328,7 @@ def _fact(fact: Any, name: str) -> float:
 
 
 def _one_each(
-    models: Sequence[str], rows: Sequence[tuple[int, list[str]]], key: int, i: int, path: Path, column: str
+    models: Sequence[str], rows: _Rows, key: int, i: int, path: Path, column: str
 ) -> list[tuple[int, str]]:
     """Line and cell of each model in column i, which must be the same in all its rows that have one."""
     found: dict[str, tuple[int, str]] = {}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from voxridge.science._lines import Float64
+from voxridge.science._lines import Float64, named_value
 from voxridge.science.scaling import ScalingFit, fit_scaling
 from voxridge.science.scaling_subjects import roi_scores
 
@@ -341,7 +341,7 @@ def data_scaling(
         values = values[None] if values.ndim == 1 else values
     if values.ndim not in (2, 3) or values.shape[1:2] != amounts.shape:
         raise ValueError(f"sizes has shape {amounts.shape} and scores has shape {values.shape}")
-    names = [f"{amount:g} {unit}" for amount in amounts]
+    names = [named_value(amount, unit) for amount in amounts]
     fit = fit_scaling(amounts, values.mean(axis=0), predictor=unit, log=True, names=names, level=level)
     draws = [fit_scaling(amounts, draw, predictor=unit, log=True) for draw in values]
     return DataScaling(fit, np.stack([d.slope for d in draws]), np.stack([d.intercept for d in draws]))
