@@ -12,20 +12,36 @@ from voxridge._lazy import lazy_names
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from voxridge.banded import BandedRidgeCV
     from voxridge.encoding import EncodingRidge
     from voxridge.linear_model import Ridge, RidgeCV
     from voxridge.many import fit_many, plan_many
     from voxridge.nested import nested_scores
+    from voxridge.stacking import nested_stack, stacking_folds
 
 _HOME = {
+    "BandedRidgeCV": "banded",
     "EncodingRidge": "encoding",
     "Ridge": "linear_model",
     "RidgeCV": "linear_model",
     "fit_many": "many",
     "nested_scores": "nested",
+    "nested_stack": "stacking",
     "plan_many": "many",
+    "stacking_folds": "stacking",
 }
 
-__all__ = ["EncodingRidge", "Ridge", "RidgeCV", "__version__", "fit_many", "nested_scores", "plan_many"]
+__all__ = [
+    "BandedRidgeCV",
+    "EncodingRidge",
+    "Ridge",
+    "RidgeCV",
+    "__version__",
+    "fit_many",
+    "nested_scores",
+    "nested_stack",
+    "plan_many",
+    "stacking_folds",
+]
 
 __getattr__, __dir__ = lazy_names(__name__, _HOME)

@@ -73,7 +73,8 @@ def python(code: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "page", ["install.md", "quickstart.md", "routes.md", "memory.md", "features.md", "responses.md"]
+    "page",
+    ["install.md", "quickstart.md", "routes.md", "memory.md", "features.md", "responses.md", "science.md"],
 )
 def test_the_examples_of_a_page_run(page: str, tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", text_of(page), flags=re.DOTALL)

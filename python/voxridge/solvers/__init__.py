@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from voxridge.solvers.loo import leave_one_out
     from voxridge.solvers.ridge import solve_ridge
     from voxridge.solvers.ridge_cv import solve_ridge_cv
+    from voxridge.solvers.stacking import residual_products, simplex_weights
     from voxridge.solvers.stream_design import StreamedDesign
     from voxridge.solvers.svd import ChunkedSVD, chunked_svd
     from voxridge.solvers.tiles import Targets
@@ -42,6 +43,8 @@ _HOME = {
     "make_folds": "folds",
     "reference_eigenvalue": "alphas",
     "relative_alphas": "alphas",
+    "residual_products": "stacking",
+    "simplex_weights": "stacking",
     "solve_ridge": "ridge",
     "solve_ridge_cv": "ridge_cv",
     "squared_alphas": "alphas",
@@ -64,6 +67,8 @@ __all__ = [
     "make_folds",
     "reference_eigenvalue",
     "relative_alphas",
+    "residual_products",
+    "simplex_weights",
     "solve_ridge",
     "solve_ridge_cv",
     "squared_alphas",
