@@ -121,8 +121,8 @@ def _head(report: Report, analysis: Analysis, paths: Mapping[str, Path]) -> None
         paths["figure"],
         f"{part.name[0].upper()}{part.name[1:]}. One point each of {int(fit.n_models)} {fit.points}; the "
         f"line is least squares, the band its {100 * fit.level:g} % interval if {fit.points} were "
-        f"independent.{count} The samples of this fit are the {fit.points}, however many voxels each score is the mean "
-        "of.",
+        f"independent.{count} The samples of this fit are the {fit.points}, however many voxels each score "
+        "is the mean of.",
         alt=f"Score of {int(fit.n_models)} {fit.points} against {fit.predictor}",
     )
 
