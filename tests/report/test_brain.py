@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 
 from voxridge.report._paint import Layer, border, commonest, face_colours, hatching, project
 from voxridge.report._scales import make_scale
 from voxridge.report.brain import SurfaceMap, lateralisation_figure, surface_figure
 from voxridge.report.projection import surface_values
-from voxridge.report.style import save
+from voxridge.report.style import SERIES, save
 from voxridge.report.volumes import volume_figure
 from voxridge.responses import Geometry
 from voxridge.responses.cortex import Cortex, Hemisphere, load_cortex
@@ -129,9 +130,10 @@ def test_scales() -> None:
     assert scale.passing(np.array([-0.2, 0.05, np.nan, 0.1])).tolist() == [True, False, False, True]
     assert not make_scale([values], "sequential", 0.0, 5.0, ())[1]
     assert make_scale([np.full(4, np.nan)], "sequential", 0.0, None, ())[0].norm.vmax == 1.0
-    codes, _ = make_scale([np.array([0.0, 2.0, np.nan])], "categorical", 0.0, None, ("a", "b", "c"))
-    shown = {tuple(codes.colours(codes.norm(code))) for code in range(3)}
-    assert len(shown) == 3
+    for count in range(1, 7):
+        codes, _ = make_scale([np.array([0.0, np.nan])], "categorical", 0.0, None, "abcdef"[:count])
+        shown = [to_hex(codes.colours(codes.norm(float(code)))).upper() for code in range(count)]
+        assert shown == list(SERIES[:count])
     with pytest.raises(ValueError, match="give a name for every code"):
         make_scale([np.array([0.0, 2.0])], "categorical", 0.0, None, ("a", "b"))
     with pytest.raises(ValueError, match="palette='rainbow'"):

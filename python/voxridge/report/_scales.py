@@ -59,7 +59,7 @@ def make_scale(
                 f"categorical maps hold the codes {np.unique(sizes)[:8].tolist()} and categories has "
                 f"{len(categories)} names: give a name for every code from 0 on, at most {len(SERIES)}"
             )
-        norm = Normalize(0, len(categories))
+        norm = Normalize(-0.5, len(categories) - 0.5)
         return Scale(norm, ListedColormap(SERIES[: len(categories)]), 0.0, False, True), False
     top = float(np.percentile(sizes, 99.8)) if maximum is None and len(sizes) else maximum or 1.0
     beyond = bool(len(sizes) and sizes.max() > 1.02 * top)

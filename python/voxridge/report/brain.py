@@ -23,7 +23,8 @@ Float64 = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 View = Literal["lateral", "medial", "flat"]
 _GAP = 6.0  # mm
-_NARROWEST, _KEY = 5.2, 0.86  # inches: the figure's width at least, the height of the colour bar's strip
+_NARROWEST, _WIDEST = 5.2, 8.0  # inches
+_KEY = 0.86  # inches: the height of the colour bar's strip
 _LONG = 95  # letters in a line of notes
 _PANEL = {"lateral": (1.48, 1.0), "medial": (1.48, 1.0), "flat": (1.13, 1.0)}  # width to height
 
@@ -119,7 +120,7 @@ def surface_figure(
         notes = _notes(maps, scale, hide=not_significant == "hide")
         figure, cells = _layout(panels, len(maps), columns, 0.2 * len(notes))
         for number, (surface, cell) in enumerate(zip(maps, cells, strict=True)):
-            figure.text(cell.left, cell.title, surface.title, va="top", weight="bold", fontsize=10.5)
+            figure.text(cell.left, cell.title, surface.title, va="top", weight="bold", fontsize=11)
             for (side, view), box in zip(panels, cell.boxes, strict=True):
                 hemisphere = cortex.left if side == "left" else cortex.right
                 axes = figure.add_axes(box)
@@ -127,9 +128,7 @@ def surface_figure(
                 paint(axes, hemisphere, view, _of_side(cortex, surface, side), scale, hide=hide)
                 if number >= len(maps) - columns:
                     middle = box[0] + box[2] / 2
-                    figure.text(
-                        middle, cell.caption, f"{side} {view}", ha="center", color=MUTED, fontsize=8.5
-                    )
+                    figure.text(middle, cell.caption, f"{side} {view}", ha="center", color=MUTED, fontsize=9)
         _key(figure, scale, beyond, label, categories, notes)
     return figure
 
@@ -237,9 +236,9 @@ def _layout(
     """Figure and cells; ``notes``: inches below the colour bar."""
     across = sum(_PANEL[view][0] for _, view in panels)
     columns = min(columns, n_maps)
-    # Inches: panels are as large as fit into a page, and no larger than a thumb.
-    height = min(1.62, 9.6 / (across * columns))
-    gap = 0.14
+    # Inches: no wider than a page, so that the words can still be read when it is narrow.
+    height = min(1.5, (_WIDEST - 0.3) / (across * columns))
+    gap = 0.1
     width = columns * across * height + gap * (columns + 1)
     margin = max(0.0, _NARROWEST - width) / 2
     width = max(width, _NARROWEST)
@@ -287,7 +286,7 @@ def _key(
     lift = 0.2 * len(notes)
     for number, note in enumerate(reversed(notes)):
         height = (0.06 + 0.2 * number) * inch
-        figure.text(0.5, height, note, ha="center", color=MUTED, fontsize=8.5)
+        figure.text(0.5, height, note, ha="center", color=MUTED, fontsize=9)
     figure.text(0.5, (lift + 0.45) * inch, label, ha="center", va="bottom", fontsize=9.5, color=INK)
     if categories:
         handles = [

@@ -44,11 +44,21 @@ class Hemisphere:
 
     @property
     def n_vertices(self) -> int:
+        """Vertices of this side."""
         return len(self.pial)
 
     def distance_from(self, point: Sequence[float]) -> Float64:
-        """Distance on the registration sphere (radius 100 mm) from the vertex nearest to a pial
-        coordinate."""
+        """Distance on the registration sphere (radius 100 mm) from the vertex nearest to a place.
+
+        Parameters
+        ----------
+        point : (x, y, z)
+            On the pial surface, mm.
+
+        Returns
+        -------
+        ndarray (n_vertices,) float64
+        """
         start = np.linalg.norm(self.pial - np.asarray(point, dtype=np.float64), axis=1).argmin()
         unit = self.sphere / np.linalg.norm(self.sphere, axis=1, keepdims=True)
         return np.asarray(100.0 * np.arccos(np.clip(unit @ unit[start], -1.0, 1.0)), dtype=np.float64)
@@ -66,8 +76,19 @@ class Hemisphere:
         return csr_array(links.multiply(1.0 / np.asarray(links.sum(axis=1)).reshape(-1, 1)))
 
     def smooth_fields(self, n_fields: int, width: float, rng: np.random.Generator) -> Float64:
-        """Gaussian random fields (n_vertices, n_fields) with unit variance and correlation length
-        ``width`` mm."""
+        """Gaussian random fields with unit variance.
+
+        Parameters
+        ----------
+        n_fields : int
+        width : float
+            Correlation length on the registration sphere, mm.
+        rng : numpy.random.Generator
+
+        Returns
+        -------
+        ndarray (n_vertices, n_fields) float64
+        """
         centres = rng.standard_normal((600, 3))
         centres /= np.linalg.norm(centres, axis=1, keepdims=True)
         unit = self.sphere / np.linalg.norm(self.sphere, axis=1, keepdims=True)
@@ -90,19 +111,44 @@ class Cortex:
 
     @property
     def sides(self) -> tuple[Hemisphere, Hemisphere]:
+        """Left and right."""
         return self.left, self.right
 
     @property
     def n_vertices(self) -> int:
+        """Vertices of both sides."""
         return self.left.n_vertices + self.right.n_vertices
 
     def side_mask(self, side: str) -> NDArray[np.bool_]:
-        """Vertices of the "left" or the "right" hemisphere."""
+        """Vertices of one hemisphere.
+
+        Parameters
+        ----------
+        side : "left" or "right"
+
+        Returns
+        -------
+        ndarray (n_vertices,) bool
+        """
         left = np.arange(self.n_vertices) < self.left.n_vertices
         return left if side == "left" else ~left
 
     def split(self, values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Values over the last axis of the whole cortex -> (left, right)."""
+        """Values of the whole cortex as those of the left and those of the right hemisphere.
+
+        Parameters
+        ----------
+        values : (..., n_vertices)
+
+        Returns
+        -------
+        tuple of two ndarray
+
+        Raises
+        ------
+        ValueError
+            The last axis of ``values`` is not the vertices.
+        """
         if values.shape[-1] != self.n_vertices:
             raise ValueError(
                 f"values has shape {values.shape}; the last axis must be {self.n_vertices} vertices"
