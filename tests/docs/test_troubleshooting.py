@@ -16,7 +16,7 @@ from voxridge import EncodingRidge, Ridge, _warnings
 from voxridge.features import Audio, Words, check_audio, read_words
 from voxridge.features.extract_controls import ArrayReader
 from voxridge.responses import build_response_store
-from voxridge.science.partial import partial_effects
+from voxridge.science import Conditions, partial_effects, permutation_test, repeat_ceiling, subject_test
 from voxridge.solvers import make_folds
 from voxridge.solvers.cuda.devices import fake_device
 from voxridge.solvers.cuda.plan import make_device_plan
@@ -184,6 +184,18 @@ WARNINGS: dict[str, Callable[[Path], Any]] = {
     "SingularDesignWarning": lambda folder: Ridge(alpha=0.0).fit(np.hstack([X, X]), Y),
     "StimulusWarning": lambda folder: overlapping(folder),
     "ResponseWarning": lambda folder: another_tr(folder),
+    "SmallSampleWarning": lambda folder: subject_test([0.1, 0.2, 0.3]),
+    "NoSignalWarning": lambda folder: repeat_ceiling(
+        rng.standard_normal((3, 60, 20)), Conditions("held-out runs", ("a",), repeats=3), block=10
+    ),
+    "AutocorrelationWarning": lambda folder: permutation_test(
+        np.cumsum(rng.standard_normal((300, 4)), axis=0) % 30,
+        np.cumsum(rng.standard_normal((300, 4)), axis=0) % 30,
+        cross_validated=False,
+        block=1,
+        n_permutations=30,
+    ),
+    "IndependenceWarning": lambda folder: subject_test(rng.standard_normal(2000)),
     "CollinearityWarning": lambda folder: partial_effects(Y[:, 0], X[:, 0], X[:, 1], X[:, 1] + 0.1 * X[:, 2]),
 }
 
