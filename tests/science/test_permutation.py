@@ -175,23 +175,27 @@ def predicted(x: Array, y: Array, train: list[int], test: int, length: int) -> A
 
 
 @pytest.mark.filterwarnings("ignore::voxridge._warnings.AlphaEdgeWarning")  # noise wants all the penalty
-def test_whole_pipeline_keeps_its_level(ar1: Any) -> None:
-    length, n_runs, n_studies, n_targets = 60, 4, 25, 20
+@pytest.mark.parametrize("statistic", ["r", "mean r"])
+def test_whole_pipeline_keeps_its_level(ar1: Any, statistic: Any) -> None:
+    length, n_runs, n_studies, n_targets = 60, 4, 20, 20
+    runs = range(n_runs)
     below: dict[str, list[float]] = {"own": [], "widened": [], "not widened": []}
     for study in range(n_studies):
         rng = np.random.default_rng([6, study])
         x, y = ar1(rng, 0.5, [length] * n_runs, 5), ar1(rng, 0.5, [length] * n_runs, n_targets)
-        runs = range(n_runs)
-        crossed = np.concatenate(
-            [predicted(x, y, [k for k in runs if k != run], run, length) for run in runs]
-        )
-        apart = np.concatenate([predicted(x, y, [0, 1], run, length) for run in (2, 3)])
-        half = 2 * length
+        folds = [predicted(x, y, [k for k in runs if k != run], run, length) for run in runs]
+        apart = [predicted(x, y, [0, 1], run, length) for run in (2, 3)]
+        half = y[2 * length :]
+        options: dict[str, Any] = {"statistic": statistic, "n_permutations": 199}
         tests = {
-            "own": permutation_test(y[half:], apart, [length] * 2, cross_validated=False, n_permutations=199),
-            "widened": permutation_test(y, crossed, [length] * 4, cross_validated=True, n_permutations=199),
+            "own": permutation_test(
+                half, np.concatenate(apart), [length] * 2, cross_validated=False, **options
+            ),
+            "widened": permutation_test(
+                y, np.concatenate(folds), [length] * 4, cross_validated=True, **options
+            ),
             "not widened": permutation_test(
-                y, crossed, [length] * 4, cross_validated=False, n_permutations=199
+                y, np.concatenate(folds), [length] * 4, cross_validated=False, **options
             ),
         }
         for name, test in tests.items():
