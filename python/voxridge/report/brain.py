@@ -4,6 +4,7 @@ hemispheres, one colour bar.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,6 +25,7 @@ Bools = NDArray[np.bool_]
 View = Literal["lateral", "medial", "flat"]
 _GAP = 6.0  # mm
 _NARROWEST, _WIDEST = 5.2, 8.0  # inches
+_LETTER = 0.098  # inches: a bold letter of a title
 _KEY = 0.86  # inches: the height of the colour bar's strip
 _LONG = 95  # letters in a line of notes
 _PANEL = {"lateral": (1.48, 1.0), "medial": (1.48, 1.0), "flat": (1.13, 1.0)}  # width to height
@@ -118,9 +120,9 @@ def surface_figure(
     panels = [(side, view) for side in sides for view in (views if side == "left" else tuple(views)[::-1])]
     with look():
         notes = _notes(maps, scale, hide=not_significant == "hide")
-        figure, cells = _layout(panels, len(maps), columns, 0.2 * len(notes))
+        figure, cells = _layout(panels, [surface.title for surface in maps], columns, 0.2 * len(notes))
         for number, (surface, cell) in enumerate(zip(maps, cells, strict=True)):
-            figure.text(cell.left, cell.title, surface.title, va="top", weight="bold", fontsize=11)
+            figure.text(cell.left, cell.top, cell.title, va="top", weight="bold", fontsize=11)
             for (side, view), box in zip(panels, cell.boxes, strict=True):
                 hemisphere = cortex.left if side == "left" else cortex.right
                 axes = figure.add_axes(box)
@@ -224,34 +226,37 @@ def _fill_gaps(values: Float64, hemispheres: Hemispheres, places: Float64) -> Fl
 class _Cell:
     """Where a map stands, in shares of the figure."""
 
+    title: str
     left: float
-    title: float
+    top: float
     caption: float
     boxes: list[tuple[float, float, float, float]]
 
 
 def _layout(
-    panels: Sequence[tuple[str, str]], n_maps: int, columns: int, notes: float
+    panels: Sequence[tuple[str, str]], titles: Sequence[str], columns: int, notes: float
 ) -> tuple[Any, list[_Cell]]:
     """Figure and cells; ``notes``: inches below the colour bar."""
     across = sum(_PANEL[view][0] for _, view in panels)
-    columns = min(columns, n_maps)
+    columns, rows = min(columns, len(titles)), -(-len(titles) // columns)
     # Inches: no wider than a page, so that the words can still be read when it is narrow.
     height = min(1.5, (_WIDEST - 0.3) / (across * columns))
     gap = 0.1
     width = columns * across * height + gap * (columns + 1)
     margin = max(0.0, _NARROWEST - width) / 2
     width = max(width, _NARROWEST)
-    title, rows = 0.27, -(-n_maps // columns)
+    room = width - 2 * gap if columns == 1 else across * height
+    wrapped = [textwrap.fill(title, max(12, int(room / _LETTER))) for title in titles]
+    title = 0.09 + 0.18 * max(text.count("\n") + 1 for text in wrapped)
     total = rows * (height + title) + _KEY + notes
     figure = new_figure(width, total)
     figure.set_layout_engine("none")
     cells = []
-    for number in range(n_maps):
+    for number, text in enumerate(wrapped):
         row, column = divmod(number, columns)
         x = margin + gap + column * (across * height + gap)
         top = total - row * (height + title)
-        cell = _Cell(x / width, (top - 0.05) / total, (top - title - height - 0.16) / total, [])
+        cell = _Cell(text, x / width, (top - 0.05) / total, (top - title - height - 0.16) / total, [])
         for _, view in panels:
             wide = _PANEL[view][0] * height
             cell.boxes.append((x / width, (top - title - height) / total, wide / width, height / total))
