@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from voxridge.demo.story import Chapter, load_story, parse_story, read_aloud, run_length, syllables
-from voxridge.responses.cortex import Cortex
-from voxridge.study.prepare import high_pass
 
 from voxridge.demo.run import story_stimuli
 from voxridge.demo.simulate import REGIONS, SimulationSettings, hrf_weights, region_masks, simulate
+from voxridge.demo.story import Chapter, load_story, parse_story, read_aloud, run_length, syllables
 from voxridge.demo.truth import compare, lean
+from voxridge.responses.cortex import Cortex
+from voxridge.study.prepare import high_pass
 
 
 def test_the_story_is_as_long_as_promised() -> None:
@@ -83,8 +83,8 @@ def redraw(cortex: Cortex, seed: int) -> Any:
     from voxridge.demo import simulate as module
 
     with pytest.MonkeyPatch.context() as patch:
-        original = module._noise
-        patch.setattr(module, "_noise", lambda c, n, s, _: original(c, n, s, np.random.default_rng(seed)))
+        original = module.noise_rows
+        patch.setattr(module, "noise_rows", lambda c, n, s, _: original(c, n, s, np.random.default_rng(seed)))
         return simulation(cortex)
 
 

@@ -7,7 +7,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from voxridge.demo.science import Science
+from voxridge.demo.science_report import method_items, study_sections, summary_section
+from voxridge.demo.simulate import REGIONS, Simulation, region_masks
 from voxridge.demo.story import Story
+from voxridge.demo.truth import Recovery
+from voxridge.report.brain import SurfaceMap, surface_figure
 from voxridge.report.figures import sides_figure, truth_figure
 from voxridge.report.html import Report
 from voxridge.report.pages import (
@@ -23,10 +29,6 @@ from voxridge.report.style import save
 from voxridge.responses.cortex import Cortex
 from voxridge.study.results import StudyResult, write_table
 
-from voxridge.demo.simulate import REGIONS, Simulation, region_masks
-from voxridge.demo.truth import Recovery
-from voxridge.report.brain import SurfaceMap, surface_figure
-
 
 def write_report(
     out: Path,
@@ -34,6 +36,7 @@ def write_report(
     cortex: Cortex,
     simulation: Simulation,
     recovery: Recovery,
+    science: Science,
     story: Story,
     true_layer: int,
 ) -> Path:
@@ -41,6 +44,7 @@ def write_report(
     figures, tables = folders(out)
     report = Report(result.title, "voxridge demo · simulated brain")
     _opening(report, result, simulation, recovery, story, true_layer)
+    summary_section(report, science, figures, tables)
     _maps(report, result, cortex, simulation, recovery, figures)
     _areas(report, result, cortex, simulation, figures, tables)
     groups = area_groups(simulation)
@@ -63,8 +67,9 @@ def write_report(
         "Where there is little or no signal all penalties predict almost equally badly, so the choice "
         "there is arbitrary and often falls on an edge."
     )
+    study_sections(report, science, figures)
     models_section(report, result, groups, tables)
-    _method(report, simulation, story, true_layer)
+    _method(report, simulation, science, true_layer)
     warnings_section(report, result.warnings)
     run_card(report, result.provenance)
     return finish(result, report, out)
@@ -204,7 +209,7 @@ def _areas(
     report.table(header, rows)
 
 
-def _method(report: Report, simulation: Simulation, story: Story, true_layer: int) -> None:
+def _method(report: Report, simulation: Simulation, science: Science, true_layer: int) -> None:
     settings = simulation.settings
     report.heading("How it was made")
     report.items(
@@ -226,6 +231,7 @@ def _method(report: Report, simulation: Simulation, story: Story, true_layer: in
             f"high-passed at {settings.high_pass:g} s within each chapter.",
             "Detection: the same fits repeated on responses shifted in time within each chapter give the "
             "null scores, pooled over vertices; Benjamini-Hochberg at 5 %.",
+            *method_items(science),
         ]
     )
 

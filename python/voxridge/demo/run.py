@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from voxridge.demo.demo_report import write_report
+from voxridge.demo.science import Science, run_science
+from voxridge.demo.session import ScienceSettings
+from voxridge.demo.simulate import Simulation, SimulationSettings, simulate
 from voxridge.demo.story import Story, load_story, read_aloud, run_length
+from voxridge.demo.truth import Recovery, compare
 from voxridge.features import tr_times
 from voxridge.responses.cortex import Cortex, load_cortex
+from voxridge.science.layers import choose_layers
 from voxridge.science.nulls import shift_runs
+from voxridge.study import FoldPlan, plan_folds
 from voxridge.study.config import ModelConfig
 from voxridge.study.engine import ModelRecipe, score_chosen, score_models
 from voxridge.study.inputs import Stimulus, extract_study, layer_at_trs, load_model, make_alignment
-from voxridge.study.nested import (
-    Block,
-    FitSettings,
-    FoldPlan,
-    Model,
-    choose_layers,
-    fit_fold,
-    plan_folds,
-    prepare_responses,
-)
+from voxridge.study.nested import Block, FitSettings, Model, fit_fold, prepare_responses
 from voxridge.study.provenance import array_digest, command_line, machine, now, versions
 from voxridge.study.results import StudyResult
-
-from voxridge.demo.demo_report import write_report
-from voxridge.demo.simulate import Simulation, SimulationSettings, simulate
-from voxridge.demo.truth import Recovery, compare
 
 if TYPE_CHECKING:
     from voxridge.features.language_model import LanguageModel
@@ -41,6 +38,7 @@ ALPHAS = np.logspace(1, 6, 9)
 NULL_DRAWS = 2
 SAMPLE_STEP = 4
 DEFAULTS = SimulationSettings()
+STUDY = ScienceSettings()
 
 
 @dataclass
@@ -51,6 +49,7 @@ class DemoOutcome:
     result: StudyResult
     simulation: Simulation
     recovery: Recovery
+    science: Science
 
 
 def story_stimuli(story: Story, tr: float) -> list[Stimulus]:
@@ -68,6 +67,7 @@ def run_demo(
     model: LanguageModel | None = None,
     cortex: Cortex | None = None,
     settings: SimulationSettings = DEFAULTS,
+    study: ScienceSettings = STUDY,
     progress: bool = True,
 ) -> DemoOutcome:
     """Run the whole demo into the folder ``out``; called again after an interruption it goes on.
@@ -81,6 +81,8 @@ def run_demo(
     cortex : Cortex, optional
         Default: fsaverage5.
     settings : SimulationSettings
+    study : ScienceSettings
+        Of the second part, with several simulated listeners and models.
     progress : bool
         Show progress and time left on standard error.
 
@@ -96,37 +98,48 @@ def run_demo(
     language_model = load_model(config) if model is None else model
     (out / "work").mkdir(exist_ok=True)
     store = extract_study(language_model, stimuli, out / "work" / "features.h5", config, progress=progress)
-    layers = store.layers
-    true_layer = len(layers) // 2
     alignment = make_alignment(settings.tr)
-    driving = layer_at_trs(store, layers[true_layer], stimuli, alignment)
+    layers = {name: partial(layer_at_trs, store, name, stimuli, alignment) for name in store.layers}
+    true_layer = len(layers) // 2
+    driving = layers[store.layers[true_layer]]()
     simulation = simulate(cortex, driving, rates, DELAYS, settings)
-    plan = plan_folds([s.name for s in stimuli], [len(s.times) for s in stimuli], chunks=None, gap=0)
+    kept: dict[str, Any] = {"identity": {"features": store.provenance, "versions": versions()}}
+    kept |= {"folder": out / "work" / "fits", "progress": progress}
+    result, recovery = _recover(story, cortex, simulation, rates, layers, kept)
+    science = run_science(cortex, driving, rates, study, **{**kept, "folder": out / "work" / "listeners"})
+    result.provenance |= {
+        "layer that drives the language areas": true_layer,
+        "language model": store.provenance,
+        "simulated study": science.provenance(),
+        "versions": versions(),
+        "machine": machine(),
+    }
+    report = write_report(out, result, cortex, simulation, recovery, science, story, true_layer)
+    return DemoOutcome(report, result, simulation, recovery, science)
+
+
+def _recover(
+    story: Story,
+    cortex: Cortex,
+    simulation: Simulation,
+    rates: tuple[NDArray[Any], ...],
+    layers: Mapping[str, Callable[[], tuple[NDArray[Any], ...]]],
+    kept: dict[str, Any],
+) -> tuple[StudyResult, Recovery]:
+    """Fit every layer to one listener's responses, choose, and set the map against the truth; ``kept``: where
+    finished fits are kept, what decides them, and whether progress is shown."""
+    settings = simulation.settings
+    names = [f"chapter-{number}" for number in range(1, len(rates) + 1)]
+    plan = plan_folds(names, [len(rate) for rate in rates], chunks=None, gap=0)
     responses = prepare_responses(simulation.runs, plan, tr=settings.tr, cutoff=settings.high_pass)
     fit = FitSettings(ALPHAS, DELAYS, settings.tr, settings.high_pass)
-
-    def layer_recipe(number: int, name: str) -> ModelRecipe:
-        def build() -> Model:
-            block = Block(layer_at_trs(store, name, stimuli, alignment))
-            return Model(f"layer {number}", (block,), number)
-
-        return ModelRecipe(f"layer {number}", number, build)
-
-    recipes = [
-        ModelRecipe("word rate", None, lambda: Model("word rate", (Block(rates),))),
-        *(layer_recipe(number, name) for number, name in enumerate(layers)),
-    ]
-    identity = {
-        "features": store.provenance,
-        "simulation": dataclasses.asdict(settings),
-        "versions": versions(),
-    }
-    kept: dict[str, Any] = {"folder": out / "work" / "fits", "identity": identity, "progress": progress}
-    (control,) = score_models(recipes[:1], responses, plan, fit, **kept)
+    kept = {**kept, "identity": {**kept["identity"], "simulation": dataclasses.asdict(settings)}}
+    control_recipe = ModelRecipe("word rate", None, lambda: Model("word rate", (Block(rates),)))
+    (control,) = score_models([control_recipe], responses, plan, fit, **kept)
+    recipes = [_layer_recipe(number, read) for number, read in enumerate(layers.values())]
     # Which layer is best shows on every fourth vertex as well as on all; the map itself is made on all.
     sample = np.arange(0, cortex.n_vertices, SAMPLE_STEP)
-    sampled = [run[:, sample] for run in responses]
-    scores = score_models(recipes[1:], sampled, plan, fit, **kept)
+    scores = score_models(recipes, [run[:, sample] for run in responses], plan, fit, **kept)
     choice = choose_layers(scores)
     result = StudyResult(
         f"Demo: {story.title}",
@@ -135,11 +148,11 @@ def run_demo(
         vertex_columns(cortex),
         ALPHAS,
         [part.name for part in plan.parts],
-        _provenance(settings, simulation, store.provenance, fit, true_layer),
-        final=score_chosen(recipes[1:], choice, responses, plan, fit, **kept),
+        _provenance(simulation, fit),
+        final=score_chosen(recipes, choice, responses, plan, fit, **kept),
         sample=sample,
     )
-    null = _null(recipes[1:], choice, responses, plan, fit, progress)
+    null = _null(recipes, choice, responses, plan, fit, kept["progress"])
     recovery = compare(cortex, simulation, result.chosen.mean(axis=0), null)
     result.maps = {
         "best reachable r": simulation.known_r,
@@ -147,8 +160,12 @@ def run_demo(
         "language": simulation.language_mask,
         "auditory": simulation.auditory_mask,
     }
-    report = write_report(out, result, cortex, simulation, recovery, story, true_layer)
-    return DemoOutcome(report, result, simulation, recovery)
+    return result, recovery
+
+
+def _layer_recipe(number: int, read: Callable[[], tuple[NDArray[Any], ...]]) -> ModelRecipe:
+    name = f"layer {number}"
+    return ModelRecipe(name, number, lambda: Model(name, (Block(read()),), number))
 
 
 def vertex_columns(cortex: Cortex) -> dict[str, list[str]]:
@@ -185,27 +202,17 @@ def _null(
     return scores
 
 
-def _provenance(
-    settings: SimulationSettings,
-    simulation: Simulation,
-    features: dict[str, Any],
-    fit: FitSettings,
-    true_layer: int,
-) -> dict[str, Any]:
+def _provenance(simulation: Simulation, fit: FitSettings) -> dict[str, Any]:
     return {
         "made": now(),
         "command": command_line(),
         "brain": "simulated; no person was scanned",
         "responses sha256": array_digest(*simulation.runs),
-        "layer that drives the language areas": true_layer,
         "delays (TR)": list(fit.delays),
         "penalties": [float(alpha) for alpha in fit.alphas],
         "layers compared on": f"every {SAMPLE_STEP}th vertex; chosen layers fitted to all",
         "outer folds": "one chapter left out at a time",
         "inner folds": "one of the other chapters left out at a time; penalty per vertex by mean correlation",
         "features": "Lanczos to the TRs; scaled with training statistics; high-passed per chapter",
-        "simulation": dataclasses.asdict(settings),
-        "language model": features,
-        "versions": versions(),
-        "machine": machine(),
+        "simulation": dataclasses.asdict(simulation.settings),
     }

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from voxridge.responses.cortex import Cortex
 from voxridge.study.prepare import delayed, high_pass
 
@@ -151,7 +152,7 @@ def simulate(
     """
     rng = np.random.default_rng(settings.seed + 1)
     lengths = [len(rows) for rows in layer]
-    scores = _driving_components(layer, word_rate, settings.components)
+    scores = driving_components(layer, word_rate, settings.components)
     language, auditory = designed_maps(cortex, settings)
     late = np.concatenate([_between_0_and_1(side.smooth_fields(1, 30.0, rng))[:, 0] for side in cortex.sides])
     weights = np.concatenate([side.smooth_fields(settings.components, 15.0, rng) for side in cortex.sides]).T
@@ -165,7 +166,7 @@ def simulate(
         response = _haemodynamic(rows, lengths, mixing[:, active], late[active], delays, settings)
         amplitude = strength[active] / np.sqrt(1.0 - strength[active] ** 2)
         signal[:, active] += _standardised(response) * amplitude
-    noise = _noise(cortex, lengths, settings, rng)
+    noise = noise_rows(cortex, lengths, settings, rng)
     runs, signal_power, noise_power = [], np.zeros(cortex.n_vertices), np.zeros(cortex.n_vertices)
     for start, length in zip(np.cumsum([0, *lengths[:-1]]), lengths, strict=True):
         span = slice(int(start), int(start) + length)
@@ -177,7 +178,7 @@ def simulate(
     return Simulation(runs, known, language, auditory, language > 0, auditory > 0, settings)
 
 
-def _driving_components(
+def driving_components(
     layer: Sequence[NDArray[Any]], word_rate: Sequence[NDArray[Any]], n_components: int
 ) -> list[Float64]:
     """Leading principal components of the layer, freed of the word rate so that the two drives differ."""
@@ -209,7 +210,7 @@ def _haemodynamic(
     return np.concatenate(parts)
 
 
-def _noise(
+def noise_rows(
     cortex: Cortex, lengths: Sequence[int], settings: SimulationSettings, rng: np.random.Generator
 ) -> Float64:
     """Unit-variance AR(1) noise, smoothed over neighbours, plus slow drifts that differ between runs."""

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from voxridge.responses.cortex import Cortex
-from voxridge.science.nulls import Detection, detect
 
 from voxridge.demo.simulate import Simulation
+from voxridge.responses.cortex import Cortex
+from voxridge.science.nulls import Detection, detect
 
 Float64 = NDArray[np.float64]
 FINDABLE = 0.2
