@@ -238,10 +238,13 @@ def test_names_labels_and_coordinates() -> None:
         "rh.MT",
         "Lingual",
         "brainstem",
+        "LaSTS",
+        "RaSTS",
     ]
     pairs = hemispheres_from_names(names)
     assert [(names[a], names[b]) for a, b in zip(pairs.left, pairs.right, strict=True)] == [
-        ("LATL", "RATL"), ("IFG_L", "IFG_R"), ("Left STS", "Right STS"), ("lh.MT", "rh.MT")
+        ("LATL", "RATL"), ("IFG_L", "IFG_R"), ("Left STS", "Right STS"), ("lh.MT", "rh.MT"),
+        ("LaSTS", "RaSTS"),
     ]  # fmt: skip
     assert pairs.n_unpaired == 2
     assert pairs.side[8] == 0

@@ -23,7 +23,7 @@ _NAMED = (
     re.compile(r"^(?P<side>left|right|lh|rh|l|r)[\s._-]+(?P<area>.+)$", re.IGNORECASE),
     re.compile(r"^(?P<area>.+?)[\s._-]+(?P<side>left|right|lh|rh|l|r)$", re.IGNORECASE),
     re.compile(r"^(?P<side>Left|Right)(?P<area>[A-Z0-9].*)$"),
-    re.compile(r"^(?P<side>[LR])(?P<area>[A-Z0-9].*)$"),
+    re.compile(r"^(?P<side>[LR])(?P<area>\w.*)$"),
     re.compile(r"^(?P<side>[lr])(?P<area>[A-Z0-9].*)$"),
 )
 
