@@ -10,7 +10,7 @@ import pytest
 from voxridge.report.leaning import leaning_figure
 from voxridge.report.style import save
 from voxridge.science.hemispheres import hemispheres_from_names
-from voxridge.science.lateralisation import lateralisation
+from voxridge.science.asymmetry import lateralisation
 
 SIDES = hemispheres_from_names(["LA", "RA", "LB", "RB"])
 ROIS = np.array(["A", "A", "B", "B"])

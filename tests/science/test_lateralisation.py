@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voxridge.responses import Geometry
+from voxridge.science.asymmetry import combine_subjects, lateralisation
 from voxridge.science.ceilings import Ceiling
 from voxridge.science.conditions import Conditions, Scores
 from voxridge.science.hemispheres import Hemispheres, find_hemispheres, hemispheres_from_names
 from voxridge.science.lateral_models import lateralisation_by_model
 from voxridge.science.lateral_regions import mirrored_spheres, target_coordinates
-from voxridge.science.lateralisation import combine_subjects, lateralisation
 
 MADE = Conditions("leave-one-run-out", ("a", "b"))
 

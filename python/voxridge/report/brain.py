@@ -158,7 +158,7 @@ def lateralisation_figure(
     hemispheres : Hemispheres
         Of all vertices of ``cortex``.
     maps : mapping of title to (n_pairs,) float
-        :attr:`~voxridge.science.lateralisation.Lateralisation.pair_difference`, or its index.
+        :attr:`~voxridge.science.Lateralisation.pair_difference`, or its index.
     threshold, maximum, label, views, columns
         As for :func:`surface_figure`.
     significant : mapping of title to (n_pairs,) bool, optional

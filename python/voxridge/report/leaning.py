@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from voxridge.report.style import INK, MUTED, SERIES, look, new_figure
-from voxridge.science.lateralisation import Lateralisation
+from voxridge.science.asymmetry import Lateralisation
 
 _MOST = len(SERIES)
 
@@ -45,7 +45,7 @@ def leaning_figure(
     >>> import numpy as np
     >>> from voxridge.report.leaning import leaning_figure
     >>> from voxridge.science.hemispheres import hemispheres_from_names
-    >>> from voxridge.science.lateralisation import lateralisation
+    >>> from voxridge.science.asymmetry import lateralisation
     >>> sides = hemispheres_from_names(["LIFG", "RIFG"])
     >>> scores = np.array([[0.3, 0.2], [0.4, 0.2], [0.3, 0.25]])
     >>> leaning_figure({"gpt2": lateralisation(scores, sides, over="subjects")}).savefig("leaning.png")

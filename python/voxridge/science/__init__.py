@@ -11,6 +11,7 @@ from voxridge._lazy import lazy_names
 
 if TYPE_CHECKING:
     from voxridge.science.accounted import SubjectOmega, omega, subject_omega
+    from voxridge.science.asymmetry import Lateralisation, SideInterval, combine_subjects, lateralisation
     from voxridge.science.asymptotes import Asymptotes, fit_asymptotes
     from voxridge.science.blocks import block_length
     from voxridge.science.bootstrap import BootstrapScores, Interval, block_bootstrap, resample_rows
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from voxridge.science.joint_models import joint_subsets
     from voxridge.science.lateral_models import LateralisationByModel, lateralisation_by_model
     from voxridge.science.lateral_regions import mirrored_spheres, target_coordinates
-    from voxridge.science.lateralisation import Lateralisation, combine_subjects, lateralisation
     from voxridge.science.layers import (
         LayerScores,
         MaxOnTest,
@@ -100,7 +100,7 @@ _HOME = {
     "Influence": "scaling_families",
     "IntersubjectCorrelation": "intersubject",
     "Interval": "bootstrap",
-    "Lateralisation": "lateralisation",
+    "Lateralisation": "asymmetry",
     "LateralisationByModel": "lateral_models",
     "LayerScores": "layers",
     "MaxOnTest": "layers",
@@ -120,6 +120,7 @@ _HOME = {
     "ScoreTable": "score_table",
     "Scores": "conditions",
     "SharedPoints": "subsets",
+    "SideInterval": "asymmetry",
     "SignalPower": "repeats",
     "SlopeInterval": "slopes",
     "StackWeights": "mixture",
@@ -138,7 +139,7 @@ _HOME = {
     "chain_subsets": "chain",
     "choose_layers": "layers",
     "chosen_scores": "layers",
-    "combine_subjects": "lateralisation",
+    "combine_subjects": "asymmetry",
     "compare_models": "comparison",
     "correlation_score": "scores",
     "data_scaling": "training_size",
@@ -154,7 +155,7 @@ _HOME = {
     "hemispheres_from_surfaces": "hemispheres",
     "joint_subsets": "joint_models",
     "known_models": "model_table",
-    "lateralisation": "lateralisation",
+    "lateralisation": "asymmetry",
     "lateralisation_by_model": "lateral_models",
     "leave_one_out": "scaling_families",
     "leave_one_out_isc": "intersubject",
@@ -240,6 +241,7 @@ __all__ = [
     "ScoreTable",
     "Scores",
     "SharedPoints",
+    "SideInterval",
     "SignalPower",
     "SlopeInterval",
     "StackWeights",

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from voxridge.science._sides import MaskRule, stack_scores
+from voxridge.science.asymmetry import Lateralisation, Rois, ScoreMaps, first_divisor, from_values
 from voxridge.science.hemispheres import Hemispheres
 from voxridge.science.intervals import mean_interval
-from voxridge.science.lateralisation import Lateralisation, Rois, ScoreMaps, first_divisor, from_values
 
 Float64 = NDArray[np.float64]
 
@@ -78,11 +78,11 @@ def lateralisation_by_model(
     Parameters
     ----------
     scores : mapping of model to scores
-        As for :func:`~voxridge.science.lateralisation.lateralisation`, equally many repeats each.
+        As for :func:`~voxridge.science.lateralisation`, equally many repeats each.
     hemispheres : Hemispheres
     mask : (n_targets,) bool, optional
     over, mask_rule, rois, ceiling, smallest_sum, level
-        As for :func:`~voxridge.science.lateralisation.lateralisation`.
+        As for :func:`~voxridge.science.lateralisation`.
     bootstraps : mapping of model to (n_bootstraps, n_targets), optional
 
     Returns
@@ -93,7 +93,7 @@ def lateralisation_by_model(
     ------
     ValueError
         No model, models with other numbers of repeats, bootstraps without some model, and what
-        :func:`~voxridge.science.lateralisation.lateralisation` refuses.
+        :func:`~voxridge.science.lateralisation` refuses.
 
     Examples
     --------

@@ -88,7 +88,7 @@ def mirrored_spheres(
     Returns
     -------
     dict of name to ndarray (n_targets,) bool
-        Both sides together, as :func:`voxridge.science.lateralisation.lateralisation` takes for ``rois``.
+        Both sides together, as :func:`voxridge.science.lateralisation` takes for ``rois``.
 
     Raises
     ------
