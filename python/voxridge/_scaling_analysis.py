@@ -10,6 +10,7 @@ import numpy as np
 
 from voxridge._warnings import CollinearityWarning, SmallSampleWarning
 from voxridge.science._lines import Float64, is_downward, named_value
+from voxridge.science.multiple import fdr
 from voxridge.science.partial import PartialEffects, partial_effects
 from voxridge.science.saturation import PlateauTest, plateau_test, slope_above
 from voxridge.science.scaling import ScalingFit, fit_scaling
@@ -224,17 +225,11 @@ def _fit_row(part: Part, options: Options) -> dict[str, Any]:
 
 def _add_corrected(rows: list[dict[str, Any]], analysis: Analysis) -> None:
     """Benjamini-Hochberg over the regions, and over the differences."""
-    from scipy.stats import false_discovery_control
-
     first = 1
     for parts in (analysis.rois, analysis.sides):
         if len(parts) > 1:
-            p = [float(part.fit.interval.p) for part in parts]
-            known = np.isfinite(p)
-            corrected = np.full(len(p), np.nan)
-            if known.any():
-                corrected[known] = false_discovery_control(np.asarray(p)[known])
-            for row, q in zip(rows[first : first + len(parts)], corrected, strict=True):
+            found = fdr([float(part.fit.interval.p) for part in parts])
+            for row, q in zip(rows[first : first + len(parts)], found.q_values, strict=True):
                 row["p corrected over series"] = float(q)
         first += len(parts)
 
