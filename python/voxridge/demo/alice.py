@@ -18,20 +18,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from voxridge.demo.alice_models import AliceModels, Fitter
 from voxridge.demo.alice_report import AliceOutcome, Checks, write_report
+from voxridge.demo.alice_science import Shape, analyse, fit_beside, fold_table
 from voxridge.features import Words, read_words, tr_times
 from voxridge.study.config import ModelConfig
 from voxridge.study.engine import ModelRecipe, score_models
 from voxridge.study.fold_plan import FoldPlan, plan_folds
-from voxridge.study.inputs import Stimulus, extract_study, layer_at_trs, load_model, make_alignment
+from voxridge.study.inputs import Stimulus, extract_study, load_model
 from voxridge.study.nested import Block, FitSettings, Model, prepare_responses, score_model
 from voxridge.study.prepare import zscore
+from voxridge.study.progress import FitProgress
 from voxridge.study.provenance import array_digest, command_line, file_digest, machine, now, versions
 from voxridge.study.results import StudyResult
 
 if TYPE_CHECKING:
     from voxridge.features.language_model import LanguageModel
-    from voxridge.streams.stores import FeatureStore
 
 Array = NDArray[Any]
 
@@ -48,16 +50,19 @@ ALPHAS = np.logspace(-1, 5, 13)
 GROUP = "group mean"
 _TEXTGRID = "stimulus/DownTheRabbitHoleFinal_exp120_pad_1.TextGrid"
 _FOLDER = "roi_6mm"
+_NUISANCE = "nuisance"
 
 
 @dataclass(frozen=True)
 class AliceData:
-    """Words, time courses (n_rows, 6) of the usable listeners, and why others were left out."""
+    """Words, time courses (n_rows, 6) of the usable listeners, and why others were left out; ``sound``: power
+    at the rows, (n_rows,), as published, where it is there."""
 
     words: Words
     listeners: dict[str, Array]
     rejected: dict[str, str]
     stimulus_sha256: str
+    sound: Array | None = None
 
     @property
     def n_rows(self) -> int:
@@ -97,7 +102,22 @@ def load_alice(path: Path) -> AliceData:
     lengths = {name: len(data) for name, data in listeners.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"listeners differ in their number of rows: {lengths}")
-    return AliceData(read_words(grid), listeners, rejected, file_digest(grid))
+    return AliceData(read_words(grid), listeners, rejected, file_digest(grid), _sound(path, listeners))
+
+
+def _sound(path: Path, listeners: dict[str, Array]) -> Array | None:
+    """The published regressor of sound power; that of each listener is the same but for a few ms of timing,
+    and their mean is taken."""
+    files = [path / _NUISANCE / f"{name}-sndpwr.txt" for name in listeners]
+    files = [file for file in files if file.is_file()]
+    if not files:
+        return None
+    power = [np.loadtxt(file, ndmin=1) for file in files]
+    rows = len(next(iter(listeners.values())))
+    for file, values in zip(files, power, strict=True):
+        if values.shape != (rows,) or not np.isfinite(values).all():
+            raise ValueError(f"{file} has shape {values.shape}: expected {rows} finite numbers, one per row")
+    return np.asarray(np.mean(power, axis=0))
 
 
 def unusable(data: Array) -> str | None:
@@ -114,12 +134,12 @@ def unusable(data: Array) -> str | None:
 def run_alice(
     path: Path, out: Path, *, model: LanguageModel | None = None, progress: bool = True
 ) -> AliceOutcome:
-    """Fit word rate, and word rate with each layer, to the group mean and to every listener.
+    """Fit controls, layers, and both together, to the group mean and to every listener.
 
     Parameters
     ----------
     path : Path
-        Folder with ``roi_6mm`` and ``stimulus``.
+        Folder with ``roi_6mm`` and ``stimulus``; ``nuisance`` adds sound power to the controls.
     out : Path
         Made if needed; activations and finished fits are kept in ``out/work``.
     model : LanguageModel, optional
@@ -143,35 +163,41 @@ def run_alice(
     fit = FitSettings(
         ALPHAS, DELAYS, TR, HIGH_PASS, selection=np.array([s == GROUP for s in targets["listener"]])
     )
-    recipes = _recipes(store, stimulus)
-    n_layers = len(store.layers)
-    scores = score_models(
-        recipes,
-        responses,
-        plan,
-        fit,
-        folder=out / "work" / "fits",
-        identity={"features": store.provenance, "versions": versions(), "components": COMPONENTS},
-        progress=progress,
-    )
-    result = StudyResult(
-        "Alice in Wonderland, chapter 1",
-        scores[0],
-        scores[1 : 1 + n_layers],
-        targets,
-        ALPHAS,
-        [part.name for part in plan.parts],
-        _provenance(data, plan, store.provenance),
-    )
+    models = AliceModels(store, stimulus, data.sound, TR, COMPONENTS, DELAYS)
+    recipes = [*models.controls(), *models.layers(), *models.shuffled()]
+    n_controls, n_layers = len(models.controls()), len(store.layers)
+    folder = out / "work" / "fits"
+    identity = {
+        "features": store.provenance,
+        "versions": versions(),
+        "components": COMPONENTS,
+        "sound": None if data.sound is None else array_digest(data.sound),
+    }
+    with FitProgress((len(recipes) + 4) * len(plan.parts), shown=progress) as bar:
+        scores = score_models(recipes, responses, plan, fit, folder=folder, identity=identity, progress=bar)
+        result = StudyResult(
+            "Alice in Wonderland, chapter 1",
+            scores[0],
+            scores[n_controls : n_controls + n_layers],
+            targets,
+            ALPHAS,
+            [part.name for part in plan.parts],
+            _provenance(data, plan, store.provenance),
+            beside=scores[1:n_controls],
+        )
+        fitter = Fitter(responses, plan, fit, folder / "beside", identity, len(ROIS), bar)
+        beside = fit_beside(models, fitter, result.choice)
+    shape = Shape(len(data.listeners), ROIS)
+    folds = fold_table(models, fitter, result.choice, shape)
+    science = analyse(result, scores[:n_controls], beside, fitter, shape, folds)
     shuffled = StudyResult(
-        "word order shuffled", scores[0], scores[1 + n_layers :], targets, ALPHAS, result.folds, {}
+        "word order shuffled", scores[0], scores[n_controls + n_layers :], targets, ALPHAS, result.folds, {}
     )
-    alignment = _alignment(
-        store, stimulus, responses, plan, fit, int(np.bincount(result.chosen_layers).argmax())
-    )
+    position = int(np.bincount(result.choice).argmax())
+    alignment = _alignment(models, responses, plan, fit, position)
     sensitivity = {HIGH_PASS: scores[0].scores, **_other_filters(data, plan, recipes[0], fit)}
     checks = Checks(shuffled, sensitivity, alignment)
-    return write_report(out, result, checks, data.rejected, list(data.listeners), ROIS)
+    return write_report(out, result, checks, science, data.rejected, list(data.listeners))
 
 
 def _other_filters(
@@ -190,23 +216,18 @@ def _other_filters(
 
 
 def _alignment(
-    store: FeatureStore,
-    stimulus: Stimulus,
-    responses: list[Array],
-    plan: FoldPlan,
-    fit: FitSettings,
-    position: int,
+    models: AliceModels, responses: list[Array], plan: FoldPlan, fit: FitSettings, position: int
 ) -> dict[int, NDArray[np.float64]]:
     """Scores with one layer moved in time against the responses while the word rate stays.
 
     What a language model really explains is gone after a few seconds of misalignment; what a leak explains
     is not.
     """
-    rate = Block((stimulus.rate(TR),))
-    (rows,) = layer_at_trs(store, store.layers[position], [stimulus], make_alignment(TR))
+    layer = models.layer(position)
     scores = {}
     for shift in SHIFTS:
-        model = Model(f"shifted {shift}", (rate, Block((np.roll(rows, shift, axis=0),), COMPONENTS)))
+        moved = Block(tuple(np.roll(rows, shift, axis=0) for rows in layer.runs), layer.components)
+        model = Model(f"shifted {shift}", (models.rate, moved))
         scores[shift] = score_model(model, responses, plan, fit).scores
     return scores
 
@@ -232,30 +253,6 @@ def target_columns(data: AliceData) -> dict[str, list[str]]:
     }
 
 
-def _recipes(store: FeatureStore, stimulus: Stimulus) -> list[ModelRecipe]:
-    """Word rate; word rate with each layer; the same with each layer's word vectors in a random order."""
-    rate = Block((stimulus.rate(TR),))
-    order = np.random.default_rng(0).permutation(len(stimulus.words))
-
-    def recipe(number: int, layer: str, shuffle: bool) -> ModelRecipe:
-        name = f"word rate + layer {number}" + (", words shuffled" if shuffle else "")
-
-        def build() -> Model:
-            rows = layer_at_trs(
-                store, layer, [stimulus], make_alignment(TR), order=order if shuffle else None
-            )
-            return Model(name, (rate, Block(rows, COMPONENTS)), number)
-
-        return ModelRecipe(name, number, build)
-
-    layers = list(enumerate(store.layers))
-    return [
-        ModelRecipe("word rate", None, lambda: Model("word rate", (rate,))),
-        *(recipe(number, layer, False) for number, layer in layers),
-        *(recipe(number, layer, True) for number, layer in layers),
-    ]
-
-
 def _provenance(data: AliceData, plan: FoldPlan, features: dict[str, Any]) -> dict[str, Any]:
     return {
         "made": now(),
@@ -273,6 +270,7 @@ def _provenance(data: AliceData, plan: FoldPlan, features: dict[str, Any]) -> di
         "high-pass (s), within each chunk": HIGH_PASS,
         "chunks (rows)": [f"{part.start} to {part.stop - 1}" for part in plan.parts],
         "gap (rows)": plan.gap,
+        "sound power": "none" if data.sound is None else "published regressor, mean over listeners",
         "language model": features,
         "versions": versions(),
         "machine": machine(),

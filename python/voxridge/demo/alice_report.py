@@ -10,6 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from voxridge.demo.alice_findings import findings, spread
+from voxridge.demo.alice_models import ALL_CONTROLS, JOINT
+from voxridge.demo.alice_science import AliceScience
+from voxridge.demo.alice_sections import (
+    beside_section,
+    ceilings_section,
+    controls_section,
+    folds_section,
+    layer_choice_section,
+    sides_section,
+)
 from voxridge.report.figures import alignment_figure, bars_figure, folds_figure
 from voxridge.report.html import Report
 from voxridge.report.layers import Curve
@@ -43,6 +54,7 @@ class AliceOutcome:
     group_shuffled: float
     listeners_rate: Float64
     listeners_chosen: Float64
+    science: AliceScience
 
 
 @dataclass(frozen=True)
@@ -62,14 +74,15 @@ def write_report(
     out: Path,
     result: StudyResult,
     checks: Checks,
+    science: AliceScience,
     rejected: Mapping[str, str],
     listeners: Sequence[str],
-    regions: Sequence[str],
 ) -> AliceOutcome:
     """Figures, tables, results and ``report.html`` in ``out``."""
     figures, tables = folders(out)
     shuffled = checks.shuffled
     group = np.array([name not in listeners for name in result.targets["listener"]])
+    regions = science.shape.regions
     shape = (len(listeners), len(regions))
     rate, chosen = result.control.mean_scores, result.chosen.mean(axis=0)
     outcome = AliceOutcome(
@@ -81,9 +94,13 @@ def write_report(
         float(shuffled.chosen[:, group].mean()),
         rate[~group].reshape(shape),
         chosen[~group].reshape(shape),
+        science,
     )
     report = Report(f"{result.title}: {len(listeners)} listeners, six regions", "voxridge demo · real fMRI")
-    _opening(report, result, outcome, group, listeners)
+    _opening(report, outcome, listeners)
+    controls_section(report, science, tables)
+    beside_section(report, science, figures, tables)
+    ceilings_section(report, science, figures, tables)
     _regions(report, outcome, rate[group], chosen[group], regions, figures)
     null = Curve("group mean, words shuffled", shuffled.layer_means(group))
     layer_section(
@@ -96,6 +113,9 @@ def write_report(
         "with the layer's word vectors in a random order: how many words there are and when is kept, which "
         "words is lost.",
     )
+    layer_choice_section(report, science, result, shuffled, figures)
+    sides_section(report, science, tables)
+    folds_section(report, science, tables)
     _folds(report, result, shuffled, group, figures)
     alpha_section(report, result, {"group mean": group, "single listeners": ~group}, figures)
     _listeners(report, outcome, listeners, regions, tables)
@@ -104,46 +124,48 @@ def write_report(
     models_section(report, result, {"group mean": group, "single listeners": ~group}, tables)
     _method(report, result)
     notes = [f"Listener {name} was left out: {reason}." for name, reason in rejected.items()]
-    warnings_section(report, [*notes, *result.warnings])
+    warnings_section(report, [*notes, *science.notes, *result.warnings])
     run_card(report, result.provenance)
     outcome.report = finish(result, report, out)
     return outcome
 
 
-def _opening(
-    report: Report,
-    result: StudyResult,
-    outcome: AliceOutcome,
-    group: NDArray[np.bool_],
-    listeners: Sequence[str],
-) -> None:
-    gain = mean_interval((outcome.listeners_chosen - outcome.listeners_rate).mean(axis=1))
-    folds = mean_interval((result.chosen - result.control.scores)[:, group].mean(axis=1))
+def _opening(report: Report, outcome: AliceOutcome, listeners: Sequence[str]) -> None:
+    science, beside = outcome.science, outcome.science.beside
+    shape, gain, omega = science.shape, science.beside.mean, science.beside.omega.mean
+    controls, joint = (float(shape.group(beside.scores[n].scores).mean()) for n in (ALL_CONTROLS, JOINT))
     report.text(
-        f"{len(listeners)} people listened to twelve minutes of Alice in Wonderland in the scanner. How "
-        "well does the rate of words alone predict their brain activity in five held-out stretches of "
-        "the story, and how much does a language model add?",
+        f"{len(listeners)} people listened to twelve minutes of Alice in Wonderland in the scanner. How much "
+        "of their brain activity in held-out stretches of the story do the rate of words and other simple "
+        "controls predict, and does a language model add anything to all of them together?",
         lead=True,
     )
     report.cards(
         [
             (f"{outcome.group_rate:.3f}", "word rate alone", "group mean, mean r over regions"),
-            (f"{outcome.group_chosen:.3f}", _CHOSEN, "layer and penalty chosen in inner folds"),
-            (f"{outcome.group_shuffled:.3f}", "same, words shuffled", "null: same timing, wrong words"),
-            (f"{float(gain.mean):+.3f}", "gain, single listeners", f"95 % over listeners: {_range(gain)}"),
+            (f"{controls:.3f}", "all controls", "group mean, mean r over regions"),
+            (f"{joint:.3f}", "language model beside all controls", "group mean; layer chosen in inner folds"),
+            (
+                f"{float(beside.group_unique.mean()):+.3f}",
+                "unique R2, group mean",
+                "beside all controls, mean over regions",
+            ),
+            (
+                f"{float(gain.mean):+.3f}",
+                "unique R2, single listeners",
+                f"95 % over listeners: {spread(gain.low, gain.high)}",
+            ),
+            (
+                f"{float(omega.mean):.0f} %",
+                "of the model's R2 is the controls'",
+                f"Omega, 95 % over listeners: {float(omega.low):.0f} to {float(omega.high):.0f} %",
+            ),
         ]
     )
-    report.note(
-        f"The gain of the language model on the group mean is {float(folds.mean):+.3f}; over the "
-        f"{len(result.folds)} left-out chunks it ranges so much that its descriptive 95 % band is "
-        f"{_range(folds)}. Chosen layers: {', '.join(str(layer) for layer in result.chosen_layers)}."
-    )
+    report.heading("What the data give")
+    report.items(findings(science))
     for name, reason in outcome.rejected.items():
         report.note(f"Listener {name} was rejected: {reason}.", warning=True)
-
-
-def _range(interval: Any) -> str:
-    return f"{float(interval.low):+.3f} to {float(interval.high):+.3f}"
 
 
 def _regions(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -90,7 +91,9 @@ class Recipes:
         return Block(layer_at_trs(ControlStore.open(self.store.path), layer, self.stimuli, alignment))
 
     def _rate_and(self, layer: str) -> list[Block]:
-        return [Block(self._rate()), self._word(layer)]
+        """Beside as many components as a layer gets: what it is set against."""
+        vectors = dataclasses.replace(self._word(layer), components=self.config.fit.components or None)
+        return [Block(self._rate()), vectors]
 
     def _word_blocks(self) -> list[Block]:
         names = ControlStore.open(self.store.path).layers
