@@ -48,11 +48,12 @@ class BandedRidgeCV(BaseEstimator):  # type: ignore[misc]
     band whose weight is 0 is switched off. Weights and alpha are those with the best mean held-out score.
 
     The search: even weights, each band alone and each band off, and draws from Dirichlet distributions are
-    scored with every penalty on every voxel. Then, in three rounds, voxels are grouped by the weights that
-    suit them best so far (at most 8 groups), and each group is offered weights near its own: their logarithms
-    move by normal steps of standard deviation 1, 0.5 and 0.25. Gram matrices of the bands are made once;
-    nothing is refitted on the way; in the end each voxel is refitted once. Only training folds choose, and
-    the best score of a search is a maximum over candidates: report scores of samples that it did not see.
+    scored with every penalty on every voxel. Then, in three rounds, voxels are grouped by a mean of the four
+    candidates that suit them best so far (2 to 8 groups), and each group is offered the weights in its middle
+    and others around them, whose logarithms are moved by normal steps of standard deviation 1.5, 1 and 0.7.
+    Gram matrices of the bands are made once; nothing is refitted on the way; in the end each voxel is
+    refitted once. Only training folds choose, and the best score of a search is a maximum over candidates:
+    report scores of samples that it did not see.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ class BandedRidgeCV(BaseEstimator):  # type: ignore[misc]
     n_iter : int or array (n_candidates, n_bands), default 30
         Even weights and so many less one draws; or the weights to try themselves, in rows that add up to 1.
     n_refine : int, default 12
-        Further candidates for every voxel, in the refinement; 0 leaves it out.
+        Further candidates for every voxel, at least, in the refinement; 0 leaves it out.
     concentration : float or sequence of float, default (0.1, 1.0)
         Of the Dirichlet distributions, taken in turns: 1 is uniform on the simplex, 0.1 prefers few bands.
     corners : bool, default True

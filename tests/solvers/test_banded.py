@@ -3,6 +3,8 @@ scales explicit matrices and refits in every fold."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,11 +15,12 @@ from voxridge.solvers.banded_candidates import (
     check_candidates,
     clusters_of,
     distinct,
+    likely_best,
     random_candidates,
     steps_around,
 )
 from voxridge.solvers.banded_design import Bands
-from voxridge.solvers.banded_search import SearchResult, search, some_targets
+from voxridge.solvers.banded_search import SearchResult, _Found, search, some_targets
 from voxridge.solvers.banded_weights import refit
 from voxridge.solvers.settings import Settings, check_settings
 from voxridge.testing import delayed_matrix, relative_error, textbook_ridge, textbook_scores, tolerance
@@ -70,19 +73,36 @@ def test_steps_stay_near_and_shrink_with_their_width() -> None:
     wide, narrow = steps_around(centre, 500, 1.0, rng), steps_around(centre, 500, 0.1, rng)
     assert np.abs(narrow - centre).mean() < 0.2 * np.abs(wide - centre).mean()
     np.testing.assert_allclose(np.median(narrow, axis=0), centre, rtol=0.05)
+    np.testing.assert_allclose(wide[0], centre)
     back = steps_around(np.array([1.0, 0.0]), 500, 0.5, rng)
     assert 0.4 < (back[:, 1] == 0).mean() < 0.6
     assert back[:, 1].max() < 0.15
 
 
-def test_targets_are_grouped_by_their_best_and_the_rest_joins_the_nearest() -> None:
-    gammas = np.array([[1.0, 0.0], [0.5, 0.5], [0.98, 0.02], [0.0, 1.0]])
-    choice = np.array([0, 0, 0, 1, 1, 2, -1, 3])
-    groups = dict(clusters_of(choice, gammas, 2))
-    assert sorted(groups) == [0, 1]
-    np.testing.assert_array_equal(groups[0], [0, 1, 2, 5])
-    np.testing.assert_array_equal(groups[1], [3, 4, 7])
-    assert clusters_of(np.array([-1]), gammas, 2) == []
+def test_the_best_is_looked_for_among_the_candidates_that_did_best() -> None:
+    gammas = np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
+    top = np.array([[0, 1, 2, -1], [0, -1, 0, -1]])
+    likely = likely_best(top, gammas)
+    np.testing.assert_allclose(likely[:, :2], [[1, 0], [0, 1]])
+    root = np.sqrt([0.5, 0.5]) + 0.5 * np.array([1.0, 0.0])
+    np.testing.assert_allclose(likely[:, 2], root**2 / (root**2).sum())
+    np.testing.assert_array_equal(likely[:, 3], 0)
+
+
+def test_targets_whose_weights_are_alike_make_a_group() -> None:
+    first = np.array([0.99, 0.5, 0.0, 0.97, 0.0, 0.48, 1.0])
+    weights = np.array([first, 1 - first])
+    weights[:, 2] = 0  # masked
+    rng = np.random.default_rng(0)
+    groups = {tuple(members): centre for centre, members in clusters_of(weights, 3, 1, rng)}
+    assert sorted(groups) == [(0, 3, 6), (1, 5), (4,)]
+    np.testing.assert_allclose(groups[1, 5], [0.49, 0.51], atol=0.01)
+    np.testing.assert_allclose([centre.sum() for centre in groups.values()], 1)
+    wider = sorted(tuple(members) for _, members in clusters_of(weights, 3, 4, rng))
+    assert (0, 1, 3, 6) in wider
+    assert all(len(members) >= 4 for members in wider)
+    assert clusters_of(np.zeros((2, 3)), 2, 1, rng) == []
+    assert len(clusters_of(np.full((2, 5), 0.5), 3, 1, rng)) == 1
 
 
 def test_given_candidates_are_checked() -> None:
@@ -162,6 +182,24 @@ def test_columns_of_bands_and_bands_alone(rng: np.random.Generator) -> None:
 # --- the search
 
 
+def test_the_best_few_candidates_of_every_target(rng: np.random.Generator) -> None:
+    found = _Found(40, None, np.arange(40) != 7)
+    scores = np.full((12, 40), -np.inf)
+    for number, row in enumerate(scores):
+        columns = np.flatnonzero(rng.random(40) < 0.7)
+        row[columns] = rng.standard_normal(columns.size)
+        some = SimpleNamespace(
+            best_scores=row[columns], alpha=np.full(columns.size, float(number)), intercept=np.zeros(1)
+        )
+        found.add(np.array([0.5, 0.5]), columns, some)  # type: ignore[arg-type]
+    order = np.argsort(-scores, axis=0, kind="stable")[:4]
+    order[np.take_along_axis(scores, order, axis=0) == -np.inf] = -1
+    order[:, 7] = -1
+    np.testing.assert_array_equal(found.top, order)
+    np.testing.assert_array_equal(found.best, order[0])
+    np.testing.assert_array_equal(found.alpha[order[0] >= 0], order[0][order[0] >= 0])
+
+
 def problem(
     rng: np.random.Generator, n_targets: int = 9, **options: object
 ) -> tuple[np.ndarray, np.ndarray, Bands, Targets, Settings]:
@@ -200,7 +238,7 @@ def test_the_search_equals_refitting_in_every_fold(
     truth = every.max(axis=1)
     tried = np.isfinite(found.scores)
     assert tried[: len(candidates)].all()
-    assert (tried[len(candidates) :].sum(axis=0) == 3).all()  # as many steps as were asked for, each target
+    assert (tried[len(candidates) :].sum(axis=0) >= 3).all()  # as many steps as were asked for, each target
     assert np.abs(found.scores - truth)[tried].max() <= 1e-10
     best = np.where(tried, truth, -np.inf).argmax(axis=0)
     np.testing.assert_array_equal(found.best, best)
@@ -276,7 +314,7 @@ def test_progress_never_goes_back_and_ends(rng: np.random.Generator) -> None:
     )
     assert list(told) == [
         "trying weights of bands",
-        *(f"refining (steps of {w})" for w in ("1", "0.5", "0.25")),
+        *(f"refining (steps of {w})" for w in ("1.5", "1", "0.7")),
     ]
     for fractions in told.values():
         assert fractions == sorted(fractions)

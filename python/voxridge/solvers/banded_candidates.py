@@ -15,6 +15,7 @@ OFF = 1e-10
 others."""
 
 _RETURN = 0.02  # weight that a band starts from which the best so far switches off
+_ROUNDS = 8  # of k-means: groups need not be the best ones
 _STAY_OFF = 0.5  # share of the steps that leave such a band off
 
 
@@ -117,39 +118,80 @@ def _on_simplex(gammas: Floating) -> Floating:
     return np.asarray(kept / kept.sum(axis=1, keepdims=True))
 
 
-def clusters_of(choice: NDArray[np.intp], gammas: Floating, most: int) -> list[tuple[int, NDArray[np.intp]]]:
-    """Targets by the candidate that suits them best, at most ``most`` groups.
-
-    The candidates that most targets chose are centres; targets of the others go to the centre whose weights
-    are nearest (Hellinger distance, which tells 0 from 0.01).
+def likely_best(top: NDArray[np.intp], gammas: Floating) -> Floating:
+    """Where the best weights of each target are likely to lie (n_bands, n_targets): the square of a mean of
+    the roots of the candidates that did best so far, each counting half of the one before it.
 
     Parameters
     ----------
-    choice : ndarray of int (n_targets,)
-        Row of ``gammas``; negative where there is none.
+    top : ndarray of int (n_top, n_targets)
+        Rows of ``gammas``, the best first; negative where there are fewer.
     gammas : ndarray (n_candidates, n_bands)
+    """
+    root = np.sqrt(gammas).T
+    total = np.zeros((gammas.shape[1], top.shape[1]))
+    for rank, row in enumerate(top):
+        total += np.where(row >= 0, root[:, row], 0.0) * 0.5**rank
+    square = total**2
+    return np.asarray(square / np.maximum(square.sum(axis=0), np.finfo(np.float64).tiny))
+
+
+def clusters_of(
+    weights: Floating, most: int, least: int, rng: np.random.Generator
+) -> list[tuple[Floating, NDArray[np.intp]]]:
+    """Targets whose weights are alike, in at most ``most`` groups: k-means on the roots of the weights, so
+    that 0 and 0.01 are not alike.
+
+    Parameters
+    ----------
+    weights : ndarray (n_bands, n_targets)
+        Targets whose weights are all 0 are left out.
     most : int
+    least : int
+        Smaller groups take in the targets of others that are nearest to their middle.
+    rng : Generator
+        Of the targets that the groups begin with.
 
     Returns
     -------
-    list of (candidate, targets)
-        The larger groups first.
+    list of (weights of the middle (n_bands,), targets)
     """
-    chosen, counts = np.unique(choice[choice >= 0], return_counts=True)
-    centres = chosen[np.argsort(-counts, kind="stable")][:most]
-    if not centres.size:
+    targets = np.flatnonzero(weights.any(axis=0))
+    points = np.sqrt(weights[:, targets]).T
+    if not targets.size:
         return []
-    root = np.sqrt(gammas)
-    distance = ((root[chosen][:, None] - root[centres][None]) ** 2).sum(axis=2)
-    nearest = centres[distance.argmin(axis=1)]
-    centre_of = np.full(len(gammas), -1)
-    centre_of[chosen] = nearest
-    mine = np.where(choice >= 0, centre_of[choice], -1)
-    return [(int(centre), np.flatnonzero(mine == centre)) for centre in centres]
+    centres = _spread(points, min(most, targets.size), rng)
+    for _ in range(_ROUNDS):
+        nearest = _distances(points, centres).argmin(axis=1)
+        centres = np.array([points[nearest == number].mean(axis=0) for number in np.unique(nearest)])
+    distances = _distances(points, centres)
+    nearest = distances.argmin(axis=1)
+    found = []
+    for number, centre in enumerate(centres):
+        own = nearest == number
+        reach = np.sort(distances[:, number])[min(least, targets.size) - 1]
+        if own.any():  # whose weights are equal stay together: targets that share them are not parted
+            found.append((centre**2 / (centre**2).sum(), targets[own | (distances[:, number] <= reach)]))
+    return found
+
+
+def _distances(points: Floating, centres: Floating) -> Floating:
+    return np.asarray(((points[:, None] - centres) ** 2).sum(axis=2))
+
+
+def _spread(points: Floating, n: int, rng: np.random.Generator) -> Floating:
+    """``n`` points at most, each drawn the rather the further it is from those before (k-means++)."""
+    chosen = [int(rng.integers(len(points)))]
+    distance = ((points - points[chosen[0]]) ** 2).sum(axis=1)
+    while len(chosen) < n and distance.max() > 1e-12:
+        chosen.append(int(rng.choice(len(points), p=distance / distance.sum())))
+        distance = np.minimum(distance, ((points - points[chosen[-1]]) ** 2).sum(axis=1))
+    return points[chosen]
 
 
 def steps_around(centre: Floating, n_steps: int, width: float, rng: np.random.Generator) -> Floating:
-    """Weights (n_steps, n_bands) near ``centre``: their logarithms move by normal steps of ``width``.
+    """Weights (n_steps, n_bands) near ``centre``, itself the first: logarithms move by normal steps of
+    ``width``.
 
     Steps of logarithms suit weights, whose score depends on their ratios. A band that the centre switches off
     stays off in half of the steps and comes back with a small weight in the others.
@@ -165,5 +207,7 @@ def steps_around(centre: Floating, n_steps: int, width: float, rng: np.random.Ge
     off = centre <= 0
     stays = off & (rng.random((n_steps, centre.size)) < _STAY_OFF)
     start = np.log(np.where(off, _RETURN, centre))
-    moved = np.exp(start + width * rng.standard_normal((n_steps, centre.size)))
+    steps = rng.standard_normal((n_steps, centre.size))
+    steps[:1], stays[:1] = 0.0, off  # the middle itself comes first
+    moved = np.exp(start + width * steps)
     return _on_simplex(np.where(stays, 0.0, moved))
