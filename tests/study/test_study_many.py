@@ -45,8 +45,8 @@ delays = [1, 2, 3]
 alpha_low = 10
 alpha_count = 4
 [analysis]
+joint = "ridge"
 permutations = 60
-iterations = 3
 """
 
 
@@ -121,7 +121,7 @@ def test_everything_is_there(done: Any, folder: Path) -> None:
     assert study.isc.values[left].min() > 0.4 > study.isc.values[~left].max()
     assert study.sides["S1"].difference[0, 0] > 0.2
     assert study.trends["parameters"].subjects.interval.n_groups == 3
-    assert study.side_trend is not None
+    assert set(study.side_trends) == {"all pairs"}
     weights = first.stack.weights
     np.testing.assert_allclose(weights.sum(axis=0), 1)
     page = done.report.read_text(encoding="utf-8")
@@ -211,7 +211,7 @@ def test_what_cannot_be_compared(done: Any, folder: Path, tmp_path: Path, tiny_m
         compare_studies(out, tmp_path)
     text = (folder / "study.toml").read_text().replace("tr = 1.5", "tr = 1.5\ntrim = [5, 0]")
     text = text.replace('["S1", "S2", "S3"]', '["S1"]').replace("permutations = 60", "permutations = 0")
-    (folder / "trimmed.toml").write_text(text.replace('joint = "banded"', ""), encoding="utf-8")
+    (folder / "trimmed.toml").write_text(text.replace('joint = "ridge"', 'joint = "off"'), encoding="utf-8")
     run(folder / "trimmed.toml", tmp_path / "trimmed", tiny_model)
     with pytest.raises(
         ValueError, match=r"prepared differently.*responses\.trim: \(?\[?0, 0.*against .*5, 0"

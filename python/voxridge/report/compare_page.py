@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from voxridge.report.figures import pairs_figure
 from voxridge.report.html import Report
 from voxridge.report.pages import folders, interval_text, run_card
+from voxridge.report.study_figures import pairs_figure
 from voxridge.report.style import save
 from voxridge.science.intervals import mean_interval
 from voxridge.study.comparison import Comparison

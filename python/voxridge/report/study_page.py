@@ -8,16 +8,13 @@ import numpy as np
 
 from voxridge.report.html import Report
 from voxridge.report.pages import alpha_section, folders, run_card, warnings_section
-from voxridge.report.study_science import (
-    ceiling_section,
-    maps_section,
-    scaling_section,
-    sides_section,
-    stacking_section,
-)
+from voxridge.report.study_layers import layers_section, training_section
+from voxridge.report.study_limits import ceiling_section, stacking_section
+from voxridge.report.study_maps import maps_section
+from voxridge.report.study_rois import rois_section
+from voxridge.report.study_science import scaling_section, sides_section
 from voxridge.report.study_sections import (
     controls_section,
-    layers_section,
     overview,
     significance_section,
     study_warnings,
@@ -26,6 +23,16 @@ from voxridge.report.study_sections import (
 from voxridge.study.outcome import Study
 from voxridge.study.outcome_file import write_outcome
 
+_SECTIONS = (
+    rois_section,
+    layers_section,
+    training_section,
+    scaling_section,
+    sides_section,
+    stacking_section,
+    ceiling_section,
+)
+
 
 def write_study(out: Path, study: Study) -> Path:
     """Figures, tables, maps, results and ``report.html`` in ``out``; the path of the page."""
@@ -33,11 +40,10 @@ def write_study(out: Path, study: Study) -> Path:
     report = Report(study.config.title, "voxridge study")
     overview(report, study, figures)
     controls_section(report, study, figures)
-    layers_section(report, study, figures)
-    for section in (scaling_section, sides_section, stacking_section, ceiling_section):
+    for section in _SECTIONS:
         section(report, study, figures, tables)
     significance_section(report, study)
-    maps_section(report, study, out / "maps")
+    maps_section(report, study, out / "maps", figures)
     everything = {"all targets": np.ones(len(study.first.first.targets["name"]), dtype=bool)}
     alpha_section(report, study.first.first, everything, figures)
     tables_section(report, study, tables)

@@ -1,4 +1,4 @@
-"""Sections of a study's page about models and subjects together: scaling, sides, stacking, ceilings, maps."""
+"""Sections of a study's page about models together: scaling, left and right."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from voxridge.report.figures import ceiling_figure, weights_figure
 from voxridge.report.html import Report
-from voxridge.report.scaling import scaling_figure
-from voxridge.report.study_sections import median
+from voxridge.report.pages import interval_text
+from voxridge.report.scaling import rois_figure, scaling_figure
 from voxridge.report.style import save
+from voxridge.science._sides import ALL_PAIRS
 from voxridge.science.intervals import mean_interval
 from voxridge.study.results import write_table
 
 if TYPE_CHECKING:
+    from voxridge.science.lateral_models import LateralisationByModel
     from voxridge.study.outcome import Study, Trend
 
+_MOST_PANELS = 12
 _LABELS = {"parameters": "number of parameters", "perplexity": "perplexity", "benchmark": "benchmark score"}
 
 
@@ -42,6 +44,8 @@ def scaling_section(report: Report, study: Study, figures: Path, tables: Path) -
     write_table(tables / "scaling.csv", _TREND_HEADER, rows)
     if any(len(trend.fit.x) < 6 for trend in study.trends.values()):
         report.text("Few models decide these slopes; intervals over models say little about other models.")
+    label = "held-out correlation r"
+    _region_trends(report, study.roi_trends, figures / "scaling-regions.png", tables, score=label, zero=False)
 
 
 _TREND_HEADER = ["against", "interval over", "slope", "low", "high", "p", "% per decade", "% per doubling"]
@@ -73,136 +77,90 @@ def trend_rows(predictor: str, trend: Trend) -> list[list[Any]]:
 
 
 def sides_section(report: Report, study: Study, figures: Path, tables: Path) -> None:
-    """Left minus right, by subject and model, and its trend."""
+    """Left minus right, by subject and model, of regions, and its trend."""
     if not study.sides:
         return
     report.heading("Left and right")
-    rows = []
-    for name, table in study.sides.items():
-        for model, found in table.results.items():
-            interval = found.difference_interval
-            rows.append(
-                [
-                    name,
-                    model,
-                    int(found.n_pairs[0]),
-                    float(table.left[table.models.index(model), 0]),
-                    float(table.right[table.models.index(model), 0]),
-                    float(interval.estimate[0]),
-                    float(interval.low[0]),
-                    float(interval.high[0]),
-                    float(table.index[table.models.index(model), 0]),
-                ]
-            )
-    header = ["subject", "model", "pairs", "left r", "right r", "L - R", "low", "high", "(L - R) / (L + R)"]
-    report.table(header, rows)
+    header = ["subject", "region", "model", "pairs", "left r", "right r", "L - R", "low", "high"]
+    header.append("(L - R) / (L + R)")
+    rows = [row for name, table in study.sides.items() for row in _side_rows(name, table)]
     write_table(tables / "sides.csv", header, rows)
+    report.table([header[0], *header[2:]], [[row[0], *row[2:]] for row in rows if row[1] == ALL_PAIRS])
     report.text(
         "Means over pairs of homologous targets; the midline is left out. The interval is over the outer "
         "folds, which share training data: it describes, and is no test."
     )
-    if study.side_trend is not None:
-        figure = scaling_figure(
-            study.side_trend.fit, score="left minus right, r", lines=study.side_trend.lines, zero=True
-        )
+    _region_sides(report, study)
+    if not study.side_trends:
+        return
+    label = "left minus right, r"
+    if ALL_PAIRS in study.side_trends:
+        trend = study.side_trends[ALL_PAIRS]
+        figure = scaling_figure(trend.fit, score=label, lines=trend.lines, zero=True)
         report.figure(
             save(figure, figures / "scaling-sides.png"),
             "Mean left minus right correlation against the number of parameters.",
             alt="Left minus right against the number of parameters",
         )
-        report.table(_TREND_HEADER[:6], [row[:6] for row in trend_rows("parameters", study.side_trend)])
+        report.table(_TREND_HEADER[:6], [row[:6] for row in trend_rows("parameters", trend)])
+    regions = {name: trend for name, trend in study.side_trends.items() if name != ALL_PAIRS}
+    _region_trends(report, regions, figures / "scaling-sides-regions.png", tables, score=label, zero=True)
 
 
-def stacking_section(report: Report, study: Study, figures: Path, tables: Path) -> None:
-    """Convex combinations of all models."""
-    stacks = {name: s.stack for name, s in study.subjects.items() if s.stack is not None}
-    if not stacks:
-        return
-    rows = []
-    for name, stack in stacks.items():
-        gain = mean_interval(np.nanmean(stack.fold_scores - stack.fold_best_scores, axis=1))
-        weights = [float(np.nanmean(own)) for own in stack.weights]
-        scores = [float(np.nanmean(stack.scores)), float(np.nanmean(stack.best_scores))]
-        ends = [float(gain.mean), float(gain.low), float(gain.high)]
-        rows.append([name, *scores, *ends, float(np.nanmean(stack.effective_models)), *weights])
-    header = ["subject", "r stack", "r best single", "gain", "low", "high", "models in use"]
-    header += [f"weight {model}" for model in study.models]
-    report.heading("Stacking")
-    first = next(iter(stacks.values()))
-    report.figure(
-        save(weights_figure(first.names, first.weights), figures / "stacking.png"),
-        f"Weights, mean over folds, of {next(iter(stacks))}. They are 0 or more, sum to 1, and minimise the "
-        "squared error of cross-validated predictions of the training rows; the left-out part has no say.",
-        alt="Histogram of stacking weights",
-    )
-    report.table(header, rows)
-    write_table(tables / "stacking.csv", header, rows)
-    report.text(
-        "The best single model is chosen per target by the same training predictions. The gain may be "
-        "negative: weights are estimated too."
-    )
+def _side_rows(name: str, table: LateralisationByModel) -> list[list[Any]]:
+    rows: list[list[Any]] = []
+    for model, found in table.results.items():
+        for i, region in enumerate(found.regions):
+            interval, own = found.difference_interval, table.models.index(model)
+            ends = [float(x[i]) for x in (interval.estimate, interval.low, interval.high)]
+            means = [float(table.left[own, i]), float(table.right[own, i])]
+            row = [name, region, model, int(found.n_pairs[i]), *means, *ends]
+            rows.append([*row, float(table.index[own, i])])
+    return rows
 
 
-def ceiling_section(report: Report, study: Study, figures: Path, tables: Path) -> None:
-    """Scores of repeated runs against their ceilings, and the correlation between subjects."""
-    rows = []
-    report.heading("Ceilings")
-    for name, subject in study.subjects.items():
-        for run, ceiling in subject.ceilings.items():
-            model = study.models[-1]
-            normalised = subject.analyses[model].normalised[run]
-            figure = ceiling_figure(
-                ceiling.values, normalised.scores.values, low=ceiling.low, name=f"{name}, {run}"
-            )
-            report.figure(
-                save(figure, figures / f"ceiling-{name}-{run}.png"),
-                f"{model} on {run}, heard {ceiling.conditions.repeats} times: score against CCmax (Schoppe "
-                "2016). Dots above the line overshoot by chance and are kept.",
-                alt="Score against ceiling",
-                narrow=True,
-            )
-            for title, analysis in subject.analyses.items():
-                found = analysis.normalised[run]
-                middle = [median(ceiling.values), median(found.values)]
-                rows.append([name, title, run, *middle, found.n_above, found.n_undefined])
+def _region_sides(report: Report, study: Study) -> None:
+    """L - R of every region and its mirror image, one column per model."""
+    regions = [roi for roi in study.rois if any(roi in table.regions for table in study.sides.values())]
+    rows: list[list[Any]] = []
+    for roi in regions:
+        having = [table for table in study.sides.values() if roi in table.regions]
+        cells = []
+        for model in study.models:
+            if len(having) == 1:
+                found = having[0].results[model]
+                values = found.difference[:, found.regions.index(roi)]
+            else:
+                values = np.array([_difference(table, model, roi) for table in having])
+            cells.append(interval_text(mean_interval(values)))
+        rows.append([roi, *cells])
     if rows:
-        header = ["subject", "model", "run", "median ceiling", "median r / ceiling", "above 1", "undefined"]
-        report.table(header, rows)
-        write_table(tables / "ceilings.csv", header, rows)
-    if study.isc is not None:
-        values = study.isc.values
+        report.table(["L - R (95 %)", *study.models], rows)
         report.text(
-            f"Correlation of each of {study.isc.n_subjects} subjects with the mean of the others: median "
-            f"over targets {median(values):.3f}, highest {np.nanmax(values):.3f}. It bounds what is "
-            "common to all subjects, and is no ceiling for a single one."
-        )
-    if not rows and study.isc is None:
-        report.text(
-            "None: a ceiling needs single presentations of a repeated run in a response store, or three or "
-            "more subjects with the same targets. Scores are as they are, with no share of what could be "
-            "reached."
+            f"Regions together with their mirror images; intervals over {study.repeats}. Single subjects are "
+            "in tables/sides.csv."
         )
 
 
-def maps_section(report: Report, study: Study, folder: Path) -> None:
-    """Write every map as an image where it is known where the targets are."""
-    from voxridge.report.maps import write_maps
+def _difference(table: LateralisationByModel, model: str, region: str) -> float:
+    return float(table.difference[table.models.index(model), table.regions.index(region)])
 
-    written: list[Path] = []
-    for name, subject in study.subjects.items():
-        if subject.geometry is None or subject.geometry.kind == "columns":
-            continue
-        for model, result in subject.results.items():
-            maps = {"r": subject.columns(result.chosen.mean(axis=0))}
-            maps |= {key: subject.columns(np.asarray(values, float)) for key, values in result.maps.items()}
-            written += write_maps(folder, maps, subject.geometry, subject=name, model=model, overwrite=True)
-        if subject.stack is not None:
-            weights = {
-                f"weight {m}": w for m, w in zip(subject.stack.names, subject.stack.weights, strict=True)
-            }
-            maps = {key: subject.columns(values) for key, values in weights.items()}
-            written += write_maps(folder, maps, subject.geometry, subject=name, model="stack", overwrite=True)
-    if written:
-        report.heading("Maps")
-        report.text(f"{len(written)} images in the folder maps, one per subject, model and statistic.")
-        report.items([path.name for path in written[:12]])
+
+def _region_trends(
+    report: Report, trends: dict[str, Trend], path: Path, tables: Path, *, score: str, zero: bool
+) -> None:
+    """A panel per region, and the slopes."""
+    if not trends:
+        return
+    shown = {name: trend.fit for name, trend in list(trends.items())[:_MOST_PANELS]}
+    caption = f"{score[0].upper()}{score[1:]} against the number of parameters in each region; slope per "
+    report.figure(
+        save(rois_figure(shown, score=score, zero=zero), path),
+        caption + "decade with its 95 % interval over models.",
+        alt="Score against the number of parameters by region",
+    )
+    width = 6 if zero else len(_TREND_HEADER)
+    rows = [[n, *row[:width]] for n, trend in trends.items() for row in trend_rows("parameters", trend)]
+    header = ["region", *_TREND_HEADER[:width]]
+    report.table(header, rows, tall=True)
+    write_table(tables / f"{path.stem}.csv", header, rows)

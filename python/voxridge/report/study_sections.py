@@ -8,44 +8,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxridge.report.figures import bars_figure, subjects_figure
+from voxridge.report.figures import bars_figure
 from voxridge.report.html import Report
-from voxridge.report.layers import DepthCurve, depth_figure
-from voxridge.report.pages import interval_text, layer_section
+from voxridge.report.pages import interval_text
+from voxridge.report.study_figures import subjects_figure
 from voxridge.report.style import save
 from voxridge.science.intervals import mean_interval
-from voxridge.study.outcome import Study
+from voxridge.study.outcome import Study, Values
 from voxridge.study.results import StudyResult, model_rows, target_rows, write_table
 
 Float64 = NDArray[np.float64]
 
 
-def repeats_of(study: Study) -> str:
-    """What intervals run over: subjects, or the outer folds of a single one."""
-    return "subjects" if len(study.subjects) > 1 else "outer folds"
-
-
-def over_repeats(study: Study, model: str, values: Any) -> Float64:
-    """``values(result)`` (n_folds, n_targets) averaged to one number per subject, or per fold of a single
-    subject."""
-    results = [outcome.results[model] for outcome in study.subjects.values()]
-    if len(results) == 1:
-        return np.asarray(np.nanmean(values(results[0]), axis=1), dtype=np.float64)
-    return np.array([np.nanmean(values(result)) for result in results])
-
-
 def overview(report: Report, study: Study, figures: Path) -> None:
     """The lead, the key numbers, and every subject's score of every model."""
-    first, best = study.first.first, max(study.models, key=lambda model: float(study.scores(model).mean()))
+    first, best = study.first.first, study.best
     n_subjects, n_models = len(study.subjects), len(study.models)
     report.text(
         f"{_count(n_subjects, 'subject')}, {_count(n_models, 'model')} with "
-        f"{_count(_n_layers(study), 'layer')} and {1 + len(_controls(study, best))} sets of controls, fitted "
-        f"to {_targets(study)} and scored on {len(first.folds)} left-out parts.",
+        f"{_count(_n_layers(study), 'layer')} and {1 + len(controls_of(study, best))} sets of controls, "
+        f"fitted to {_targets(study)} and scored on {len(first.folds)} left-out parts.",
         lead=True,
     )
-    chosen = mean_interval(over_repeats(study, best, lambda result: result.chosen))
-    rate = mean_interval(over_repeats(study, best, lambda result: result.control.scores))
+    chosen = mean_interval(study.over_repeats(best, lambda result: result.chosen))
+    rate = mean_interval(study.over_repeats(best, lambda result: result.control.scores))
     name = "model" if n_models == 1 else f"best model, {best}"
     report.cards(
         [
@@ -58,7 +44,7 @@ def overview(report: Report, study: Study, figures: Path) -> None:
     if n_models > 1:
         report.note(
             f"The best of {n_models} models was picked by the scores shown here, so its own is a little too "
-            "high. The interval is over " + repeats_of(study) + "."
+            "high. The interval is over " + study.repeats + "."
         )
     if n_subjects > 1:
         figure = subjects_figure(list(study.subjects), study.models, study.table, _rates(study))
@@ -73,18 +59,18 @@ def overview(report: Report, study: Study, figures: Path) -> None:
 def controls_section(report: Report, study: Study, figures: Path) -> None:
     """Controls first: what is reached without the model, with it, and with both."""
     series: dict[str, Float64] = {}
-    for control in (study.first.first.control, *_controls(study, study.models[0])):
+    for control in (study.first.first.control, *controls_of(study, study.models[0])):
         series[control.name] = np.stack(
-            [over_repeats(study, model, _named(control.name)) for model in study.models], axis=1
+            [study.over_repeats(model, named_scores(control.name)) for model in study.models], axis=1
         )
     series["model: layer chosen"] = np.stack(
-        [over_repeats(study, model, lambda result: result.chosen) for model in study.models], axis=1
+        [study.over_repeats(model, lambda result: result.chosen) for model in study.models], axis=1
     )
     if study.first.analyses[study.models[0]].beside is not None:
-        series["model beside all controls"] = np.stack([_joint(study, m) for m in study.models], axis=1)
-    figure = bars_figure(
-        study.models, series, title="Controls and models", repeats=repeats_of(study).rstrip("s")
-    )
+        series["model beside all controls"] = np.stack(
+            [study.over_repeats(model, joint_scores(study, model)) for model in study.models], axis=1
+        )
+    figure = bars_figure(study.models, series, title="Controls and models", repeats=study.repeats.rstrip("s"))
     report.heading("Controls first")
     report.figure(
         save(figure, figures / "controls.png"),
@@ -98,33 +84,6 @@ def controls_section(report: Report, study: Study, figures: Path) -> None:
         "the share, in percent, of the model's own score that the controls explain: 100 (1 - (both - "
         "controls) / model), each difference and quotient within 0 and 1, median over targets where the "
         "model scores above 0 (Feghhi, Hadidi and others, 2026)."
-    )
-
-
-def layers_section(report: Report, study: Study, figures: Path) -> None:
-    """Score by layer: one curve with its folds, or one curve per model by relative depth."""
-    if len(study.subjects) == len(study.models) == 1:
-        everything = {"all targets": np.ones(len(study.first.first.targets["name"]), dtype=bool)}
-        layer_section(report, study.first.first, everything, figures)
-        return
-    curves = []
-    for model in study.models:
-        layers = [
-            over_repeats(study, model, lambda result, i=i: result.layers[i].scores)
-            for i in range(len(study.first.results[model].layers))
-        ]
-        control = over_repeats(study, model, lambda result: result.control.scores)
-        numbers = np.array([float(layer.layer or 0) for layer in study.first.results[model].layers])
-        depths = numbers / max(numbers.max(), 1.0)
-        curves.append(DepthCurve(model, np.stack(layers), depths=depths, control=control))
-    figure = depth_figure({"all targets": curves}, repeats=repeats_of(study), control="word rate")
-    report.heading("Layer by layer")
-    report.figure(
-        save(figure, figures / "layers.png"),
-        "Mean held-out correlation by relative depth (0: embedding, 1: last layer used), with a 95 % band "
-        f"over {repeats_of(study)}. The layer that counts is chosen in the inner folds; the highest point of "
-        "a curve was picked after seeing the scores and is not a fair estimate.",
-        alt="Held-out correlation by relative depth of each model",
     )
 
 
@@ -199,23 +158,23 @@ def study_warnings(study: Study) -> list[str]:
     return lines
 
 
-def _controls(study: Study, model: str) -> list[Any]:
+def controls_of(study: Study, model: str) -> list[Any]:
     """Controls beside the word rate, without the joint fit."""
     analysis = study.first.analyses[model]
     joint = None if analysis.beside is None else analysis.beside.scores.name
     return [control for control in study.first.results[model].beside if control.name != joint]
 
 
-def _named(name: str) -> Any:
-    return lambda result: next(m for m in result.models if m.name == name).scores
+def named_scores(name: str) -> Values:
+    """Takes the scores of a model of this name from a result."""
+    return lambda result: next(model for model in result.models if model.name == name).scores
 
 
-def _joint(study: Study, model: str) -> Float64:
-    found = [subject.analyses[model].beside for subject in study.subjects.values()]
-    scores = [beside.scores.scores for beside in found if beside is not None]
-    if len(scores) == 1:
-        return np.asarray(np.nanmean(scores[0], axis=1))
-    return np.array([np.nanmean(each) for each in scores])
+def joint_scores(study: Study, model: str) -> Values:
+    """Takes the scores of a model beside all controls from a result."""
+    beside = study.first.analyses[model].beside
+    assert beside is not None
+    return named_scores(beside.scores.name)
 
 
 def _unique_rows(study: Study) -> tuple[list[str], list[list[Any]]]:

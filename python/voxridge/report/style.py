@@ -14,6 +14,8 @@ BLUE, VERMILION, GREEN, PURPLE, ORANGE = "#0072B2", "#D55E00", "#009E73", "#CC79
 SKY = "#56B4E9"
 INK, MUTED, GRID = "#1d2733", "#5b6875", "#dfe4e8"
 SERIES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+# With two of Tol's muted colours and a grey.
+MANY = (*SERIES, "#882255", "#999933", "#8a949e")
 
 _SETTINGS: dict[str, Any] = {
     "font.family": "DejaVu Sans",

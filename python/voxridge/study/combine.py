@@ -48,7 +48,7 @@ def combine(work: SubjectWork, fits: SubjectFits) -> Combined:
         "models": [work.identity(model) for model in work.features],
         "stack": stacked,
     }
-    key = identity_key(identity, fits.prepared, fits.plan, work.settings)
+    key = identity_key(identity, fits.prepared, fits.plan, work.settings, work.subject.digest)
     path = work.folder / f"combined-{key[:16]}.npz"
     kept = _load(path, [model.title for model in work.features])
     if kept is not None:

@@ -6,10 +6,7 @@ described in :class:`StudyConfig` and its parts; a key that is not known is refu
 
 from __future__ import annotations
 
-import dataclasses
 import tomllib
-import types
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,9 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from voxridge.features.context import parse_context
-
-SUBJECT = "{subject}"
+from voxridge.study.config_checks import SUBJECT, check_config
+from voxridge.study.toml_tables import convert, read_table
 
 
 @dataclass(frozen=True)
@@ -109,7 +105,8 @@ class ResponsesConfig:
     """``[responses]``: ``tr`` in seconds; ``mask`` of volumes; ``high_pass`` the longest period kept, in
     seconds (0: only the mean goes); ``trim`` rows dropped at the start and end of every run; ``names`` one
     name per column; ``tier`` of a TextGrid; ``missing``: whether a subject without some run is an error or
-    is fitted on the others."""
+    is fitted on the others; ``space``: where the columns lie, for pictures of the brain: a name that begins
+    with MNI, "fsaverage5", "fsaverage6", "fsaverage", or "individual" (none: not known)."""
 
     tr: float
     mask: Path | None = None
@@ -118,6 +115,7 @@ class ResponsesConfig:
     names: tuple[str, ...] = ()
     tier: str | None = None
     missing: Literal["error", "skip"] = "error"
+    space: str = ""
 
 
 @dataclass(frozen=True)
@@ -156,7 +154,9 @@ class AnalysisConfig:
     ``joint``: the chosen layer and all controls fitted together, with a penalty for each ("banded"), one for
     all ("ridge"), or not at all ("off"); ``iterations`` of the search for banded penalties; ``stack``: convex
     combinations of several models; ``permutations`` of blocks of ``block`` rows ("auto": from the
-    autocorrelation) for p-values, 0 for none; ``rate``: of false discoveries; ``seed`` of all draws.
+    autocorrelation) for p-values, 0 for none; ``rate``: of false discoveries; ``seed`` of all draws;
+    ``training_sizes``: numbers of runs that the chosen layers are trained on again, for scores
+    against the amount of data.
     """
 
     joint: Literal["banded", "ridge", "off"] = "banded"
@@ -166,6 +166,41 @@ class AnalysisConfig:
     block: Literal["auto"] | int = "auto"
     rate: float = 0.05
     seed: int = 0
+    training_sizes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class RoisConfig:
+    """``[rois]``: regions of interest; scores are then given for each of them too.
+
+    Either a name and a list of target names for each region, or a ``file`` with a label for every column:
+    an image in the voxels of the responses, .npy, or .csv with a column "roi" (and "name", where the rows are
+    not in the order of the columns); "{subject}" in it stands for each of ``subjects``. 0 and empty labels
+    are no region. ``names``: a table of label and name.
+    """
+
+    file: Path | None = None
+    names: dict[str, str] = field(default_factory=dict)
+    targets: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return self.file is not None or bool(self.targets)
+
+    def file_of(self, subject: str) -> Path | None:
+        """Where the labels of a subject are."""
+        return None if self.file is None else Path(str(self.file).replace(SUBJECT, subject))
+
+    @classmethod
+    def from_table(cls, table: Any, where: str, folder: Path) -> RoisConfig:
+        """Read the TOML table, whose keys are names of regions unless there is a file."""
+        if not isinstance(table, dict):
+            raise ValueError(f"{where} is {table!r}; allowed: a table of region names and lists of targets")
+        if isinstance(table.get("file"), str):
+            if unknown := set(table) - {"file", "names"}:
+                raise ValueError(f"{where}.{sorted(unknown)[0]} stands beside file; allowed: file, names")
+            names = convert(dict[str, str], table.get("names", {}), f"{where}.names", folder)
+            return cls(folder / table["file"], names)
+        return cls(targets=convert(dict[str, tuple[str, ...]], table, where, folder))
 
 
 @dataclass(frozen=True)
@@ -185,6 +220,7 @@ class StudyConfig:
     alignment : table ``[alignment]``
     fit : table ``[fit]``
     analysis : table ``[analysis]``
+    rois : table ``[rois]``
     """
 
     title: str
@@ -196,6 +232,7 @@ class StudyConfig:
     alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
     fit: FitConfig = field(default_factory=FitConfig)
     analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
+    rois: RoisConfig = field(default_factory=RoisConfig)
 
 
 def load_config(path: str | Path) -> StudyConfig:
@@ -234,161 +271,6 @@ def load_config(path: str | Path) -> StudyConfig:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid TOML: {error}") from error
-    config: StudyConfig = _read(StudyConfig, table, "", path.parent)
-    _check(config)
+    config: StudyConfig = read_table(StudyConfig, table, "", path.parent)
+    check_config(config)
     return config
-
-
-def _check(config: StudyConfig) -> None:
-    _check_runs(config)
-    for model in config.models:
-        _check_model(model)
-    titles = [model.title for model in config.models]
-    _require(len(titles) > 0, "models", "nothing", "one [[models]] table per model, or none for the default")
-    _require(len(set(titles)) == len(titles), "models.label", titles, "a different label for every model")
-    _check_fit(config.fit)
-    responses, analysis, align = config.responses, config.analysis, config.alignment
-    _require(responses.tr > 0, "responses.tr", responses.tr, "a positive number of seconds")
-    _require(responses.high_pass >= 0, "responses.high_pass", responses.high_pass, "seconds, or 0 for none")
-    _require(
-        min(responses.trim) >= 0, "responses.trim", list(responses.trim), "two numbers of rows, 0 or more"
-    )
-    width = config.controls.autocorrelation
-    _require(width > 0, "controls.autocorrelation", width, "a positive number of rows")
-    _require(align.lobes >= 1, "alignment.lobes", align.lobes, "1 or more")
-    _require(align.cutoff_mult > 0, "alignment.cutoff_mult", align.cutoff_mult, "a positive number")
-    _require(analysis.iterations >= 1, "analysis.iterations", analysis.iterations, "1 or more")
-    _require(analysis.permutations >= 0, "analysis.permutations", analysis.permutations, "0 or more")
-    _require(analysis.block == "auto" or analysis.block >= 1, "analysis.block", analysis.block, "rows")
-    _require(0 < analysis.rate < 1, "analysis.rate", analysis.rate, "a number between 0 and 1, such as 0.05")
-    for key, file in (("responses.mask", responses.mask), ("controls.glove", config.controls.glove)):
-        if file is not None and not file.is_file():
-            raise FileNotFoundError(f"{key}: no file at {file}")
-
-
-def _check_runs(config: StudyConfig) -> None:
-    subjects, names = config.subjects, [run.name for run in config.runs]
-    _require(len(config.runs) > 0, "runs", "nothing", "one [[runs]] table per run")
-    _require(len(set(names)) == len(names), "runs.name", names, "a different name for every run")
-    _require(all(name and "/" not in name for name in names), "runs.name", names, "names without '/'")
-    _require(len(subjects) > 0, "subjects", [], "at least one name, or leave it out")
-    _require(len(set(subjects)) == len(subjects), "subjects", list(subjects), "each name once")
-    _require(all(s and "/" not in s for s in subjects), "subjects", list(subjects), "names without '/'")
-    for run in config.runs:
-        if len(subjects) > 1:
-            given = str(run.responses.name)
-            _require(
-                SUBJECT in str(run.responses),
-                f"runs.responses of run {run.name!r}",
-                given,
-                f"a path with {SUBJECT} in it, as there are {len(subjects)} subjects",
-            )
-        for key in ("words", "audio", "text"):
-            file = getattr(run, key)
-            if file is not None and not file.is_file():
-                raise FileNotFoundError(f"runs.{key} of run {run.name!r}: no file at {file}")
-        if config.responses.missing == "skip":
-            continue
-        for subject in subjects:
-            if not run.responses_of(subject).is_file():
-                whose = f", subject {subject!r}" if len(subjects) > 1 else ""
-                raise FileNotFoundError(
-                    f"runs.responses of run {run.name!r}{whose}: no file at {run.responses_of(subject)} "
-                    "(responses.missing = 'skip' fits the runs that are there)"
-                )
-
-
-def _check_model(model: ModelConfig) -> None:
-    try:
-        parse_context(model.context)
-    except ValueError as error:
-        raise ValueError(f"models.context: {error}") from error
-    _require("/" not in model.title, "models.label", model.title, "text without '/'")
-    _require(model.seconds >= 0, "models.seconds", model.seconds, "seconds of sound, 0 or more")
-    _require(model.stride > 0, "models.stride", model.stride, "a positive number of seconds")
-    for key in ("parameters", "perplexity", "benchmark"):
-        value = getattr(model, key)
-        _require(value is None or value > 0, f"models.{key}", value, "a positive number")
-
-
-def _check_fit(fit: FitConfig) -> None:
-    _require(len(fit.delays) > 0, "fit.delays", [], "at least one delay in rows, such as [1, 2, 3, 4]")
-    _require(len(set(fit.delays)) == len(fit.delays), "fit.delays", list(fit.delays), "each delay once")
-    _require(fit.alpha_low > 0, "fit.alpha_low", fit.alpha_low, "a positive penalty")
-    _require(fit.alpha_high >= fit.alpha_low, "fit.alpha_high", fit.alpha_high, "at least alpha_low")
-    _require(fit.alpha_count >= 1, "fit.alpha_count", fit.alpha_count, "1 or more")
-    _require(fit.components >= 0, "fit.components", fit.components, "0 (all units) or a number of components")
-    _require(fit.gap == "auto" or fit.gap >= 0, "fit.gap", fit.gap, '"auto" or a number of rows')
-
-
-def _require(holds: bool, key: str, given: Any, allowed: str) -> None:
-    if not holds:
-        raise ValueError(f"{key} is {given!r}; allowed: {allowed}")
-
-
-def _read(kind: Any, table: Any, where: str, folder: Path) -> Any:
-    """Build one of the dataclasses from a TOML table."""
-    if not isinstance(table, dict):
-        raise ValueError(f"{where or 'the study'} is {table!r}; allowed: a table")
-    hints = typing.get_type_hints(kind)
-    fields = {f.name: f for f in dataclasses.fields(kind)}
-    prefix = f"{where}." if where else ""
-    for key in table:
-        if key not in fields:
-            raise ValueError(f"{prefix}{key} is not a key of a study file; allowed: {', '.join(fields)}")
-    values = {}
-    for name, spec in fields.items():
-        if name in table:
-            values[name] = _convert(hints[name], table[name], prefix + name, folder)
-        elif spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING:
-            raise ValueError(f"{prefix}{name} is missing; it must be given")
-    return kind(**values)
-
-
-def _convert(hint: Any, value: Any, where: str, folder: Path) -> Any:
-    """A TOML value as the annotated type, or an error that says what is allowed."""
-    if dataclasses.is_dataclass(hint):
-        return _read(hint, value, where, folder)
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        for option in arguments:
-            try:
-                return _convert(option, value, where, folder)
-            except ValueError:
-                continue
-    elif origin is Literal:
-        if any(value == option and type(value) is type(option) for option in arguments):
-            return value
-    elif origin is tuple:
-        variable = len(arguments) == 2 and arguments[1] is Ellipsis
-        if isinstance(value, list) and (variable or len(value) == len(arguments)):
-            kinds = [arguments[0]] * len(value) if variable else list(arguments)
-            return tuple(
-                _convert(kind, entry, f"{where}[{i}]", folder)
-                for i, (kind, entry) in enumerate(zip(kinds, value, strict=True))
-            )
-    elif hint is Path and isinstance(value, str):
-        return folder / value
-    elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        if np.isfinite(value):
-            return float(value)
-    elif hint in (str, int, bool) and type(value) is hint:
-        return value
-    raise ValueError(f"{where} is {value!r}; allowed: {_describe(hint)}")
-
-
-def _describe(hint: Any) -> str:
-    """What a type annotation allows, in words."""
-    if dataclasses.is_dataclass(hint):
-        return "a table"
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(_describe(option) for option in arguments if option is not type(None))
-    if origin is Literal:
-        return " or ".join(repr(option) for option in arguments)
-    if origin is tuple:
-        if len(arguments) == 2 and arguments[1] is Ellipsis:
-            return f"a list, each entry {_describe(arguments[0])}"
-        return f"a list of {len(arguments)} entries, each {_describe(arguments[0])}"
-    words = {float: "a number", int: "a whole number", str: "text", bool: "true or false", Path: "a path"}
-    return words[hint]

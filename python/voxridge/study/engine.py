@@ -20,6 +20,7 @@ from voxridge.streams.atomic import atomic_path
 from voxridge.study.fold_plan import FoldPlan
 from voxridge.study.nested import FitSettings, FoldFit, Model, ModelScores, collect, fit_fold, score_model
 from voxridge.study.progress import FitProgress, fit_progress
+from voxridge.study.provenance import array_digest
 from voxridge.study.results import CHOSEN
 
 Array = NDArray[Any]
@@ -44,6 +45,7 @@ def score_models(
     folder: Path,
     identity: dict[str, Any],
     progress: bool | FitProgress = True,
+    digest: str = "",
 ) -> list[ModelScores]:
     """Nested scores of every model.
 
@@ -59,9 +61,11 @@ def score_models(
         this is the same.
     progress : bool or FitProgress
         Show fits done and time left on standard error; or the display of a larger whole that counts them.
+    digest : str
+        Of the responses, where it is known.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    key = identity_key(identity, responses, plan, settings)
+    key = identity_key(identity, responses, plan, settings, digest)
     results = []
     with fit_progress(progress, len(recipes) * len(plan.parts)) as bar:
         for recipe in recipes:
@@ -141,10 +145,13 @@ def score_chosen(
 
 
 def identity_key(
-    identity: dict[str, Any], responses: Iterable[Array], plan: FoldPlan, settings: FitSettings
+    identity: dict[str, Any],
+    responses: Iterable[Array],
+    plan: FoldPlan,
+    settings: FitSettings,
+    digest: str = "",
 ) -> str:
-    """SHA-256 over settings, folds and the responses themselves."""
-    digest = hashlib.sha256()
+    """SHA-256 over settings, folds and the responses themselves, or their digest where it is known."""
     described = {
         "identity": identity,
         "alphas": [float(alpha) for alpha in settings.alphas],
@@ -155,11 +162,9 @@ def identity_key(
         "selection": None if settings.selection is None else np.flatnonzero(settings.selection).tolist(),
         "gap": plan.gap,
         "parts": [[part.name, part.run, part.start, part.stop] for part in plan.parts],
+        "responses": digest or array_digest(*responses),
     }
-    digest.update(json.dumps(described, sort_keys=True, default=str).encode())
-    for run in responses:
-        digest.update(np.ascontiguousarray(run).tobytes())
-    return digest.hexdigest()
+    return hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _place(folder: Path, name: str, key: str) -> Path:

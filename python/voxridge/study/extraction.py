@@ -63,10 +63,24 @@ def _extract(
     key = _made_of(config, model, stimuli)
     if mark.is_file() and path.is_file() and mark.read_text(encoding="utf-8") == key:
         return FeatureStore.open(path)
-    store = extract_study(load(model), stimuli, path, model, config.controls, progress=progress)
+    try:
+        store = extract_study(load(model), stimuli, path, model, config.controls, progress=progress)
+    except ValueError as error:
+        raise _explained(error, model, path) from error
     with atomic_path(mark) as temporary:
         temporary.write_text(key, encoding="utf-8")
     return store
+
+
+def _explained(error: ValueError, model: ModelConfig, path: Path) -> ValueError:
+    """What to do in a study about activations of other settings; other errors as they are."""
+    text, found, _ = str(error).partition(" Give another path")
+    if not found or "cannot be continued" not in text:
+        return error
+    return ValueError(
+        f"model {model.title!r}: {text} Give another folder (--out) or another models.label, or delete this "
+        f"file to read the stimuli again; finished fits of the old settings stay in {path.parent.parent.name}"
+    )
 
 
 def _made_of(config: StudyConfig, model: ModelConfig, stimuli: Sequence[Stimulus]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,9 @@ from voxridge.features import (
 )
 from voxridge.features.models import is_audio_model, load_language_model
 from voxridge.study.config import AlignmentConfig, ControlsConfig, ModelConfig, StudyConfig
+from voxridge.study.provenance import array_digest
 from voxridge.study.recordings import Recording, read_recording
+from voxridge.study.rois import read_rois
 
 if TYPE_CHECKING:
     from voxridge.features import LanguageModel
@@ -161,7 +163,8 @@ class Subject:
 
     ``stimuli``: the runs that were heard, with the times of the rows; ``responses``: (n_rows, n_targets)
     each, of the usable targets; ``names`` of these; ``left_out``: names of the others; ``usable``: which
-    columns of the files; ``geometry`` of all columns; ``repeats``: single presentations by run.
+    columns of the files; ``geometry`` of all columns; ``repeats``: single presentations by run; ``rois``:
+    masks over the usable targets; ``digest``: of the responses.
     """
 
     name: str
@@ -172,6 +175,8 @@ class Subject:
     usable: NDArray[np.bool_]
     geometry: Geometry | None
     repeats: dict[str, tuple[RunSource, ...]]
+    rois: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+    digest: str = ""
 
 
 def read_subject(config: StudyConfig, stimuli: Sequence[Stimulus], name: str) -> Subject:
@@ -196,17 +201,28 @@ def read_subject(config: StudyConfig, stimuli: Sequence[Stimulus], name: str) ->
     raw = {run: recording.data for run, recording in recordings.items()}
     check_responses(raw, settings.names)
     usable = usable_targets(raw)
-    columns = settings.names or tuple(f"target-{i}" for i in range(len(usable)))
+    geometry = next(iter(recordings.values())).geometry
+    columns = _column_names(settings.names, geometry, len(usable))
+    rois = read_rois(config.rois, name, columns, geometry)
+    responses = [data[:, usable] for data in raw.values()]
     return Subject(
         name,
         heard,
-        [data[:, usable] for data in raw.values()],
+        responses,
         [column for column, good in zip(columns, usable, strict=True) if good],
         [column for column, good in zip(columns, usable, strict=True) if not good],
         usable,
-        next(iter(recordings.values())).geometry,
+        geometry,
         {run: recording.repeats for run, recording in recordings.items() if recording.repeats},
+        {title: inside[usable] for title, inside in rois.items() if inside[usable].any()},
+        array_digest(*responses),
     )
+
+
+def _column_names(given: Sequence[str], geometry: Geometry | None, width: int) -> list[str]:
+    """Names of all columns: as the study says, or the file, or numbers."""
+    known = given or (() if geometry is None else geometry.names)
+    return [str(name) for name in known] or [f"target-{i}" for i in range(width)]
 
 
 def _trimmed(run: str, recording: Recording, trim: tuple[int, int]) -> Recording:

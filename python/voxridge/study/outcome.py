@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from voxridge.science.scaling_subjects import SubjectScaling
     from voxridge.science.stacking import StackedResult
     from voxridge.study.extraction import ModelFeatures
+    from voxridge.study.training import TrainingSizes
 
 Float64 = NDArray[np.float64]
+Values = Callable[[StudyResult], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,9 @@ class ModelSize:
 
 @dataclass
 class SubjectOutcome:
-    """Of one subject: results and analyses by model, the stack of all models, ceilings by run."""
+    """Of one subject: results and analyses by model, the stack of all models, ceilings by run, regions as
+    masks over the targets, scores by the number of training runs, slopes of each target's score per decade of
+    parameters."""
 
     name: str
     results: dict[str, StudyResult]
@@ -50,11 +54,22 @@ class SubjectOutcome:
     geometry: Geometry | None
     stack: StackedResult | None = None
     ceilings: dict[str, Ceiling] = field(default_factory=dict)
+    rois: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+    training: dict[str, TrainingSizes] = field(default_factory=dict)
+    slopes: Float64 | None = None
 
     @property
     def first(self) -> StudyResult:
         """Of the first model: the controls are the same in all."""
         return next(iter(self.results.values()))
+
+    def mean(self, values: NDArray[Any], roi: str = "") -> Float64:
+        """Mean (...,) of values (..., n_targets) over all targets, or a region: NaN where there is none."""
+        if not roi:
+            return np.asarray(np.nanmean(values, axis=-1), dtype=np.float64)
+        if roi not in self.rois:
+            return np.full(values.shape[:-1], np.nan)
+        return np.asarray(np.nanmean(values[..., self.rois[roi]], axis=-1), dtype=np.float64)
 
     def columns(self, values: NDArray[Any]) -> Float64:
         """Values (..., n_targets) of the usable targets over all columns of the files, NaN elsewhere."""
@@ -82,7 +97,8 @@ class Trend:
 class Study:
     """Everything the tables, figures and the report are made from.
 
-    ``trends``: by predictor; ``sides``: by subject; ``side_trend``: of left minus right.
+    ``trends``: by predictor; ``roi_trends``: of each region, on the number of parameters; ``sides``: by
+    subject; ``side_trends``: of left minus right, by region.
     """
 
     config: StudyConfig
@@ -91,7 +107,8 @@ class Study:
     provenance: dict[str, Any]
     trends: dict[str, Trend] = field(default_factory=dict)
     sides: dict[str, LateralisationByModel] = field(default_factory=dict)
-    side_trend: Trend | None = None
+    side_trends: dict[str, Trend] = field(default_factory=dict)
+    roi_trends: dict[str, Trend] = field(default_factory=dict)
     isc: IntersubjectCorrelation | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -104,19 +121,54 @@ class Study:
         return next(iter(self.subjects.values()))
 
     @property
-    def shared_space(self) -> bool:
-        """Whether all subjects have the same targets."""
-        names = [outcome.first.targets["name"] for outcome in self.subjects.values()]
-        return all(own == names[0] for own in names)
+    def rois(self) -> list[str]:
+        """Regions that at least one subject has."""
+        return list(dict.fromkeys(name for subject in self.subjects.values() for name in subject.rois))
 
-    def scores(self, model: str) -> Float64:
+    @property
+    def best(self) -> str:
+        """The model with the highest mean score."""
+        return max(self.models, key=lambda model: float(np.nanmean(self.scores(model))))
+
+    @property
+    def repeats(self) -> str:
+        """What intervals run over: subjects, or the outer folds of a single one."""
+        return "subjects" if len(self.subjects) > 1 else "outer folds"
+
+    @property
+    def shared_space(self) -> bool:
+        """Whether all subjects have the same targets, in the same places where these are known."""
+        names = [outcome.first.targets["name"] for outcome in self.subjects.values()]
+        places = [outcome.geometry for outcome in self.subjects.values()]
+        return all(own == names[0] for own in names) and all(_same(own, places[0]) for own in places)
+
+    def over_repeats(self, model: str, values: Values, roi: str = "") -> Float64:
+        """``values(result)`` (n_folds, n_targets) averaged over targets, or a region's, to one number per
+        subject, or per fold of a single subject."""
+        found = [subject.mean(values(subject.results[model]), roi) for subject in self.subjects.values()]
+        return found[0] if len(found) == 1 else np.array([own.mean() for own in found])
+
+    def scores(self, model: str, roi: str = "") -> Float64:
         """Mean over targets of the chosen layers' score, (n_subjects,)."""
-        return np.array([np.nanmean(subject.results[model].chosen) for subject in self.subjects.values()])
+        subjects = self.subjects.values()
+        return np.array([subject.mean(subject.results[model].chosen, roi).mean() for subject in subjects])
 
     @property
     def table(self) -> Float64:
         """Mean scores, (n_subjects, n_models)."""
-        return np.stack([self.scores(model) for model in self.models], axis=1)
+        return self.roi_table()
+
+    def roi_table(self, roi: str = "") -> Float64:
+        """Mean scores in a region, (n_subjects, n_models)."""
+        return np.stack([self.scores(model, roi) for model in self.models], axis=1)
+
+
+def _same(one: Geometry | None, other: Geometry | None) -> bool:
+    """Whether two subjects' columns are in the same places."""
+    if one is None or other is None:
+        return one is other
+    same_mask = (one.mask is None and other.mask is None) or np.array_equal(one.mask, other.mask)  # type: ignore[arg-type]
+    return (one.kind, one.shape, one.n_columns) == (other.kind, other.shape, other.n_columns) and same_mask
 
 
 def model_sizes(features: Sequence[ModelFeatures]) -> list[ModelSize]:

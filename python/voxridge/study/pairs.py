@@ -125,7 +125,13 @@ class SubjectWork:
             folder=self.folder / name,
             identity=self.identity(model),
             progress=self.progress,
+            digest=self.subject.digest,
         )
+
+    def key(self, fits: SubjectFits, model: ModelFeatures, described: dict[str, Any]) -> str:
+        """Of something else that is made of one model's features and the subject's responses."""
+        identity = {**self.identity(model), **described}
+        return identity_key(identity, fits.prepared, fits.plan, self.settings, self.subject.digest)
 
     def identity(self, model: ModelFeatures | None) -> dict[str, Any]:
         """All that decides a fit beside responses, folds and penalties."""
@@ -151,7 +157,7 @@ class SubjectWork:
         described = {"choice": choice.tolist(), "joint": analysis.joint, "seed": analysis.seed}
         if analysis.joint == "banded":
             described["iterations"] = analysis.iterations
-        key = identity_key({**self.identity(model), **described}, fits.prepared, fits.plan, self.settings)
+        key = self.key(fits, model, described)
         built: dict[int, Model] = {}
 
         def fit(fold: int) -> FoldFit:

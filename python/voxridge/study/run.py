@@ -22,9 +22,10 @@ from voxridge.study.nested import ModelScores
 from voxridge.study.outcome import Study, SubjectOutcome, model_sizes
 from voxridge.study.pairs import SubjectFits, SubjectWork, count_fits
 from voxridge.study.progress import FitProgress
-from voxridge.study.provenance import array_digest, command_line, file_digest, machine, now, versions
+from voxridge.study.provenance import command_line, file_digest, machine, now, versions
 from voxridge.study.recipes import Recipes
 from voxridge.study.results import StudyResult
+from voxridge.study.training import count_sizes, training_sizes
 from voxridge.study.trends import study_trends
 
 Array = NDArray[Any]
@@ -83,7 +84,7 @@ def run_study(
             fits = job.fit()
             with _noting(study.notes, name if len(config.subjects) > 1 else ""):
                 study.subjects[name] = _outcome(job, fits, study.provenance)
-            study.provenance["responses sha256"][name] = array_digest(*subject.responses)
+            study.provenance["responses sha256"][name] = subject.digest
             prepared[name] = fits.prepared
     with _noting(study.notes, ""):
         study_trends(study, prepared)
@@ -110,6 +111,7 @@ def _count(config: StudyConfig, subject: Subject, features: Sequence[ModelFeatur
         n_parts = len(heard) if config.fit.folds == "leave-one-run-out" else config.fit.folds
         total += count_fits(config, features, n_parts, len(recipes.controls()))
         total += count_predictions(features, n_parts)
+        total += count_sizes(config.analysis.training_sizes, len(features), n_parts)
     return total
 
 
@@ -133,6 +135,8 @@ def _outcome(job: SubjectWork, fits: SubjectFits, provenance: dict[str, Any]) ->
         subject.geometry,
         combined.stack,
         ceilings,
+        subject.rois,
+        training_sizes(job, fits),
     )
 
 
@@ -167,6 +171,7 @@ def _provenance(config: StudyConfig, features: Sequence[ModelFeatures]) -> dict[
             for run in config.runs
         },
         "responses": {**dataclasses.asdict(config.responses), "mask": _name(config.responses.mask)},
+        "rois": {"file": _name(config.rois.file), **config.rois.names, **config.rois.targets},
         "fit": {**dataclasses.asdict(config.fit), "gap": config.fit.gap_rows},
         "analysis": dataclasses.asdict(config.analysis),
         "models": {model.title: dataclasses.asdict(model.config) for model in features},

@@ -57,10 +57,31 @@ def study_trends(study: Study, prepared: Mapping[str, Sequence[Array]]) -> None:
     study.trends = score_trends(study)
     study.isc = intersubject(study, prepared)
     study.sides = sides(study)
-    sized = [size.parameters is not None for size in study.sizes]
-    if study.sides and all(sized) and len({size.parameters for size in study.sizes}) >= FEWEST_MODELS:
-        differences = np.stack([table.difference[:, 0] for table in study.sides.values()])
-        study.side_trend = trend(study.sizes, differences, "parameters", list(study.sides))
+    sized = [size.parameters for size in study.sizes]
+    if None in sized or len(set(sized)) < FEWEST_MODELS:
+        return
+    study.roi_trends = {roi: _trend(study, study.roi_table(roi), list(study.subjects)) for roi in study.rois}
+    _side_trends(study)
+    parameters = np.array(sized, dtype=np.float64)
+    for subject in study.subjects.values():
+        scores = np.stack([result.chosen.mean(axis=0) for result in subject.results.values()])
+        subject.slopes = fit_scaling(parameters, scores, predictor="parameters").slope
+
+
+def _trend(study: Study, scores: Float64, subjects: Sequence[str]) -> Trend:
+    """On the number of parameters, of the subjects without a gap."""
+    whole = np.asarray(np.isfinite(scores).all(axis=1))
+    kept = [name for name, good in zip(subjects, whole, strict=True) if good]
+    return trend(study.sizes, scores[whole], "parameters", kept)
+
+
+def _side_trends(study: Study) -> None:
+    tables = list(study.sides.values())
+    for region in dict.fromkeys(name for table in tables for name in table.regions):
+        having = {name: table for name, table in study.sides.items() if region in table.regions}
+        differences = np.stack([t.difference[:, t.regions.index(region)] for t in having.values()])
+        if np.isfinite(differences).all(axis=1).any():
+            study.side_trends[region] = _trend(study, differences, list(having))
 
 
 def intersubject(study: Study, prepared: Mapping[str, Sequence[Array]]) -> IntersubjectCorrelation | None:
@@ -81,8 +102,21 @@ def sides(study: Study) -> dict[str, LateralisationByModel]:
         if hemispheres is None:
             continue
         scores = {model: subject.columns(result.chosen) for model, result in subject.results.items()}
-        tables[name] = lateralisation_by_model(scores, hemispheres, over="folds")
+        # A region and its mirror image: pairs with either member inside.
+        tables[name] = lateralisation_by_model(
+            scores, hemispheres, over="folds", rois=_paired(subject, hemispheres), mask_rule="either"
+        )
     return tables
+
+
+def _paired(subject: SubjectOutcome, hemispheres: Hemispheres) -> dict[str, NDArray[np.bool_]]:
+    """Regions over all columns, of those with homologous targets."""
+    rois = {}
+    for name, inside in subject.rois.items():
+        whole = subject.columns(inside.astype(np.float64)) == 1
+        if hemispheres.symmetric(whole, "either").any():
+            rois[name] = whole
+    return rois
 
 
 def subject_hemispheres(subject: SubjectOutcome) -> Hemispheres | None:
