@@ -284,4 +284,12 @@ def test_the_page_says_what_the_tables_say(tmp_path: Path, tiny_model: Any, smal
         assert f"{finding.low:.3f} to {finding.high:.3f}" in page
         assert f"found {finding.found:.3f}" in row["sentence"]
     drawn = {path.name for path in (out / "figures").iterdir()}
-    assert {"recovery.png", "scaling.png", "trends.png", "slopes.png", "ceilings.png", "weights.png"} <= drawn
+    assert {
+        "recovery.png",
+        "scaling.png",
+        "trends.png",
+        "slopes.png",
+        "lean.png",
+        "ceilings.png",
+        "isc.png",
+    } <= drawn

@@ -56,9 +56,10 @@ class Finding:
     def sentence(self) -> str:
         """All of it in words."""
         holds = "holds" if self.inside else "does not hold"
+        what = self.topic[0].upper() + self.topic[1:]
         return (
-            f"{self.topic[0].upper()}{self.topic[1:]} ({self.name}): found {self.found:.3f}, and the interval "
-            f"over listeners, {self.low:.3f} to {self.high:.3f}, {holds} the truth, {self.truth:.3f}."
+            f"{what} ({self.name}): found {self.found:.3f}, and the interval over listeners, {self.low:.3f} "
+            f"to {self.high:.3f}, {holds} the truth, {self.truth:.3f}."
         )
 
 
@@ -66,15 +67,17 @@ class Finding:
 class Findings:
     """All rows, and what the figures are made from.
 
-    ``scaling``: by area, over listeners; ``lean``: left - right by model and listener; ``isc``: (n_listeners,
-    n_vertices); ``detected``: (n_listeners, n_vertices).
+    ``scaling``: by area, over listeners, and ``true_scores`` (n_models,) beside it; ``lean``: left - right by
+    model and listener over ``pairs`` of vertices, beside the truth; ``isc``, ``detected``: (n_listeners,
+    n_vertices).
     """
 
     rows: tuple[Finding, ...]
     scaling: dict[str, SubjectScaling]
     true_scores: dict[str, Float64]
     lean: LateralisationByModel
-    true_lean: Float64
+    true_lean: LateralisationByModel
+    pairs: Hemispheres
     isc: Float64
     detected: NDArray[np.bool_]
 
@@ -105,18 +108,19 @@ def find(
         rows.append(_slope("gain per decade", name, true_scores[name], scaling[name]))
     pairs = hemispheres_from_surfaces(audience.cortex.left.pial, audience.cortex.right.pial)
     lean = _lean(audience, session, np.moveaxis(scores, 1, 0), pairs)
-    true_lean = _lean(audience, session, expected.scores[: len(models), None], pairs).difference[:, 1]
+    true_lean = _lean(audience, session, expected.scores[: len(models), None], pairs)
+    leans = true_lean.difference[:, 1]
     trend = _over_models(session, lean.by_repeat[..., 1])
-    rows.append(_slope("gain of left - right per decade", LANGUAGE, true_lean, trend))
+    rows.append(_slope("gain of left - right per decade", LANGUAGE, leans, trend))
     for position, model in enumerate(models):
         values = lean.by_repeat[:, position, 1]
-        rows.append(_row(SIDES, f"left - right, {model.name} model", LANGUAGE, true_lean[position], values))
+        rows.append(_row(SIDES, f"left - right, {model.name} model", LANGUAGE, leans[position], values))
     isc = _isc(audience, session)
     rows += _ceilings(audience, session, expected, listeners, isc)
     rows += _combinations(audience, session, expected, listeners)
     detected = np.stack([fdr(one.p_values, RATE_LEVEL).detected for one in listeners])
     rows += _false_positives(audience, listeners, detected)
-    return Findings(tuple(rows), scaling, true_scores, lean, true_lean, isc[0], detected)
+    return Findings(tuple(rows), scaling, true_scores, lean, true_lean, pairs, isc[0], detected)
 
 
 def _row(unit: str, topic: str, name: str, truth: float, values: ArrayLike) -> Finding:
@@ -220,7 +224,7 @@ def _combinations(
         return lambda maps: np.asarray(unique_variance(maps.r2[joint], maps.r2[model]))
 
     rows = compare(WEIGHTS, f"stacking weight, {name} model", lambda maps: maps.weight)
-    rows += compare(GAINS, "r gained by the stack", lambda maps: maps.stacked - maps.best)
+    rows += compare(GAINS, "gain of the stack (r)", lambda maps: maps.stacked - maps.best)
     rows += compare(GAINS, f"R² only the {name} model explains", unique(rate))
     return rows + compare(GAINS, "R² only the word rate explains", unique(large))
 

@@ -30,7 +30,8 @@ from voxridge.study.prepare import high_pass, zscore
 Float64 = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 PENALTIES = np.logspace(0, 6, 7)
-PERMUTATIONS = 500
+# One long run: shifts keep all autocorrelation, of which blocks break a little at their ends.
+PERMUTATIONS: dict[str, Any] = {"scheme": "shift", "n_permutations": 500}
 
 
 @dataclass(frozen=True)
@@ -120,11 +121,9 @@ def score_listener(
         everything[-1],
         kept[session.models[-1].name][-1],
         cross_validated=False,
-        # One long run: shifts keep all autocorrelation, of which blocks break a little at their ends.
-        scheme="shift",
         longest_delay=max(settings.delays),
-        n_permutations=PERMUTATIONS,
         seed=listener.seed[-1],
+        **PERMUTATIONS,
     )
     ceiling, normalised = _ceiling(repeats, repeated, session, whole)
     maps = {

@@ -12,7 +12,7 @@ from voxridge.demo.findings import Finding
 from voxridge.demo.listeners import AUDITORY, LANGUAGE
 from voxridge.demo.science import Science
 from voxridge.demo.science_figures import recovery_figure, trends_figure
-from voxridge.report.brain import SurfaceMap, surface_figure
+from voxridge.report.brain import SurfaceMap, lateralisation_figure, surface_figure
 from voxridge.report.html import Report
 from voxridge.report.scaling import scaling_figure
 from voxridge.report.style import save
@@ -60,7 +60,7 @@ def method_items(science: Science) -> list[str]:
     return [
         f"Simulated study: {settings.chapters} chapters of {settings.rows} rows heard once and one heard "
         f"{settings.repeats} times. Its sources (four of language, and the word rate) are Gaussian series "
-        "with the autocorrelation of the story's own. No language model takes part in it.",
+        "with the autocorrelation of the story's own: components of the layer above, and its word rate.",
         "Simulated models: each source, mixed with noise of the same autocorrelation, so that the best "
         "prediction correlates with it by a known amount; with deep and shallow sources of language: "
         f"{reaches}; with the word rate {session.models[0].rate:g}. Left language areas answer mostly to "
@@ -83,7 +83,8 @@ def _introduction(science: Science) -> str:
         f"surface of {audience.cortex.n_vertices:,} vertices. How well each model can do at each vertex is "
         "known, and with it the slope of scores over models, the left lean and its growth, the ceilings, the "
         "weights of a stack and what each of two models explains alone. The analysis is that of a study and "
-        f"knows nothing of this; one chapter was heard {session.settings.repeats} times."
+        f"knows nothing of this; one chapter was heard {session.settings.repeats} times. Below the table the "
+        "one listener comes first, then these."
     )
 
 
@@ -140,7 +141,7 @@ def _scaling(report: Report, science: Science, figures: Path) -> None:
     by_listener = {
         "Language areas": (_scores(science, LANGUAGE), found.true_scores[LANGUAGE]),
         "Auditory areas": (_scores(science, AUDITORY), found.true_scores[AUDITORY]),
-        "Left minus right": (found.lean.by_repeat[..., 1], found.true_lean),
+        "Left minus right": (found.lean.by_repeat[..., 1], found.true_lean.difference[:, 1]),
     }
     report.figure(
         save(
@@ -156,18 +157,34 @@ def _scaling(report: Report, science: Science, figures: Path) -> None:
         "of vertices.",
         alt="Scores and left lean by model, found and true",
     )
-    slopes = np.log10(parameters)
-    slopes = (slopes - slopes.mean()) / np.sum((slopes - slopes.mean()) ** 2)
-    truth = slopes @ science.expected.scores[: len(models)]
     mean = mean_interval([one.scores[: len(models)] for one in science.listeners]).mean
     maps = [
-        SurfaceMap("Truth: gain in r per decade of parameters", truth),
-        SurfaceMap("Found: mean over listeners", np.asarray(fit_scaling(parameters, mean).slope)),
+        SurfaceMap(title, np.asarray(fit_scaling(parameters, scores).slope))
+        for title, scores in (
+            ("Truth: gain in r per decade of parameters", science.expected.scores[: len(models)]),
+            ("Found: mean over listeners", mean),
+        )
     ]
     report.figure(
         save(_surfaces(science, maps, 0.025, "gain in r per decade"), figures / "slopes.png"),
         "Slope of the held-out correlation at every vertex; less than 0.025 is not coloured.",
         alt="Surface maps of true and found slopes",
+    )
+    leans = {
+        title: np.asarray(fit_scaling(parameters, lean.pair_difference).slope)
+        for title, lean in (("Truth: how the left lean grows", found.true_lean), ("Found", found.lean))
+    }
+    figure = lateralisation_figure(
+        science.audience.cortex,
+        found.pairs,
+        leans,
+        threshold=0.025,
+        label="left minus right, gain in r per decade",
+    )
+    report.figure(
+        save(figure, figures / "lean.png"),
+        "Slope of left minus right at every pair of homologous vertices, on the left hemisphere.",
+        alt="Maps of the true and found growth of the left lean",
     )
 
 
@@ -180,21 +197,28 @@ def _scores(science: Science, area: str) -> Float64:
 def _ceilings(report: Report, science: Science, figures: Path) -> None:
     expected = science.expected
     found = mean_interval([one.ceiling for one in science.listeners]).mean
-    # Where there is no signal half of the estimates are undefined and the others are luck.
     undefined = np.mean([np.isnan(one.ceiling[science.audience.studied]) for one in science.listeners])
-    maps = [
+    report.heading("Ceilings")
+    repeated = [
         SurfaceMap("Truth: best correlation with the mean of all presentations", expected.ceiling),
         SurfaceMap("Found: CCmax from the repeats, mean over listeners", found),
-        SurfaceMap("Found: one listener with the mean of the others", science.findings.isc.mean(axis=0)),
     ]
-    report.heading("Ceilings")
     report.figure(
-        save(_surfaces(science, maps, 0.3, "correlation r"), figures / "ceilings.png"),
-        "The ceiling says how well anything could predict the mean over presentations; other listeners are "
-        "one presentation each, whose ceiling is lower, and their weights differ. Less than 0.3 is not "
-        f"coloured. At {undefined:.0%} of vertices, listeners taken together, repeats agree no better than "
-        "chance: the ceiling is undefined there and nothing is divided by it.",
+        save(_surfaces(science, repeated, 0.3, "correlation r"), figures / "ceilings.png"),
+        "How well anything could predict the mean over presentations. Less than 0.3 is not coloured. At "
+        f"{undefined:.0%} of vertices, listeners taken together, repeats agree no better than chance: the "
+        "ceiling is undefined there and nothing is divided by it.",
         alt="Surface maps of true and found ceilings",
+    )
+    shared = [
+        SurfaceMap("Truth: one listener with the mean of the others", expected.isc),
+        SurfaceMap("Found: mean over listeners", science.findings.isc.mean(axis=0)),
+    ]
+    report.figure(
+        save(_surfaces(science, shared, 0.1, "correlation r"), figures / "isc.png"),
+        "Lower than the ceiling from repeats: it is about one presentation, and the listeners' weights "
+        "differ. Less than 0.1 is not coloured.",
+        alt="Surface maps of the true and found correlation between listeners",
     )
 
 
@@ -220,24 +244,29 @@ def _combined(report: Report, science: Science, figures: Path) -> None:
 
 
 def _detection(report: Report, science: Science, figures: Path) -> None:
-    found, audience = science.findings, science.audience
+    found, audience, model = science.findings, science.audience, science.session.models[-1]
     large = len(science.session.models) - 1
-    listener = science.listeners[0]
     maps = [
-        SurfaceMap(
-            f"{audience.listeners[0].name}: {science.session.models[-1].name} model, detected at q = 0.05",
-            np.where(found.detected[0], listener.repeated[large], np.nan),
-        ),
-        SurfaceMap("Share of listeners in whom it is detected", found.detected.mean(axis=0)),
+        SurfaceMap(one.name.replace("-", " "), scores.repeated[large], significant=detected)
+        for one, scores, detected in zip(audience.listeners, science.listeners, found.detected, strict=True)
     ]
+    figure = surface_figure(
+        audience.cortex,
+        maps,
+        threshold=0.1,
+        label=f"correlation r, {model.name} model",
+        views=("lateral",),
+        columns=2,
+        not_significant="hide",
+    )
     hits = [one[audience.signal].mean() for one in found.detected]
-    report.heading("What a permutation test calls significant")
+    report.heading("Listener by listener, and what a permutation test calls significant")
     report.figure(
-        save(_surfaces(science, maps, 0.1, "correlation r; share of listeners"), figures / "detected.png"),
-        "The prediction of the repeated chapter is shifted around in time; Benjamini-Hochberg at 5 % over "
-        f"vertices. {np.mean(hits):.0%} of the vertices with any signal are found in a listener on average, "
-        "the faint edges of areas among them.",
-        alt="Surface maps of detected vertices",
+        save(figure, figures / "detected.png"),
+        "Score in the repeated chapter, where it is significant: the prediction is shifted around in time, "
+        f"Benjamini-Hochberg at 5 % over vertices. {np.mean(hits):.0%} of the vertices with any signal are "
+        "found in a listener on average, the faint edges of areas among them.",
+        alt="Surface maps of detected vertices, listener by listener",
     )
 
 
