@@ -22,6 +22,7 @@ from voxridge import EncodingRidge
 from voxridge._warnings import AlphaEdgeWarning, FallbackWarning, MaskedTargetsWarning, RankDeficientWarning
 from voxridge.banded import BandedRidgeCV
 from voxridge.science.scores import correlation_score, r2_score
+from voxridge.solvers.memory import resident_memory
 from voxridge.testing import delayed_matrix, relative_error, textbook_score, tolerance
 
 pytestmark = pytest.mark.filterwarnings("ignore::voxridge._warnings.AlphaEdgeWarning")
@@ -321,6 +322,30 @@ def test_labels_in_any_order(data: tuple[Bands, np.ndarray]) -> None:
     assert relative_error(predicted, expected.predict(features, RUNS)) <= 1e-10
 
 
+def test_responses_that_know_the_runs_and_little_memory(data: tuple[Bands, np.ndarray]) -> None:
+    features, responses = data
+    expected = model().fit(features, responses, runs=RUNS)
+    fitted = model().fit(features, np.split(responses, [40, 90]))
+    np.testing.assert_array_equal(fitted.cv_scores_, expected.cv_scores_)
+    np.testing.assert_array_equal(
+        fitted.score(features, np.split(responses, [40, 90])), expected.score(features, responses, RUNS)
+    )
+    shares = fitted.split_r2(features, np.split(responses, [40, 90]))
+    np.testing.assert_array_equal(shares, expected.split_r2(features, responses, RUNS))
+    fitted = model(memory_limit=resident_memory() + 120 * 2**20).fit(features, responses, runs=RUNS)
+    np.testing.assert_allclose(fitted.cv_scores_, expected.cv_scores_, rtol=1e-10)
+
+
+@pytest.mark.parametrize("n_refine", [1, 2, 4])
+def test_short_refinements(n_refine: int, data: tuple[Bands, np.ndarray]) -> None:
+    fitted = model(n_refine=n_refine).fit(*data, runs=RUNS)
+    at_first = model(n_refine=0).fit(*data, runs=RUNS)
+    n = len(at_first.candidates_)
+    np.testing.assert_array_equal(fitted.candidates_[:n], at_first.candidates_)
+    assert (np.isfinite(fitted.cv_scores_[n:]).sum(axis=0) >= n_refine).all()
+    assert (fitted.best_cv_scores_ >= at_first.best_cv_scores_).all()
+
+
 def test_files_and_the_order_of_bands(data: tuple[Bands, np.ndarray], tmp_path: Path) -> None:
     features, responses = data
     expected = model().fit(features, responses, runs=RUNS)
@@ -332,7 +357,7 @@ def test_files_and_the_order_of_bands(data: tuple[Bands, np.ndarray], tmp_path: 
         fitted = model(memory_limit=limit).fit(given, tmp_path / "responses.h5", runs=RUNS)
         np.testing.assert_array_equal(fitted.cv_scores_, expected.cv_scores_)
     with mock.patch(
-        "voxridge.banded.worth_reading_whole", return_value=False
+        "voxridge._banded_inputs.worth_reading_whole", return_value=False
     ):  # every candidate reads the file
         fitted = model().fit(given, tmp_path / "responses.h5", runs=RUNS)
     np.testing.assert_array_equal(fitted.cv_scores_, expected.cv_scores_)

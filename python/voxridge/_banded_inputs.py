@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from voxridge._encoding_job import worth_reading_whole
 from voxridge.solvers.design import DelayedDesign
-from voxridge.solvers.memory import in_words, resident_memory
+from voxridge.solvers.memory import default_limit, in_words, parse_memory, resident_memory
 from voxridge.solvers.settings import Settings
 from voxridge.streams import Source, as_source, check_finite, match_runs
 from voxridge.streams.sources import describe_runs
@@ -140,6 +141,17 @@ def _labelled(labels: NDArray[Any]) -> tuple[tuple[str, ...], tuple[int, ...], C
     return names, widths, columns if moved else None
 
 
+def in_given_order(coefficients: Floating, columns: Columns | None) -> Floating:
+    """Coefficients (n_delays * n_features, n_targets) of the bands side by side, by the columns of the matrix
+    that was given."""
+    if columns is None:
+        return coefficients
+    by_delay = coefficients.reshape(-1, columns.size, coefficients.shape[1])
+    out = np.empty_like(by_delay)
+    out[:, columns] = by_delay
+    return out.reshape(coefficients.shape)
+
+
 def paired_with(
     given: BandedFeatures, responses: Any, runs: Sequence[int] | None
 ) -> tuple[BandedFeatures, Source]:
@@ -163,6 +175,15 @@ def paired_with(
             given = replace(given, sources=moved)
     match_runs(given.source, y)
     return given, y
+
+
+def in_memory_if_small(y: Source, memory_limit: Any) -> Source:
+    """Responses in files, which every candidate reads, are read once where they take little memory."""
+    limit = parse_memory(memory_limit) or default_limit()
+    size = y.shape[0] * y.shape[1] * y.dtype.itemsize
+    if y.in_memory or not worth_reading_whole(size, limit, resident_memory()):
+        return y
+    return as_source(y.read(), name="responses", runs=y.runs, run_names=y.run_names)
 
 
 def require_room(

@@ -13,23 +13,25 @@ from sklearn.exceptions import NotFittedError
 from voxridge._banded_inputs import (
     BandedFeatures,
     banded_features,
+    in_given_order,
+    in_memory_if_small,
     keep_bytes,
     paired_with,
     require_room,
 )
-from voxridge._encoding_job import Job, make_job, warn_of, worth_reading_whole
+from voxridge._encoding_job import Job, make_job, warn_of
 from voxridge._progress import Progress
 from voxridge.encoding import EncodingRidge
 from voxridge.science.scores import correlation_score, r2_score
 from voxridge.solvers.banded_candidates import check_candidates, random_candidates
 from voxridge.solvers.banded_design import Bands
 from voxridge.solvers.banded_search import MOST_GROUPS, SearchResult, search
+from voxridge.solvers.banded_split import split_r2
 from voxridge.solvers.banded_weights import BandedWeights, Refit, refit
 from voxridge.solvers.design import DelayedDesign
 from voxridge.solvers.fits import RidgeCVResult
 from voxridge.solvers.folds import Fold
-from voxridge.solvers.memory import default_limit, parse_memory, resident_memory
-from voxridge.streams import Source, as_source, scan_targets
+from voxridge.streams import scan_targets
 
 __all__ = ["BandedRidgeCV"]
 
@@ -179,17 +181,12 @@ class BandedRidgeCV(BaseEstimator):  # type: ignore[misc]
         -------
         self
         """
-        if self.weights not in ("memory", "none"):
-            raise ValueError(f'weights={self.weights!r} must be "memory" or "none"')
-        if isinstance(self.cv, str) and self.cv == "gcv":
-            raise ValueError('cv="gcv" is not for bands; use "leave-one-run-out", a number or a splitter')
-        if self.n_refine < 0:
-            raise ValueError(f"n_refine={self.n_refine} must not be negative")
+        self._check_parameters()
         given, y = paired_with(banded_features(features, self.bands, runs), responses, runs)
         given = given.read(np.result_type(y.dtype, given.dtype))
         rng = np.random.default_rng(self.seed)
         candidates = self._candidates(len(given.names), rng)
-        y = self._in_memory_if_small(y)
+        y = in_memory_if_small(y, self.memory_limit)
         scan = scan_targets(y)
         scan.require_valid("responses")
         job = make_job(self._plain(), [given.source], y, scan=scan)
@@ -211,13 +208,13 @@ class BandedRidgeCV(BaseEstimator):  # type: ignore[misc]
         warn_of(self._outcome(found, refitted), scan)
         return self
 
-    def _in_memory_if_small(self, y: Source) -> Source:
-        """Responses in files, which every candidate reads, are read once where they take little memory."""
-        limit = parse_memory(self.memory_limit) or default_limit()
-        size = y.shape[0] * y.shape[1] * y.dtype.itemsize
-        if y.in_memory or not worth_reading_whole(size, limit, resident_memory()):
-            return y
-        return as_source(y.read(), name="responses", runs=y.runs, run_names=y.run_names)
+    def _check_parameters(self) -> None:
+        if self.weights not in ("memory", "none"):
+            raise ValueError(f'weights={self.weights!r} must be "memory" or "none"')
+        if isinstance(self.cv, str) and self.cv == "gcv":
+            raise ValueError('cv="gcv" is not for bands; use "leave-one-run-out", a number or a splitter')
+        if self.n_refine < 0:
+            raise ValueError(f"n_refine={self.n_refine} must not be negative")
 
     def _candidates(self, n_bands: int, rng: np.random.Generator) -> Floating:
         if n_bands == 1:
@@ -293,17 +290,8 @@ class BandedRidgeCV(BaseEstimator):  # type: ignore[misc]
         """(n_targets, n_delays * n_features), delay-major: column ``i * n_features + j`` is delay i of
         feature j, as in the matrix that was given, or bands side by side in the order of ``band_names_``."""
         if self._coef is None:
-            self._coef = self._as_given(self._fitted_weights().coefficients()).T
+            self._coef = in_given_order(self._fitted_weights().coefficients(), self._columns).T
         return self._coef
-
-    def _as_given(self, coefficients: Floating) -> Floating:
-        """Rows in the order of the features that were given."""
-        if self._columns is None:
-            return coefficients
-        by_delay = coefficients.reshape(-1, self.n_features_in_, self.n_targets_)
-        out = np.empty_like(by_delay)
-        out[:, self._columns] = by_delay
-        return out.reshape(coefficients.shape)
 
     def predict(self, features: Any, runs: Sequence[int] | None = None, split: bool = False) -> Floating:
         """Responses (n_samples, n_targets) to ``features``; NaN for masked voxels.
@@ -352,7 +340,7 @@ class BandedRidgeCV(BaseEstimator):  # type: ignore[misc]
         ValueError
             If the responses have another number of targets than the fit, or as in :meth:`predict`.
         """
-        y = self._responses(responses, features, runs)
+        y, runs = self._responses(responses, features, runs)
         scorer = correlation_score if self.scoring == "correlation" else r2_score
         scores = scorer(y, self.predict(features, runs))
         return scores if per_target else float(np.nanmean(scores))
@@ -361,11 +349,8 @@ class BandedRidgeCV(BaseEstimator):  # type: ignore[misc]
         """The R2 of the predictions over all given samples, split into bands (n_bands, n_targets); the sum
         over the bands is the R2 (product measure).
 
-        With y and the bands' predictions ``p_b`` about their means, ``p = sum_b p_b`` and m the mean error,
-
-        ``r2_b = (p_b . (2 y - p) - n m^2 / n_bands) / |y|^2``
-
-        A band that works against the others has a negative share. NaN where a voxel is masked or constant.
+        See :func:`voxridge.solvers.banded_split.split_r2`. A band that works against the others has a
+        negative share. NaN where a voxel is masked or constant.
 
         Parameters
         ----------
@@ -375,33 +360,21 @@ class BandedRidgeCV(BaseEstimator):  # type: ignore[misc]
         ------
         ValueError
             As :meth:`score`.
-
-        References
-        ----------
-        Dupre la Tour et al. 2022 (NeuroImage 264), section 2.8.
         """
-        y = self._responses(responses, features, runs).astype(np.float64)
-        shares = self.predict(features, runs, split=True)
-        error = (y - self.intercept_).mean(axis=0) - shares.sum(axis=0, dtype=np.float64).mean(axis=0)
-        y -= y.mean(axis=0)
-        whole = shares.sum(axis=0, dtype=np.float64)
-        left = 2 * y - (whole - whole.mean(axis=0))
-        total = (y**2).sum(axis=0)
-        out = np.empty((len(shares), y.shape[1]))
-        for number, share in enumerate(shares):
-            out[number] = ((share - share.mean(axis=0, dtype=np.float64)) * left).sum(axis=0)
-        out -= len(y) * error**2 / len(shares)
-        constant = ~(total > 0)
-        return np.asarray(np.where(constant, np.nan, out / np.where(constant, 1.0, total)))
+        y, runs = self._responses(responses, features, runs)
+        return split_r2(y, self.predict(features, runs, split=True), self.intercept_)
 
-    def _responses(self, responses: Any, features: Any, runs: Sequence[int] | None) -> Floating:
+    def _responses(
+        self, responses: Any, features: Any, runs: Sequence[int] | None
+    ) -> tuple[Floating, Sequence[int]]:
+        """The responses, and the runs, which only they may know."""
         self._check_fitted()
         _, y = paired_with(banded_features(features, self.bands, runs), responses, runs)
         if y.shape[1] != self.n_targets_:
             raise ValueError(
                 f"responses has shape {y.shape}, but the model was fitted on {self.n_targets_} targets"
             )
-        return np.asarray(y.read())
+        return y.read(), y.runs
 
     def _as_fitted(self, features: Any, runs: Sequence[int] | None) -> BandedFeatures:
         new = banded_features(features, self.bands, runs)

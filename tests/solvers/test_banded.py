@@ -21,9 +21,17 @@ from voxridge.solvers.banded_candidates import (
 )
 from voxridge.solvers.banded_design import Bands
 from voxridge.solvers.banded_search import SearchResult, _Found, search, some_targets
+from voxridge.solvers.banded_split import split_r2
 from voxridge.solvers.banded_weights import refit
 from voxridge.solvers.settings import Settings, check_settings
-from voxridge.testing import delayed_matrix, relative_error, textbook_ridge, textbook_scores, tolerance
+from voxridge.testing import (
+    delayed_matrix,
+    relative_error,
+    textbook_ridge,
+    textbook_score,
+    textbook_scores,
+    tolerance,
+)
 
 RUNS = [30, 25, 35]
 WIDTHS = [4, 3, 5]
@@ -335,3 +343,25 @@ def test_some_targets_are_read_by_number(rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(some.read(1, 5), y[:, columns[1:5]])
     assert asked == [(0, 1024), (1024, 2048), (2048, 3000)]
     np.testing.assert_array_equal(some.mean, y.mean(axis=0)[columns])
+
+
+# --- split scores
+
+
+def test_shares_add_up_to_r2_over_many_targets(rng: np.random.Generator) -> None:
+    y = rng.standard_normal((30, 1500)) + 4
+    parts = rng.standard_normal((3, 30, 1500)) + np.array([5.0, -7.0, 0.1])[:, None, None]
+    intercept = rng.standard_normal(1500)
+    y[:, 3] = 2.0
+    y[4, 1200] = np.nan
+    shares = split_r2(y, parts, intercept)
+    kept = np.setdiff1d(np.arange(1500), [3, 1200])
+    truth = textbook_score(y[:, kept], (parts.sum(axis=0) + intercept)[:, kept], "r2")
+    np.testing.assert_allclose(shares.sum(axis=0)[kept], truth, rtol=1e-10)
+    assert np.isnan(shares[:, [3, 1200]]).all()
+    moved = split_r2(y, parts + np.array([1.0, 2.0, -3.0])[:, None, None], intercept)
+    np.testing.assert_allclose(
+        moved[:, kept], shares[:, kept], atol=1e-9
+    )  # bands may share the intercept anyhow
+    with pytest.raises(ValueError, match=r"parts \(3, 30, 2\).*responses \(30, 1500\)"):
+        split_r2(y, parts[:, :, :2], intercept)
