@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from voxridge.science.saturation import PlateauTest, plateau_test, slope_above
 from voxridge.science.scaling import ScalingFit, fit_scaling
 from voxridge.science.scaling_families import Influence, leave_one_out, wild_interval
 from voxridge.science.scaling_subjects import SubjectScaling, subject_scaling
-from voxridge.science.score_table import ScoreTable
+from voxridge.science.score_table import ScoreTable, known_name
 from voxridge.science.slopes import SlopeInterval
 
 _METHODS = ("classical", "families", "within families", "wild", "subjects")
@@ -67,6 +67,7 @@ class Analysis:
 
 def analyse(table: ScoreTable, options: Options) -> Analysis:
     """Fit everything; warnings become messages."""
+    options = replace(options, x=known_name(options.x))  # by which less is known to be better
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SmallSampleWarning)
         warnings.simplefilter("always", CollinearityWarning)

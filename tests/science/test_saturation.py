@@ -108,6 +108,8 @@ def test_perplexity_levels_off_at_its_low_end() -> None:
     assert found.breakpoint == pytest.approx(10, rel=0.2)
     assert "below perplexity" in found.sentence
     straight = -0.05 * u[:, None] + 0.002 * rng.standard_normal((28, 30))
+    for name in ("ppl", "cross-entropy", "bits per byte"):
+        assert plateau_test(perplexity, bent, predictor=name, n_draws=199).verdict == found.verdict
     seen = [plateau_test(perplexity, s, predictor="perplexity", n_draws=99).verdict for s in straight.T]
     assert seen.count("keeps rising") >= 20
     assert seen.count("flattens") <= 4

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from voxridge._scaling_analysis import Options, analyse
 from voxridge.science.model_table import known_models, model_facts, parse_count
 from voxridge.science.score_table import read_score_table
 
@@ -66,7 +67,19 @@ def test_an_unknown_name_gets_near_ones() -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("1.3B", 1.3e9), ("125M", 125e6), ("124,439,808", 124439808), ("1e9", 1e9), ("7 b", 7e9)],
+    [
+        ("1.3B", 1.3e9),
+        ("125M", 125e6),
+        ("124,439,808", 124439808),
+        ("1,300.5M", 1300.5e6),
+        ("1e9", 1e9),
+        ("7 b", 7e9),
+        ("0,21", 0.21),
+        ("0,210", 0.21),
+        ("-0,05", -0.05),
+        ("1,3B", 1.3e9),
+        ("1,25e8", 1.25e8),
+    ],
 )
 def test_counts(text: str, value: float) -> None:
     assert parse_count(text) == value
@@ -78,7 +91,48 @@ def test_what_is_no_count(text: str) -> None:
         parse_count(text)
 
 
+@pytest.mark.parametrize("text", ["1,300", "12,345", "125,000M"])
+def test_a_comma_that_may_be_either_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=f"'{text}' may mean .* or .*: write it without a comma"):
+        parse_count(text)
+
+
 # --- tables
+
+
+def test_another_name_of_a_predictor_points_the_same_way(write) -> None:  # type: ignore[no-untyped-def]
+    rows = [
+        f"m{i},{60 / (i + 1):.2f},{min(0.2 + 0.02 * i, 0.3) + 0.001 * (i * 7 % 3):.3f}" for i in range(12)
+    ]
+    table = read_score_table(write("model,ppl,score", *rows))
+    found = [analyse(table, Options(x=name)).whole.plateau for name in ("perplexity", "ppl", "PPL")]
+    assert [test.verdict for test in found if test] == ["flattens"] * 3
+
+
+def test_decimal_commas(write) -> None:  # type: ignore[no-untyped-def]
+    table = read_score_table(write("model;parameters;score", "a;125M;0,21", "b;1,3B;0,3", "c;13B;-0,05"))
+    assert table.scores.ravel().tolist() == [0.21, 0.3, -0.05]
+    assert table.predictor("parameters").tolist() == [125e6, 1.3e9, 13e9]
+
+
+def test_a_column_for_each_hemisphere(write) -> None:  # type: ignore[no-untyped-def]
+    table = read_score_table(write("model,L,R", "gpt2,0.3,0.2", "gpt2-xl,0.4,0.2"))
+    assert table.rois == ("L", "R")
+    assert table.scores.tolist() == [[[0.3, 0.2], [0.4, 0.2]]]
+    assert table.sides() == {"whole": (0, 1)}
+
+
+def test_the_row_numbers_of_a_data_frame_are_no_region(write) -> None:  # type: ignore[no-untyped-def]
+    for first in ("", "Unnamed: 0"):
+        table = read_score_table(write(f"{first},model,STS", "0,gpt2,0.3", "1,gpt2-xl,0.4"))
+        assert table.rois == ("STS",)
+
+
+def test_a_file_that_is_no_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text("model,score\ngpt2,0.3", encoding="utf-16")
+    with pytest.raises(ValueError, match=r"scores.csv is not UTF-8 text: save it as CSV in UTF-8"):
+        read_score_table(path)
 
 
 def test_long_with_subjects_and_regions(write) -> None:  # type: ignore[no-untyped-def]
@@ -185,6 +239,7 @@ def test_sides_by_a_column(write) -> None:  # type: ignore[no-untyped-def]
         (["model,score", "a,high"], "line 2, column score: 'high' is no number"),
         (["model,STS", "a,0.1", "b,?"], "line 3, column STS: '.' is no number"),
         (["model,score", "a,1", "a,2"], "lines 2 and 3: a is there twice"),
+        (["model,score,Score", "a,1,2"], "2 columns are named score: give their names apart"),
         (["model,score", ",1"], "line 2: column model is empty"),
         (["model,family", "a,x"], "no column of scores: name one score"),
         (["model,params,parameters,score", "a,1,2,3"], "'params' and 'parameters' are both the parameters"),

@@ -15,7 +15,7 @@ Rows = NDArray[np.bool_]
 _BLOCK_TARGETS = 1 << 15
 _LINEAR = ("benchmark", "hellaswag", "accuracy")
 TRAINING_UNITS = ("stories", "hours")  # points are training sets, not models
-_DOWNWARD = ("perplexity", "loss", "surprisal")
+_DOWNWARD = ("perplexity", "ppl", "loss", "surprisal", "entropy", "bits per", "bits_per")
 
 
 def logged_by_default(predictor: str) -> bool:

@@ -15,6 +15,9 @@ _SOURCES = {
 }
 _UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
 _NUMBER = re.compile(r"([0-9.]+(?:e[+-]?[0-9]+)?)\s*([kmbgt]?)", re.IGNORECASE)
+# 124,439,808 or 1,300.5; but 1,300 may be either 1300 or 1.3.
+_THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}((,[0-9]{3}){2,}(?![0-9,])|(,[0-9]{3})+\.)")
+_EITHER = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}(?![0-9,.])")
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def find_facts(name: str) -> ModelFacts | None:
 
 
 def parse_count(text: str) -> float:
-    """A number such as "1.3B", "125M" or "124439808".
+    """A number such as "1.3B", "125M" or "124439808"; commas between thousands, or a decimal comma ("0,21").
 
     Parameters
     ----------
@@ -114,18 +117,27 @@ def parse_count(text: str) -> float:
     Raises
     ------
     ValueError
-        For anything else.
+        For anything else, and for a comma that may be either ("1,300").
 
     Examples
     --------
     >>> parse_count("1.3B")
     1300000000.0
     """
-    match = _NUMBER.fullmatch(text.strip().replace(",", "").replace("_", ""))
+    plain = _with_points(text.strip().replace("_", ""))
+    match = _NUMBER.fullmatch(plain)
     try:
-        return float(match[1]) * _UNITS[match[2].lower()] if match else float(text)
+        return float(match[1]) * _UNITS[match[2].lower()] if match else float(plain)
     except ValueError:
         raise ValueError(f"{text!r} is no number; write 1300000000, 1.3e9 or 1.3B") from None
+
+
+def _with_points(text: str) -> str:
+    """Without commas between thousands, and with a point for a decimal comma."""
+    if _EITHER.match(text):
+        whole, part = text.replace(",", ""), text.replace(",", ".")
+        raise ValueError(f"{text!r} may mean {whole} or {part}: write it without a comma")
+    return text.replace(",", "") if _THOUSANDS.match(text) else text.replace(",", ".")
 
 
 def _key(name: str) -> str:

@@ -123,8 +123,8 @@ def read_score_table(path: str | Path, *, score: str | None = None, columns: str
     Raises
     ------
     ValueError
-        For a table without models or scores, a cell that is no number, a model given twice, or facts of a
-        model that contradict each other: the message names the column and the line.
+        For a table without models or scores, a cell that is no number (or may be two, as "1,300"), a model given twice,
+        or facts of a model that contradict each other: the message names the column and the line.
 
     Examples
     --------
@@ -159,7 +159,10 @@ def read_score_table(path: str | Path, *, score: str | None = None, columns: str
 
 def _read(path: Path) -> tuple[list[str], _Rows]:
     """The header, and (line number, cells) of every row that is not empty."""
-    text = path.read_text(encoding="utf-8-sig")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8 text: save it as CSV in UTF-8") from None
     first = text.partition("\n")[0]
     delimiter = max(",;\t", key=first.count)
     reader = csv.reader(text.splitlines(), delimiter=delimiter)
@@ -167,11 +170,18 @@ def _read(path: Path) -> tuple[list[str], _Rows]:
     lines = [(line, row) for line, row in lines if any(row)]
     if len(lines) < 2:
         raise ValueError(f"{path} has no rows below its header")
-    header = lines[0][1]
+    # What pandas calls a column of row numbers.
+    header = ["" if re.fullmatch(r"Unnamed: [0-9]+", name) else name for name in lines[0][1]]
     for line, row in lines[1:]:
         if len(row) != len(header):
             raise ValueError(f"{path}, line {line}: {len(row)} cells, the header has {len(header)}")
     return header, lines[1:]
+
+
+def known_name(name: str) -> str:
+    """What a predictor is called here: "perplexity" for "ppl"; names that are not known stay as they are."""
+    role = _canonical(name)
+    return role if role in _ALIASES else name
 
 
 def _canonical(name: str) -> str:
@@ -232,7 +242,13 @@ def _score_column(header: Sequence[str], score: str | None, path: Path) -> int |
             raise ValueError(f"{path} has no column {score!r}; its columns are {', '.join(header)}")
         return list(header).index(score)
     lowered = [name.lower() for name in header]
-    return next((lowered.index(name) for name in _SCORES if name in lowered), None)
+    # "R" beside "L" is the right hemisphere.
+    known = [name for name in _SCORES if name in lowered and not (name == "r" and "l" in lowered)]
+    if known and lowered.count(known[0]) > 1:
+        raise ValueError(
+            f"{path}: {lowered.count(known[0])} columns are named {known[0]}: give their names apart"
+        )
+    return lowered.index(known[0]) if known else None
 
 
 def _cells(
@@ -346,8 +362,8 @@ def _one_each(
 
 def _side(roi: str) -> tuple[str, str]:
     """Name and side of a region such as "aSTS_L", "left aSTS" or "lh.aSTS"; an empty side for others."""
-    if roi.lower() in ("left", "right"):
-        return "whole", roi.lower()
+    if roi.lower() in _SIDES:
+        return "whole", _SIDES[roi.lower()]
     if match := _ENDING.fullmatch(roi):
         return match[1], _SIDES[match[2].lower()]
     if match := _BEGINNING.fullmatch(roi):
