@@ -48,6 +48,7 @@ class BandedRidgeCV(BaseEstimator):  # type: ignore[misc]
 
     with X_b the delayed features of band b, b0 unpenalised, and weights ``gamma_b >= 0`` that add up to 1. A
     band whose weight is 0 is switched off. Weights and alpha are those with the best mean held-out score.
+    They refer to features as they are given: bring the bands to one scale (z-scores, as a rule) before.
 
     The search: even weights, each band alone and each band off, and draws from Dirichlet distributions are
     scored with every penalty on every voxel. Then, in three rounds, voxels are grouped by a mean of the four
