@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Float64 = NDArray[np.float64]
 _MOST_SLICED = 3
-_UNITS = {"r": "correlation", "unique R2": "R2", "Omega (%)": "percent", "r with controls": "correlation"}
+_UNITS = {"r": "correlation", "unique R2": "R2", "r with controls": "correlation"}
 
 
 def maps_section(report: Report, study: Study, folder: Path, figures: Path) -> None:

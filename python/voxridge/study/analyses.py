@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from voxridge.science.accounted import subject_omega
 from voxridge.science.ceilings import Ceiling, NormalisedScores
 from voxridge.science.conditions import Conditions, Scores
 from voxridge.science.depths import preferred_layer
 from voxridge.science.multiple import fdr
 from voxridge.science.permutation import PermutationTest, permutation_test
 from voxridge.science.repeat_ceilings import repeat_ceiling
-from voxridge.science.variance import omega, unique_variance
+from voxridge.science.variance import unique_variance
 from voxridge.study.combine import Combined
 from voxridge.study.config import StudyConfig
 from voxridge.study.fold_plan import FoldPlan
@@ -33,12 +34,12 @@ SPLIT = "leave-one-run-out"
 @dataclass(frozen=True)
 class BesideControls:
     """``scores`` of the chosen layers beside all controls; ``unique``: R2 of that minus R2 of the controls,
-    (n_folds, n_targets); ``omega``: how much of the model's own score the controls explain, (n_targets,) in
-    percent."""
+    (n_folds, n_targets); ``omega``: how much of the subject's mean R2 of the model the controls account for,
+    in percent, NaN where the model has none."""
 
     scores: ModelScores
     unique: Float64
-    omega: Float64
+    omega: float
 
 
 @dataclass
@@ -82,10 +83,9 @@ def analyse_pair(
     if min(layers.shape[:2]) > 1:
         maps["preferred layer"] = preferred_layer(layers).layer
     if title in fits.joint:
-        analysis.beside = beside_controls(result.chosen, fits.joint[title], controls)
+        analysis.beside = beside_controls(result.chosen_r2, fits.joint[title], controls)
         maps["r with controls"] = analysis.beside.scores.mean_scores
         maps["unique R2"] = analysis.beside.unique.mean(axis=0)
-        maps["Omega (%)"] = analysis.beside.omega
     if config.analysis.permutations > 0:
         analysis.test = _test(config, fits, combined.predictions[title])
         found = fdr(analysis.test.p_values, config.analysis.rate)
@@ -96,9 +96,10 @@ def analyse_pair(
 
 
 def beside_controls(model: Float64, joint: ModelScores, controls: ModelScores) -> BesideControls:
-    """What a model with scores (n_folds, n_targets) adds to the controls."""
-    explained = omega(model.mean(axis=0), joint.mean_scores, controls.mean_scores)
-    return BesideControls(joint, np.asarray(unique_variance(joint.r2, controls.r2)), np.asarray(explained))
+    """What a model with R2 (n_folds, n_targets) adds to the controls."""
+    means = [[r2.mean(axis=0)] for r2 in (model, joint.r2, controls.r2)]
+    accounted = float(subject_omega(*means).values[0])
+    return BesideControls(joint, np.asarray(unique_variance(joint.r2, controls.r2)), accounted)
 
 
 def _test(config: StudyConfig, fits: SubjectFits, prediction: Array) -> PermutationTest:
