@@ -79,6 +79,24 @@ def test_defaults_and_paths_relative_to_the_file(tmp_path: Path) -> None:
         ("[analysis]\niterations = 0", r"analysis\.iterations is 0; allowed: 1 or more"),
         ("[analysis]\npermutations = -1", r"analysis\.permutations is -1; allowed: 0 or more"),
         ("[analysis]\nblock = 0", r"analysis\.block is 0; allowed: rows"),
+        ("[rois]\nstg = 'a'", r"rois\.stg is 'a'; allowed: a list, each entry text"),
+        ("[rois]\nstg = []", r"rois\.stg is \[\]; allowed: at least one name"),
+        ("[rois]\nstg = ['a', 'a']", r"rois\.stg is \['a', 'a'\]; allowed: each target once"),
+        ("[rois]\nfile = 'one.npy'\nstg = ['a']", r"rois\.stg stands beside file; allowed: file, names"),
+        ("[rois]\nfile = 'one.npy'\nnames = {1 = 2}", r"rois\.names\.1 is 2; allowed: text"),
+        (
+            "[analysis]\ntraining_sizes = [1, 2]",
+            r"training_sizes is \[1, 2\]; allowed: at most 0, as one of 1",
+        ),
+        (
+            "[analysis]\ntraining_sizes = [2, 1]",
+            r"training_sizes is \[2, 1\]; allowed: numbers of runs that grow",
+        ),
+        ("[analysis]\ntraining_sizes = [1]", r"training_sizes is \[1\]; allowed: two sizes or more"),
+        (
+            "[analysis]\ntraining_sizes = [1, 2]\n[fit]\nfolds = 4",
+            r"training_sizes is \[1, 2\]; allowed: none with chunks",
+        ),
         ("[analysis]\nrate = 1", r"analysis\.rate is 1\.0; allowed: a number between 0 and 1"),
     ],
 )
@@ -104,6 +122,18 @@ def test_missing_things(tmp_path: Path) -> None:
     (tmp_path / "one.npy").unlink()
     with pytest.raises(FileNotFoundError, match=r"runs\.responses of run 'one': no file"):
         load_config(path)
+
+
+def test_spaces_and_regions(tmp_path: Path) -> None:
+    good = GOOD.replace("tr = 2", "tr = 2\nspace = 'MNI152NLin2009cAsym'")
+    config = load_config(write(tmp_path, good + "[rois]\nstg = ['a', 'b']\nifg = ['c']"))
+    assert config.responses.space == "MNI152NLin2009cAsym"
+    assert config.rois.targets == {"stg": ("a", "b"), "ifg": ("c",)}
+    assert bool(config.rois)
+    with pytest.raises(ValueError, match=r"responses\.space is 'Talairach'; allowed: MNI"):
+        load_config(write(tmp_path, GOOD.replace("tr = 2", "tr = 2\nspace = 'Talairach'")))
+    with pytest.raises(FileNotFoundError, match=r"rois\.file: no file at .*none\.npy"):
+        load_config(write(tmp_path, GOOD + "[rois]\nfile = 'none.npy'"))
 
 
 def test_subjects_take_their_place_in_paths(tmp_path: Path) -> None:

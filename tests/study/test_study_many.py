@@ -15,9 +15,11 @@ import pytest
 from voxridge.demo.story import load_story, read_aloud
 from voxridge.features import tr_times, word_rate
 from voxridge.responses import build_response_store
-from voxridge.study import engine
+from voxridge.study import engine, training
+from voxridge.study import run as run_module
 from voxridge.study.comparison import compare_studies
 from voxridge.study.config import load_config
+from voxridge.study.layer_choice import layer_choice
 from voxridge.study.prepare import delayed
 from voxridge.study.run import run_study
 
@@ -47,15 +49,22 @@ alpha_count = 4
 [analysis]
 joint = "ridge"
 permutations = 60
+training_sizes = [1, 2]
+[rois]
+file = "rois.nii.gz"
+names = { 2 = "outer left", 1 = "inner right" }
 """
 
 
 def write_subject(folder: Path, name: str, rng: np.random.Generator) -> None:
     """Three runs in a 6 x 2 x 2 volume whose left half answers to the word rate; the last is heard thrice."""
     nibabel = pytest.importorskip("nibabel")
-    affine = np.diag([6.0, 6.0, 6.0, 1.0])
-    affine[0, 3] = -15.0  # columns of voxels at -15, -9, -3, 3, 9, 15 mm
+    affine = np.diag([20.0, 20.0, 20.0, 1.0])
+    affine[:3, 3] = -50.0, -30.0, -10.0  # columns of voxels at -50, -30, -10, 10, 30, 50 mm
     nibabel.save(nibabel.Nifti1Image(np.ones(GRID, np.int16), affine), folder / "mask.nii.gz")
+    labels = np.zeros(GRID, np.int16)
+    labels[:2], labels[3] = 2, 1
+    nibabel.save(nibabel.Nifti1Image(labels, affine), folder / "rois.nii.gz")
     sources: dict[str, Any] = {}
     for number, chapter in enumerate(load_story().chapters[:3], start=1):
         words = read_aloud(chapter)
@@ -71,7 +80,7 @@ def write_subject(folder: Path, name: str, rng: np.random.Generator) -> None:
             data[:3] += 1.5 * rate
             paths.append(folder / f"{name}-{number}-{repeat}.nii.gz")
             image = nibabel.Nifti1Image(data.astype(np.float32), affine)
-            image.header.set_zooms((6.0, 6.0, 6.0, TR))
+            image.header.set_zooms((20.0, 20.0, 20.0, TR))
             nibabel.save(image, paths[-1])
         sources[f"run-{number}"] = paths if len(paths) > 1 else paths[0]
     build_response_store(sources, folder / f"{name}.h5", mask=folder / "mask.nii.gz", tr=TR, progress=False)
@@ -121,14 +130,75 @@ def test_everything_is_there(done: Any, folder: Path) -> None:
     assert study.isc.values[left].min() > 0.4 > study.isc.values[~left].max()
     assert study.sides["S1"].difference[0, 0] > 0.2
     assert study.trends["parameters"].subjects.interval.n_groups == 3
-    assert set(study.side_trends) == {"all pairs"}
+    assert study.side_trends["all pairs"].subjects.interval.n_groups == 3
     weights = first.stack.weights
     np.testing.assert_allclose(weights.sum(axis=0), 1)
     page = done.report.read_text(encoding="utf-8")
     for heading in ("Controls first", "Layer by layer", "Scaling", "Left and right", "Stacking", "Ceilings"):
-        assert f"<h2>{heading}</h2>" in page
-    for heading in ("Above chance", "Maps", "Penalties", "Run card"):
-        assert f"<h2>{heading}</h2>" in page
+        assert f">{heading}</h2>" in page
+    for heading in ("Above chance", "Maps", "Penalties", "Run card", "Regions of interest"):
+        assert f">{heading}</h2>" in page
+    assert '<a href="#regions-of-interest">' in page
+    # No space is said, so the volumes are not drawn on the cortex.
+    assert len(list((folder / "out" / "figures").glob("map-*.png"))) == 3
+
+
+@pytest.mark.slow
+def test_regions(done: Any, folder: Path) -> None:
+    study = done.study
+    assert study.rois == ["outer left", "inner right"]
+    first = study.subjects["S1"]
+    column = np.repeat(np.arange(6), 4)
+    np.testing.assert_array_equal(first.rois["outer left"], column < 2)
+    large = first.results["large"].chosen.mean(axis=0)
+    assert study.scores("large", "outer left")[0] == pytest.approx(large[column < 2].mean())
+    assert study.roi_trends["outer left"].fit.slope != study.roi_trends["inner right"].fit.slope
+    # The inner region lies at the midline, which is left out.
+    assert set(study.side_trends) == {"all pairs", "outer left"}
+    # A region on one side is compared with its mirror image.
+    table = study.sides["S1"]
+    expected = large[column < 2].mean() - large[column > 3].mean()
+    place = table.models.index("large"), table.regions.index("outer left")
+    assert table.difference[place] == pytest.approx(expected)
+    with (folder / "out" / "tables" / "rois.csv").open(newline="") as file:
+        rows = [
+            row for row in csv.DictReader(file) if row["model"] == "large" and row["what"] == "layer chosen"
+        ]
+    assert [row["region"] for row in rows] == study.rois
+    assert float(rows[0]["r"]) == pytest.approx(study.scores("large", "outer left").mean(), rel=1e-5)
+    assert float(rows[0]["low"]) < float(rows[0]["r"]) < float(rows[0]["high"])
+
+
+@pytest.mark.slow
+def test_training_sizes(done: Any, folder: Path) -> None:
+    found = done.study.subjects["S2"].training["large"]
+    assert found.sizes == (1, 2)
+    assert found.scores.shape == (2, 3, 24)
+    np.testing.assert_array_equal(found.samples, [[ROWS, 2 * ROWS]] * 3)
+    # With all training runs the fit is that of the layer chosen in the fold.
+    expected = done.study.subjects["S2"].results["large"].chosen
+    np.testing.assert_allclose(found.scores[-1], expected, atol=1e-4)
+    with (folder / "out" / "tables" / "training.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["region"] for row in rows} == {"all targets", "outer left", "inner right"}
+
+
+@pytest.mark.slow
+def test_layers_and_what_picking_on_the_test_adds(done: Any, folder: Path) -> None:
+    study = done.study
+    choice = layer_choice(study, "large")
+    scores = np.stack(
+        [[layer.scores for layer in s.results["large"].layers] for s in study.subjects.values()]
+    )
+    assert choice.per_target == pytest.approx(scores.mean(axis=2).max(axis=1).mean())
+    assert choice.one_layer == pytest.approx(scores.mean(axis=(2, 3)).max(axis=1).mean())
+    assert choice.nested <= choice.one_layer + 1e-9
+    assert choice.by_chance > 0
+    assert choice.peak is not None
+    assert choice.peak.low <= choice.peak.depth <= choice.peak.high
+    assert layer_choice(study, "small").peak is None
+    with (folder / "out" / "tables" / "layers.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 3 * (1 + 2 + 3)
 
 
 @pytest.mark.slow
@@ -160,6 +230,12 @@ def test_only_what_is_new_is_fitted(
     monkeypatch.setattr(
         engine, "score_model", lambda m, *a, **k: fitted.append(m.name) or original(m, *a, **k)
     )
+    monkeypatch.setattr(run_module, "write_study", lambda out, study: out)
+    sized: list[int] = []
+    score = training.score_by_training_size
+    monkeypatch.setattr(
+        training, "score_by_training_size", lambda *a, **k: sized.append(k["seed"]) or score(*a, **k)
+    )
     loaded: list[str] = []
 
     def load(config: Any) -> Any:
@@ -167,15 +243,26 @@ def test_only_what_is_new_is_fitted(
         return tiny_model
 
     again = run_study(load_config(folder / "study.toml"), folder / "out", load=load, progress=False)
-    assert (fitted, loaded) == ([], [])
+    assert (fitted, loaded, sized) == ([], [], [])
     np.testing.assert_array_equal(again.study.table, done.study.table)
-    text = (
-        (folder / "study.toml").read_text().replace("[responses]", '[[models]]\nlabel = "new"\n[responses]')
-    )
-    (folder / "more.toml").write_text(text.replace("layers = [0]", "layers = [0]", 1), encoding="utf-8")
+    text = (folder / "study.toml").read_text()
+    text = text.replace("[responses]", '[[models]]\nlabel = "new"\nlayers = [2]\n[responses]')
+    (folder / "more.toml").write_text(text, encoding="utf-8")
     run_study(load_config(folder / "more.toml"), folder / "out", load=load, progress=False)
     assert loaded == ["new"]
-    assert fitted == ["layer 0", "layer 1", "layer 2"] * 3
+    assert fitted == ["layer 2"] * 3
+    assert sized == [0, 1, 2] * 3
+
+
+@pytest.mark.slow
+def test_other_layers_of_a_model_need_a_word(done: Any, folder: Path, tiny_model: Any) -> None:
+    text = (folder / "study.toml").read_text().replace("layers = [0, 1]\n", "layers = [1, 2]\n")
+    (folder / "other.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(
+        ValueError, match=r"model 'middle': .*middle\.h5 was made .*layers.*--out.*delete"
+    ) as e:
+        run(folder / "other.toml", folder / "out", tiny_model)
+    assert "overwrite" not in str(e.value)
 
 
 @pytest.mark.slow
@@ -211,6 +298,7 @@ def test_what_cannot_be_compared(done: Any, folder: Path, tmp_path: Path, tiny_m
         compare_studies(out, tmp_path)
     text = (folder / "study.toml").read_text().replace("tr = 1.5", "tr = 1.5\ntrim = [5, 0]")
     text = text.replace('["S1", "S2", "S3"]', '["S1"]').replace("permutations = 60", "permutations = 0")
+    text = text.replace("training_sizes = [1, 2]", "").replace("layers = [0, 1, 2]", "layers = [1]")
     (folder / "trimmed.toml").write_text(text.replace('joint = "ridge"', 'joint = "off"'), encoding="utf-8")
     run(folder / "trimmed.toml", tmp_path / "trimmed", tiny_model)
     with pytest.raises(

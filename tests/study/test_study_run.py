@@ -16,6 +16,7 @@ from voxridge.demo.story import load_story, read_aloud
 from voxridge.features import tr_times, word_rate
 from voxridge.responses import build_response_store
 from voxridge.study import engine
+from voxridge.study import run as run_module
 from voxridge.study.config import ResponsesConfig, RunConfig, load_config
 from voxridge.study.inputs import Subject, read_stimuli, read_subject, usable_targets
 from voxridge.study.prepare import delayed
@@ -111,6 +112,9 @@ def test_study_end_to_end(study: Path, tmp_path: Path, tiny_model: Any) -> None:
 def test_interrupted_study_goes_on(
     study: Path, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    study.write_text(study.read_text().replace("[analysis]", '[analysis]\njoint = "ridge"'))
+    written: list[Path] = []
+    monkeypatch.setattr(run_module, "write_study", lambda out, _: written.append(out) or out)
     fitted: list[str] = []
     original = engine.score_model
 
@@ -123,12 +127,12 @@ def test_interrupted_study_goes_on(
     monkeypatch.setattr(engine, "score_model", counting)
     with pytest.raises(KeyboardInterrupt):
         run(study, tmp_path / "out", tiny_model)
-    assert not (tmp_path / "out" / "report.html").exists()
+    assert not written
     assert fitted == NAMES[:5]
     fitted.clear()
     outcome = run(study, tmp_path / "out", tiny_model)
     assert fitted == NAMES[5:]
-    monkeypatch.undo()
+    monkeypatch.setattr(engine, "score_model", original)
     whole = run(study, tmp_path / "whole", tiny_model)
     for resumed, fresh in zip(outcome.result.models, whole.result.models, strict=True):
         np.testing.assert_array_equal(resumed.scores, fresh.scores)

@@ -86,7 +86,7 @@ def bars_figure(
         axes.set_xticks(np.arange(len(groups)), groups, **turned)
         axes.tick_params(axis="x", length=0)
         axes.set_ylabel("held-out correlation r")
-        axes.set_title(f"{title}; bars: mean and 95 % interval, dots: single {repeats}s")
+        axes.set_title(f"{title}; bars: mean and 95 %, dots: single {repeats}s")
         figure.legend(loc="outside lower left", ncols=2 if len(series) < 5 else 3, fontsize=9.5)
     return figure
 

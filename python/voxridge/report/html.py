@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from voxridge.streams.atomic import atomic_path
+
+_LONG = 6  # headings
 
 
 @dataclass
@@ -39,15 +42,28 @@ class Report:
     title: str
     kicker: str
     _parts: list[str] = field(default_factory=list)
+    _headings: dict[str, str] = field(default_factory=dict)
 
     def heading(self, text: str) -> None:
-        """A heading.
+        """A heading; a page with many of them lists them below its title.
 
         Parameters
         ----------
         text : str
         """
-        self._parts.append(f"<h2>{html.escape(text)}</h2>")
+        anchor = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "section"
+        while anchor in self._headings:
+            anchor += "-"
+        self._headings[anchor] = text
+        self._parts.append(f'<h2 id="{anchor}">{html.escape(text)}</h2>')
+
+    def _contents(self) -> str:
+        if len(self._headings) < _LONG:
+            return ""
+        links = "".join(
+            f'<li><a href="#{anchor}">{html.escape(text)}</a></li>' for anchor, text in self._headings.items()
+        )
+        return f'<nav aria-label="Contents"><ul>{links}</ul></nav>'
 
     def text(self, text: str, *, lead: bool = False) -> None:
         """A paragraph.
@@ -165,7 +181,7 @@ class Report:
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f"<title>{html.escape(self.title)}</title><style>{_style()}</style></head><body><main>"
             f'<p class="kicker">{html.escape(self.kicker)}</p><h1>{html.escape(self.title)}</h1>'
-            f"{''.join(self._parts)}<footer>{html.escape(footer)}</footer></main></body></html>\n"
+            f"{self._contents()}{''.join(self._parts)}<footer>{html.escape(footer)}</footer></main></body></html>\n"
         )
 
     def write(self, path: Path, footer: str) -> Path:

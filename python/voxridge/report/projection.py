@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -117,10 +118,13 @@ def _sampled(geometry: Geometry, maps: Float64, cortex: Cortex | None) -> Float6
                 raise ValueError("cortex has no white surface; use load_cortex()")
             # Weights of the known voxels around each point: their share of the sum undoes the zeros outside.
             mesh, inner = (side.pial, side.faces), (side.white, side.faces)
-            total, weight = (
-                nilearn.vol_to_surf(part, mesh, inner_mesh=inner, interpolation="linear")
-                for part in (image, mask)
-            )
+            with warnings.catch_warnings():
+                # Of vertices whose points all lie outside the volume: they are NaN, as they should be.
+                warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
+                total, weight = (
+                    nilearn.vol_to_surf(part, mesh, inner_mesh=inner, interpolation="linear")
+                    for part in (image, mask)
+                )
             weight = np.nan_to_num(weight)
             enough = weight > 0.3
             parts.append(np.where(enough, np.nan_to_num(total) / np.where(enough, weight, 1.0), np.nan))

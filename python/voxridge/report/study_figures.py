@@ -82,7 +82,7 @@ def subjects_figure(subjects: Sequence[str], models: Sequence[str], scores: Floa
     columns = min(4, len(subjects))
     rows = -(-len(subjects) // columns)
     with look():
-        figure = new_figure(max(4.2, 2.3 * columns), 2.3 * rows + 0.7)
+        figure = new_figure(max(7.4, 2.3 * columns), 2.3 * rows + 0.7)
         axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for panel, (name, own, level) in zip(
             axes.flat, zip(subjects, scores, control, strict=True), strict=False

@@ -17,6 +17,8 @@ from voxridge.study.results import write_table
 if TYPE_CHECKING:
     from voxridge.study.outcome import Study
 
+_MOST_FIGURES = 2
+
 
 def stacking_section(report: Report, study: Study, figures: Path, tables: Path) -> None:
     """Convex combinations of all models."""
@@ -50,26 +52,31 @@ def stacking_section(report: Report, study: Study, figures: Path, tables: Path) 
 
 def ceiling_section(report: Report, study: Study, figures: Path, tables: Path) -> None:
     """Scores of repeated runs against their ceilings, and the correlation between subjects."""
-    rows = []
+    rows, drawn = [], 0
     report.heading("Ceilings")
     for name, subject in study.subjects.items():
         for run, ceiling in subject.ceilings.items():
-            model = study.models[-1]
+            model = study.best
             normalised = subject.analyses[model].normalised[run]
             figure = ceiling_figure(
                 ceiling.values, normalised.scores.values, low=ceiling.low, name=f"{name}, {run}"
             )
-            report.figure(
-                save(figure, figures / f"ceiling-{name}-{run}.png"),
-                f"{model} on {run}, heard {ceiling.conditions.repeats} times: score against CCmax (Schoppe "
-                "2016). Dots above the line overshoot by chance and are kept.",
-                alt="Score against ceiling",
-                narrow=True,
-            )
+            path = save(figure, figures / f"ceiling-{name}-{run}.png")
+            drawn += 1
+            if drawn <= _MOST_FIGURES:
+                report.figure(
+                    path,
+                    f"{model} on {run}, heard {ceiling.conditions.repeats} times: score against CCmax "
+                    "(Schoppe 2016). Dots above the line overshoot by chance and are kept.",
+                    alt="Score against ceiling",
+                    narrow=True,
+                )
             for title, analysis in subject.analyses.items():
                 found = analysis.normalised[run]
                 middle = [median(ceiling.values), median(found.values)]
                 rows.append([name, title, run, *middle, found.n_above, found.n_undefined])
+    if drawn > _MOST_FIGURES:
+        report.text(f"{drawn - _MOST_FIGURES} more of these are in the folder of figures.")
     if rows:
         header = ["subject", "model", "run", "median ceiling", "median r / ceiling", "above 1", "undefined"]
         report.table(header, rows)

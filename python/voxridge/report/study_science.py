@@ -158,6 +158,7 @@ def _region_trends(
         save(rois_figure(shown, score=score, zero=zero), path),
         caption + "decade with its 95 % interval over models.",
         alt="Score against the number of parameters by region",
+        narrow=len(shown) < 3,
     )
     width = 6 if zero else len(_TREND_HEADER)
     rows = [[n, *row[:width]] for n, trend in trends.items() for row in trend_rows("parameters", trend)]

@@ -81,9 +81,9 @@ def controls_section(report: Report, study: Study, figures: Path) -> None:
     report.table(*_unique_rows(study))
     report.text(
         "Unique R2 is the R2 of the chosen layer beside all controls minus that of all controls. Omega is "
-        "the share, in percent, of the model's own score that the controls explain: 100 (1 - (both - "
-        "controls) / model), each difference and quotient within 0 and 1, median over targets where the "
-        "model scores above 0 (Feghhi, Hadidi and others, 2026)."
+        "the share, in percent, of the model's own R2 that the controls account for: 100 (1 - (both - "
+        "controls) / model), of each subject's mean R2 over targets (Feghhi, Hadidi and others, 2024). A "
+        "dash: the model's mean R2 is not above 0, so there is nothing to account for."
     )
 
 
@@ -110,6 +110,14 @@ def significance_section(report: Report, study: Study) -> None:
         "training data. Targets are corrected by Benjamini-Hochberg (FDR) and by the maximum over all of "
         "them (family-wise)."
     )
+    smallest = 1 / (settings.permutations + 1)
+    if smallest > settings.rate / 10:
+        report.note(
+            f"No p can be below {smallest:.2g} with {settings.permutations} permutations: unless "
+            f"{min(1.0, smallest / settings.rate):.0%} of the targets reach it, FDR finds none of them. Take "
+            "more permutations.",
+            warning=True,
+        )
 
 
 def tables_section(report: Report, study: Study, tables: Path) -> None:
@@ -186,7 +194,7 @@ def _unique_rows(study: Study) -> tuple[list[str], list[list[Any]]]:
             if analysis.beside is not None:
                 unique = mean_interval(np.nanmean(analysis.beside.unique, axis=1))
                 row += [float(np.nanmean(analysis.beside.scores.scores)), interval_text(unique)]
-                row.append(median(analysis.beside.omega))
+                row.append(analysis.beside.omega)
             rows.append(row)
     header = ["subject", "model", "r word rate", "r model"]
     if len(rows[0]) > len(header):

@@ -26,6 +26,7 @@ Bools = NDArray[np.bool_]
 Take = Callable[["SubjectOutcome"], NDArray[Any] | None]
 _FSAVERAGE5 = (10242, 10242)
 _ENOUGH_SUBJECTS = 6
+_NEAR_ZERO = 0.05
 _MOST = {"subjects": 12, "weights": 4, "sides": 3, "outlines": 6}
 
 
@@ -120,6 +121,7 @@ class SurfacePage:
         figure = surface_figure(
             self.canvas.cortex,
             [drawn],
+            threshold=_threshold(values),
             label="held-out correlation r",
             views=("lateral", "medial", "flat"),
         )
@@ -158,6 +160,7 @@ class SurfacePage:
         shown = maps[: _MOST["subjects"]]
         top = float(np.nanpercentile(each, 99.8))
         options: dict[str, Any] = {"label": label, "maximum": top if top > 0 else None}
+        options["threshold"] = _threshold(each)
         figure = surface_figure(self.canvas.cortex, shown, views=("lateral",), columns=2, **options)
         more = f" The first {len(shown)} of {len(maps)}." if len(maps) > len(shown) else ""
         self._show("subjects", figure, f"Each subject: {self.study.best}.{more} All have the same colours.")
@@ -247,6 +250,11 @@ class SurfacePage:
         label = "slope: r per decade of parameters"
         figure = surface_figure(self.canvas.cortex, [drawn], palette="diverging", label=label)
         self._show("slopes", figure, "Scaling at each vertex: what ten times the parameters add to r.")
+
+
+def _threshold(scores: Float64) -> float:
+    """Scores near 0 are left grey, unless there is little else."""
+    return _NEAR_ZERO if np.nanpercentile(scores, 99.8) > 4 * _NEAR_ZERO else 0.0
 
 
 def _tested(each: Float64, rate: float) -> Bools:
