@@ -121,6 +121,18 @@ def test_the_same_model_twice() -> None:
     np.testing.assert_array_equal(test.p_family, 1)
 
 
+@pytest.mark.parametrize("statistic", ["r", "mean r"])
+def test_the_same_model_in_other_units(statistic: Any) -> None:
+    rng = np.random.default_rng(0)
+    y, first = rng.standard_normal((2, 400, 60))
+    test = compare_models(
+        y, first, 3 * first + 7.3, runs=[200, 200], statistic=statistic
+    )  # alike but for rounding
+    np.testing.assert_array_equal(test.difference, 0)
+    np.testing.assert_array_equal(test.p_values, 1)
+    np.testing.assert_array_equal(test.p_family, 1)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

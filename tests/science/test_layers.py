@@ -66,6 +66,18 @@ def test_targets_without_inner_scores_choose_nothing_and_disturb_no_region() -> 
     assert (found[:, 5] == -1).all()
 
 
+def test_a_layer_without_an_inner_mean_is_not_chosen() -> None:
+    scores, inner = np.random.default_rng(2).random((2, 3, 2, 6))
+    models = layers_of(scores, inner)
+    models[0].inner_mean = np.array([np.nan, np.nan])
+    for model in models:
+        model.inner_mean[1] = np.nan
+    choice = choose_layers(models)
+    assert choice[0] == 1 + np.argmax(inner[1:, 0].mean(axis=1))
+    assert choice[1] == -1
+    assert np.isnan(chosen_scores(models, choice)[1]).all()
+
+
 def test_inner_choice_does_not_score_above_chance_on_noise_while_the_maximum_does() -> None:
     errors = chain(20, (6, 400), 0.9, seed=2)
     inner = chain(20, (6, 400), 0.9, seed=3)

@@ -19,6 +19,7 @@ from voxridge.science.multiple import max_statistic, tail
 _FEWEST_BLOCKS = 6
 _WANTED_BLOCKS = 8
 _KEPT = 0.85
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,9 @@ def compare_models(
     for part in target_blocks(truth.shape[1], max(len(truth), len(signs))):
         shares = [row_shares(truth[:, part], each[:, part], lengths, statistic) for each in (one, two)]
         sums = np.add.reduceat(shares[0] - shares[1], starts, axis=0)
+        # The rounding of predictions that are alike but for their units has signs, too.
+        size_of_both = np.abs(shares[0]).sum(axis=0) + np.abs(shares[1]).sum(axis=0)
+        sums[:, np.abs(sums).max(axis=0) <= _ROUNDING * size_of_both] = 0.0
         difference[part] = sums.sum(axis=0)
         # The sum of squares stays the same under flips, so this scale is fair and makes targets comparable.
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -159,7 +163,7 @@ def compare_models(
         p_values[part] = np.where(known, tail(reached, null), np.nan)
         if known.any():
             null_max = np.maximum(null_max, null[:, known].max(axis=1))
-    same = difference == 0  # predictions that are alike to the last bit
+    same = difference == 0  # predictions that are alike
     p_values[same] = 1.0
     family = np.where(same, 1.0, max_statistic(scaled, null_max))
     return ModelComparison(

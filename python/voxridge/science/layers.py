@@ -77,7 +77,7 @@ def choose_layers(
     if labels is not None and per_target:
         raise ValueError("labels and per_target exclude each other: one layer per region, or one per target")
     if labels is None and not per_target:
-        return np.asarray(np.stack([model.inner_mean for model in models]).argmax(axis=0), dtype=np.intp)
+        return _best(np.stack([np.asarray(model.inner_mean, dtype=np.float64) for model in models]))
     inner = np.stack([np.asarray(model.inner, dtype=np.float64) for model in models])
     if labels is None:
         return _best(inner)
@@ -131,7 +131,7 @@ def chosen_scores(models: Sequence[LayerScores], choice: ArrayLike) -> Float64:
             "(n_folds, n_targets)"
         )
     if position.size and (position.max() >= len(models) or position.min() < -1):
-        raise ValueError(f"choice goes to {position.max()} with {len(models)} models")
+        raise ValueError(f"choice goes from {position.min()} to {position.max()} with {len(models)} models")
     if position.ndim == 1:
         position = np.broadcast_to(position[:, None], scores.shape[1:])
     taken = np.take_along_axis(scores, np.maximum(position, 0)[None], axis=0)[0]
