@@ -167,3 +167,14 @@ def test_a_ceiling_is_kept_in_a_file(tmp_path: Path) -> None:
         assert Ceiling.read_from(file["ceilings/smoke"]).low is None
         with pytest.raises(ValueError, match="group /ceilings: no ceiling"):
             Ceiling.read_from(file["ceilings"])
+
+
+def test_numbers_of_numpy_are_written_too(tmp_path: Path) -> None:
+    made = Conditions("a", ("b",), trim=(np.int64(1), 0), repeats=np.int64(3), n_samples=np.int64(7))
+    details = {"block": np.int64(20), "rate": np.float32(0.5), "ends": np.arange(2)}
+    ceiling = Ceiling([0.5], "r", made, "x", floor=np.float32(0.25), details=details)  # type: ignore[arg-type]
+    ceiling.save(tmp_path / "ceiling.h5")
+    read = Ceiling.load(tmp_path / "ceiling.h5")
+    assert read.conditions == made
+    assert read.floor == 0.25
+    assert read.details == {"block": 20, "rate": 0.5, "ends": [0, 1]}

@@ -126,6 +126,8 @@ def test_one_side_only_is_refused_and_an_odd_space_is_said() -> None:
     with pytest.raises(ValueError, match="in MNI space only"):
         find_hemispheres(Geometry.volume(np.ones((3, 1, 1), bool), affine), space="T1w")
     with pytest.raises(ValueError, match="midline='x'"):
+        hemispheres_from_coordinates([[-9, 0, 0], [9, 0, 0]], width=1, tolerance=1, midline="x")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="midline='x'"):
         find_hemispheres(Geometry.volume(np.ones((3, 1, 1), bool), affine), midline="x")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="hemispheres_from_coordinates"):
         find_hemispheres(Geometry.columns(4))

@@ -130,6 +130,8 @@ def test_nan_and_small_sums_are_counted_and_poison_nothing() -> None:
     assert [row["region"] for row in found.rows()] == ["all pairs", "C"]
     labels = np.array(["A", "A", "", "", "C", "C"])
     assert lateralisation(values, pairs, rois=labels).regions == ("all pairs", "A", "C")
+    labels = np.array(["A", "A", np.nan, float("nan"), "C", "C"], dtype=object)  # as data frames have them
+    assert lateralisation(values, pairs, rois=labels).regions == ("all pairs", "A", "C")
     with pytest.raises(ValueError, match="smallest_sum=0"):
         lateralisation(values, pairs, smallest_sum=0)
 

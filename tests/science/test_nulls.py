@@ -55,6 +55,10 @@ def test_detection_finds_signal_and_keeps_its_rate() -> None:
     np.testing.assert_array_equal(found.detected, fdr(found.p_values).detected)
 
 
+def test_detection_takes_lists() -> None:
+    np.testing.assert_allclose(detect([0.1, 0.9], [0.1, 0.2, 0.3]).p_values, [1.0, 0.25])  # type: ignore[arg-type]
+
+
 def test_detection_of_nothing() -> None:
     found = detect(np.zeros(10), np.ones((3, 10)))
     assert not found.detected.any()

@@ -334,6 +334,7 @@ def test_regions_by_labels_masks_and_indices() -> None:
     values[1, 0] = np.nan
     labels = roi_scores(values, ["a", "a", "b", None])
     assert {name: list(row) for name, row in labels.items()} == {"a": [1, 5, 9], "b": [2, 6, 10]}
+    assert list(roi_scores(values, ["a", "a", np.nan, float("nan")])) == ["a"]
     masks = roi_scores(values, {"left": np.array([True, True, False, False]), "right": [2, 3], "lost": [0]})
     assert list(masks["left"]) == [1, 5, 9]
     assert list(masks["right"]) == [2.5, 6.5, 10.5]

@@ -146,7 +146,9 @@ def region_masks(rois: Any, n_targets: int) -> dict[str, Any]:
             f"rois has shape {labels.shape} and dtype {labels.dtype}; give labels ({n_targets},), integers "
             "or names, or a mapping of name to bool mask"
         )
-    names = [name for name in dict.fromkeys(labels.tolist()) if name not in (0, "", None)]
+    names = [
+        name for name in dict.fromkeys(labels.tolist()) if name not in (0, "", None) and name == name
+    ]  # not NaN
     return {str(name): labels == name for name in names}
 
 

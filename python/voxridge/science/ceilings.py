@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     import h5py
 
 
+def _plain(value: Any) -> Any:
+    """Numbers and arrays of NumPy as JSON has them."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"details holds {value!r}: give numbers, texts and lists")
+
+
 @dataclass(frozen=True)
 class NormalisedScores:
     """Scores as a share of their ceiling, with what was not defined and what went above 1.
@@ -268,7 +275,7 @@ class Ceiling:
                 group[name] = getattr(self, name)
         rest = {name: getattr(self, name) for name in ("metric", "method", "level", "floor")}
         rest |= {"conditions": self.conditions.to_dict(), "details": dict(self.details)}
-        group.attrs["ceiling"] = json.dumps(rest)
+        group.attrs["ceiling"] = json.dumps(rest, default=_plain)
 
     @classmethod
     def read_from(cls, group: h5py.Group) -> Ceiling:

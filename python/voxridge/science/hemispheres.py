@@ -162,6 +162,8 @@ def hemispheres_from_coordinates(
     points = np.asarray(coordinates, dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all():
         raise ValueError(f"coordinates has shape {points.shape}; give (n_targets, 3) finite numbers, in mm")
+    if midline not in ("exclude", "keep"):
+        raise ValueError(f"midline={midline!r}: give 'exclude' or 'keep'")
     if not (width > 0 and tolerance > 0):
         raise ValueError(f"width={width} and tolerance={tolerance}: give positive numbers, in mm")
     near = np.abs(points[:, 0]) < (width if midline == "exclude" else 1e-9)

@@ -131,7 +131,7 @@ def chosen_scores(models: Sequence[LayerScores], choice: ArrayLike) -> Float64:
             "(n_folds, n_targets)"
         )
     if position.size and (position.max() >= len(models) or position.min() < -1):
-        raise ValueError(f"choice goes from {position.min()} to {position.max()} with {len(models)} models")
+        raise ValueError(f"choice goes to {position.max()} with {len(models)} models")
     if position.ndim == 1:
         position = np.broadcast_to(position[:, None], scores.shape[1:])
     taken = np.take_along_axis(scores, np.maximum(position, 0)[None], axis=0)[0]

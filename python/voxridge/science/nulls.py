@@ -120,6 +120,7 @@ def detect(scores: Float64, null: Float64, *, rate: float = 0.05) -> Detection:
     >>> detect(np.array([0.0, 0.1, 0.6]), null).detected.tolist()
     [False, False, True]
     """
+    scores, null = np.asarray(scores, dtype=np.float64), np.asarray(null)
     pool = np.sort(null[np.isfinite(null)].ravel())
     if pool.size == 0:
         raise ValueError("null has no finite score: it needs at least one")

@@ -121,7 +121,7 @@ def roi_scores(scores: ArrayLike, rois: Sequence[Any] | Mapping[str, ArrayLike])
     ----------
     scores : array_like of shape (n_models, n_targets)
     rois : sequence (n_targets,) or mapping of str to mask or indices
-        A label for each target ("" , 0 and None: in no region), or regions that may overlap.
+        A label for each target ("", 0, None and NaN: in no region), or regions that may overlap.
 
     Returns
     -------
@@ -156,7 +156,8 @@ def roi_scores(scores: ArrayLike, rois: Sequence[Any] | Mapping[str, ArrayLike])
 def _regions(rois: Sequence[Any] | Mapping[str, ArrayLike], n_targets: int) -> dict[str, NDArray[np.bool_]]:
     if isinstance(rois, Mapping):
         return {str(name): _mask(str(name), np.asarray(members), n_targets) for name, members in rois.items()}
-    labels = [None if label in (None, "", 0) else str(label) for label in rois]
+    # NaN, which is not equal to itself, is what data frames have for "none".
+    labels = [None if label in (None, "", 0) or label != label else str(label) for label in rois]
     if len(labels) != n_targets:
         raise ValueError(f"rois has {len(labels)} labels for {n_targets} targets: give one for each target")
     column = np.asarray(labels, dtype=object)

@@ -124,7 +124,7 @@ def read_score_table(path: str | Path, *, score: str | None = None, columns: str
     ------
     ValueError
         For a table without models or scores, a cell that is no number (or may be two, as "1,300"), a model
-        given twice, or facts of a model that contradict each other: the message names the column and the line.
+        given twice, or facts of a model that contradict each other: the message names column and line.
 
     Examples
     --------
