@@ -238,6 +238,7 @@ def _add_out(parser: argparse.ArgumentParser, default: str) -> None:
 def _demo(options: argparse.Namespace) -> int:
     if options.alice is not None:
         from voxridge.demo.alice import run_alice
+        from voxridge.demo.alice_findings import listeners_sentence
 
         with quiet_loading(options.quiet):
             alice = run_alice(options.alice, options.out, progress=not options.quiet)
@@ -245,6 +246,7 @@ def _demo(options: argparse.Namespace) -> int:
             print(f"Listener {name} was rejected: {reason}.")
         print(f"Group mean, word rate alone: mean r = {alice.group_rate:.3f}")
         print(f"Group mean, word rate + language model: mean r = {alice.group_chosen:.3f}")
+        print(listeners_sentence(alice.science.beside))
         print(f"Report: {alice.report}")
         return 0
     from voxridge.demo.run import run_demo

@@ -45,6 +45,7 @@ CHUNKS = 5
 HIGH_PASS = 150.0
 OTHER_HIGH_PASS = (0.0, 128.0, 90.0)
 COMPONENTS = 10
+ITERATIONS = 60
 SHIFTS = (-20, -10, -5, -3, -2, -1, 0, 1, 2, 3, 5, 10, 20)
 ALPHAS = np.logspace(-1, 5, 13)
 GROUP = "group mean"
@@ -161,7 +162,12 @@ def run_alice(
     responses = group_and_listeners(data, plan)
     targets = target_columns(data)
     fit = FitSettings(
-        ALPHAS, DELAYS, TR, HIGH_PASS, selection=np.array([s == GROUP for s in targets["listener"]])
+        ALPHAS,
+        DELAYS,
+        TR,
+        HIGH_PASS,
+        selection=np.array([s == GROUP for s in targets["listener"]]),
+        iterations=ITERATIONS,
     )
     models = AliceModels(store, stimulus, data.sound, TR, COMPONENTS, DELAYS)
     recipes = [*models.controls(), *models.layers(), *models.shuffled()]
@@ -173,7 +179,7 @@ def run_alice(
         "components": COMPONENTS,
         "sound": None if data.sound is None else array_digest(data.sound),
     }
-    with FitProgress((len(recipes) + 4) * len(plan.parts), shown=progress) as bar:
+    with FitProgress((len(recipes) + 5) * len(plan.parts), shown=progress) as bar:
         scores = score_models(recipes, responses, plan, fit, folder=folder, identity=identity, progress=bar)
         result = StudyResult(
             "Alice in Wonderland, chapter 1",
@@ -267,6 +273,7 @@ def _provenance(data: AliceData, plan: FoldPlan, features: dict[str, Any]) -> di
         "delays (TR)": list(DELAYS),
         "penalties": [float(alpha) for alpha in ALPHAS],
         "components of a layer": COMPONENTS,
+        "draws of penalties for several bands": ITERATIONS,
         "high-pass (s), within each chunk": HIGH_PASS,
         "chunks (rows)": [f"{part.start} to {part.stop - 1}" for part in plan.parts],
         "gap (rows)": plan.gap,

@@ -22,9 +22,9 @@ def findings(science: AliceScience) -> list[str]:
         _scope(science),
         _word_rate(science),
         _other_controls(science),
-        _listeners(beside),
+        listeners_sentence(beside),
         _over_rate(science),
-        _regions(beside, regions),
+        regions_sentence(beside, regions),
         _group(beside, regions),
         _omega(beside),
         _folds(science),
@@ -87,7 +87,8 @@ def _other_controls(science: AliceScience) -> str:
     return f"Over listeners no other control adds to the word rate: not {' nor '.join(tests)}."
 
 
-def _listeners(beside: Beside) -> str:
+def listeners_sentence(beside: Beside) -> str:
+    """Whether the gain beside all controls is there over listeners."""
     gain = beside.mean
     word = verdict(float(gain.low), float(gain.high))
     ends = {
@@ -108,19 +109,24 @@ def _gain(test: SubjectTest) -> str:
 
 def _over_rate(science: AliceScience) -> str:
     """Controls that fit too much leave a model more to gain than the word rate alone does."""
-    shape, scores, test = science.shape, science.beside.scores, science.beside.over_rate
+    shape, scores, beside = science.shape, science.beside.scores, science.beside
     rate, controls = (float(shape.listeners(scores[name].r2).mean()) for name in (RATE, ALL_CONTROLS))
-    word = verdict(float(test.low), float(test.high))
+    test, joint = beside.over_rate, beside.joint_over_rate
     why = (
         f"All controls together predict a listener less well than the word rate alone (R2 {controls:.3f} "
-        f"against {rate:.3f}), so part of that gain is their loss: against the word rate alone it"
+        f"against {rate:.3f}), so part of that gain may be their loss. Beside the word rate alone the gain "
         if controls < rate
-        else "Against the word rate alone the gain"
+        else "Beside the word rate alone the gain "
     )
-    return f"{why} {word} ({_gain(test)})."
+    better = "more" if float(joint.low) > 0 else "less" if float(joint.high) < 0 else "not measurably more"
+    return (
+        f"{why}{verdict(float(test.low), float(test.high))} ({_gain(test)}); everything together gives "
+        f"{better} than the word rate alone ({_gain(joint)})."
+    )
 
 
-def _regions(beside: Beside, regions: tuple[str, ...]) -> str:
+def regions_sentence(beside: Beside, regions: tuple[str, ...]) -> str:
+    """In which regions it is, all of them allowed for."""
     found = [
         f"{region} ({p_text(float(p))})"
         for region, p, mean in zip(regions, beside.regions.p_family, beside.regions.mean, strict=True)
@@ -129,11 +135,15 @@ def _regions(beside: Beside, regions: tuple[str, ...]) -> str:
     rest = len(regions) - len(found)
     if not found:
         return (
-            f"In none of the {_count(len(regions))} regions taken alone does it hold over listeners once all "
-            f"of them are allowed for (smallest {p_text(float(np.nanmin(beside.regions.p_family)))})."
+            f"In none of the {_count(len(regions))} regions taken alone does the gain beside all controls "
+            "hold over listeners once all of them are allowed for "
+            f"(smallest {p_text(float(np.nanmin(beside.regions.p_family)))})."
         )
     others = f"; in the other {_count(rest)} it does not" if rest else ""
-    return f"Over listeners, all regions allowed for, it holds in {' and '.join(found)}{others}."
+    return (
+        "Over listeners, all regions allowed for, the gain beside all controls holds in "
+        f"{' and '.join(found)}{others}."
+    )
 
 
 def above_chance(test: PermutationTest, regions: tuple[str, ...]) -> list[str]:

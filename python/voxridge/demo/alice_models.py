@@ -29,6 +29,7 @@ Array = NDArray[Any]
 SOUND = "sound power"
 ALL_CONTROLS = "all controls"
 ALONE = "language model alone"
+BESIDE_RATE = "language model beside word rate"
 JOINT = "language model beside all controls"
 
 
@@ -85,6 +86,10 @@ class AliceModels:
     def alone(self, position: int) -> Model:
         """One layer without anything beside it."""
         return Model(ALONE, (self.layer(position),))
+
+    def beside_rate(self, position: int) -> Model:
+        """One layer beside the word rate, a penalty for each."""
+        return Model(BESIDE_RATE, (self.rate, self.layer(position)), bands=(1, 1))
 
     def joint(self, position: int) -> Model:
         """One layer beside all controls, with a penalty of its own."""
@@ -192,6 +197,7 @@ def _whole(block: Block, delays: tuple[int, ...]) -> Array:
 __all__ = [
     "ALL_CONTROLS",
     "ALONE",
+    "BESIDE_RATE",
     "JOINT",
     "RATE",
     "SOUND",

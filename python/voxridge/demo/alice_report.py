@@ -253,6 +253,12 @@ def _method(report: Report, result: StudyResult) -> None:
             "Slow drift: within each chunk the cosines slower than 150 s are projected out of the "
             "responses and of the delayed features, and each listener is z-scored. No number computed in "
             "one chunk enters another.",
+            "Sound power is the regressor that was published with the data, with its haemodynamic response, "
+            "and is moved one TR ahead so that the delays begin with it. Head motion is in no model.",
+            "Beside controls: banded ridge with a penalty each for word rate, word controls, sound power and "
+            f"layer, {result.provenance['draws of penalties for several bands']} draws of their proportions "
+            "and three rounds of refinement, on the training chunks only. The draws are random: another seed "
+            "moves the last digit.",
             f"Principal components ({result.provenance['components of a layer']} per layer), "
             "scaling, penalties (one per target) and the layer are learned on training chunks only; the "
             "layer is the one that does best for the group mean in the inner folds. The number of "

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from voxridge.demo.alice_models import (
     ALL_CONTROLS,
     ALONE,
+    BESIDE_RATE,
     JOINT,
     RATE,
     TIME_ALONE,
@@ -62,8 +63,8 @@ class Shape:
 
     def listeners(self, values: Array) -> Float64:
         """Means over folds of (n_folds, n_targets) as (n_listeners, n_regions)."""
-        rows = np.asarray(values, dtype=np.float64).mean(axis=0)[self.n_regions :]
-        return rows.reshape(self.n_listeners, self.n_regions)
+        rows: Float64 = np.asarray(values, dtype=np.float64).mean(axis=0)[self.n_regions :]
+        return np.asarray(rows.reshape(self.n_listeners, self.n_regions))
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,9 @@ class Beside:
     ``scores``, ``group_r``: by model, fits of all targets and the group mean's correlation with its interval
     over blocks of the story; ``unique``: R2 beside the controls minus that of the controls, (n_listeners,
     n_regions), and of the group mean; ``regions``, ``mean``: tests of ``unique`` over listeners;
-    ``over_rate``: the same of R2 beside all controls minus that of the word rate alone; ``omega`` of
-    listeners and ``group_omega``; ``tests`` of the group mean's predictions; ``gain``: of the group mean.
+    ``over_rate``, ``joint_over_rate``: the same of R2 beside the word rate, and beside all controls, minus
+    that of the word rate alone; ``omega`` of listeners and ``group_omega``; ``tests`` of the group mean's
+    predictions; ``gain``: of the group mean.
     """
 
     scores: dict[str, ModelScores]
@@ -84,6 +86,7 @@ class Beside:
     regions: SubjectTest
     mean: SubjectTest
     over_rate: SubjectTest
+    joint_over_rate: SubjectTest
     omega: SubjectOmega
     group_omega: float
     tests: dict[str, PermutationTest]
@@ -151,6 +154,7 @@ def fit_beside(models: AliceModels, fitter: Fitter, choice: NDArray[np.intp]) ->
         RATE: r2.predicted(RATE, lambda _: Model(RATE, (models.rate,)), every),
         ALL_CONTROLS: r2.predicted(ALL_CONTROLS, lambda _: models.all_controls(), every),
         ALONE: r2.predicted(ALONE, models.alone, choice),
+        BESIDE_RATE: r2.predicted(BESIDE_RATE, models.beside_rate, choice),
         JOINT: r2.predicted(JOINT, models.joint, choice),
     }
 
@@ -172,8 +176,8 @@ def analyse(
             shape,
             list(controls),
             _over_rate(controls, shape),
-            _beside(beside, shape, shape.group(rows), lengths),
-            _ceilings(beside, shape, rows, fitter.plan),
+            beside_results(beside, shape, shape.group(rows), lengths),
+            ceilings(beside, shape, rows, fitter.plan),
             _layers(result, shape),
             _sides(beside, shape),
             folds,
@@ -200,11 +204,14 @@ def _one(test: SubjectTest, position: int) -> SubjectTest:
     return dataclasses.replace(test, **arrays)
 
 
-def _beside(fits: Mapping[str, Predicted], shape: Shape, truth: Float64, lengths: list[int]) -> Beside:
+def beside_results(fits: Mapping[str, Predicted], shape: Shape, truth: Float64, lengths: list[int]) -> Beside:
     scores = {name: fit.scores for name, fit in fits.items()}
     gain = np.asarray(unique_variance(scores[JOINT].r2, scores[ALL_CONTROLS].r2))
     unique = shape.listeners(gain)
-    over_rate = shape.listeners(scores[JOINT].r2 - scores[RATE].r2).mean(axis=1)
+    over_rate, joint_over_rate = (
+        subject_test(shape.listeners(scores[name].r2 - scores[RATE].r2).mean(axis=1))
+        for name in (BESIDE_RATE, JOINT)
+    )
     by_listener = [shape.listeners(scores[name].r2) for name in (ALONE, JOINT, ALL_CONTROLS)]
     group = [np.mean(shape.group(scores[name].r2)) for name in (ALONE, JOINT, ALL_CONTROLS)]
     predictions = {name: fit.prediction for name, fit in fits.items()}
@@ -218,7 +225,8 @@ def _beside(fits: Mapping[str, Predicted], shape: Shape, truth: Float64, lengths
         shape.group(gain).mean(axis=0),
         subject_test(unique),
         subject_test(unique.mean(axis=1)),
-        subject_test(over_rate),
+        over_rate,
+        joint_over_rate,
         subject_omega(*(list(each) for each in by_listener)),
         float(omega(*group)),
         {
@@ -240,7 +248,7 @@ def conditions(plan: FoldPlan, repeats: int) -> Conditions:
     )
 
 
-def _ceilings(fits: Mapping[str, Predicted], shape: Shape, rows: Array, plan: FoldPlan) -> Ceilings:
+def ceilings(fits: Mapping[str, Predicted], shape: Shape, rows: Array, plan: FoldPlan) -> Ceilings:
     single = rows[:, shape.n_regions :].reshape(len(rows), shape.n_listeners, shape.n_regions)
     subjects = np.ascontiguousarray(single.swapaxes(0, 1))
     lengths = [part.stop - part.start for part in plan.parts]
@@ -284,19 +292,14 @@ def fold_table(
         f"{RATE} + layer {position}": Model("layer", (models.rate, models.layer(position))),
     }
     plan = fitter.plan
-    far = plan_folds(["alice"], [plan.parts[-1].stop], chunks=len(plan.parts), gap=FAR_GAP)
+    room = (min(part.stop - part.start for part in plan.parts) - 10) // 2
+    far = plan_folds(["alice"], [plan.parts[-1].stop], chunks=len(plan.parts), gap=min(FAR_GAP, room))
     table = {}
     for name, model in built.items():
         scores = {
-            f"contiguous chunks, gap of {plan.gap} rows": score_model(
-                model, fitter.responses, plan, fitter.settings
-            ),
-            f"contiguous chunks, gap of {FAR_GAP} rows": score_model(
-                model, fitter.responses, far, fitter.settings
-            ),
-            "rows shuffled into folds": shuffled_fold_scores(
-                model.blocks, fitter.responses, plan, fitter.settings
-            ),
+            f"gap of {plan.gap} rows": score_model(model, fitter.responses, plan, fitter.settings),
+            f"gap of {far.gap} rows": score_model(model, fitter.responses, far, fitter.settings),
+            "rows shuffled": shuffled_fold_scores(model.blocks, fitter.responses, plan, fitter.settings),
         }
         table[name] = {
             kind: (float(shape.group(each.scores).mean()), float(shape.listeners(each.scores).mean()))

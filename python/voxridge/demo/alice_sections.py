@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from voxridge.demo.alice_figures import Ends, Panel, regions_figure
 from voxridge.demo.alice_findings import above_chance, p_text, spread
-from voxridge.demo.alice_models import ALL_CONTROLS, ALONE, JOINT, RATE
+from voxridge.demo.alice_models import ALL_CONTROLS, ALONE, BESIDE_RATE, JOINT, RATE
 from voxridge.demo.alice_science import AliceScience
 from voxridge.report.html import Report
 from voxridge.report.layers import Curve, layer_figure
@@ -20,7 +20,7 @@ from voxridge.science.intervals import mean_interval
 from voxridge.study.results import StudyResult, write_table
 
 Float64 = NDArray[np.float64]
-_SHOWN = (RATE, ALL_CONTROLS, ALONE, JOINT)
+_SHOWN = (RATE, ALL_CONTROLS, ALONE, BESIDE_RATE, JOINT)
 
 
 def controls_section(report: Report, science: AliceScience, tables: Path) -> None:
@@ -35,14 +35,8 @@ def controls_section(report: Report, science: AliceScience, tables: Path) -> Non
             rows.append([*row, "", ""])
         else:
             change = f"{float(test.mean):+.3f} ({spread(test.low, test.high)})"
-            rows.append([*row, change, p_text(float(test.p_family))])
-    header = [
-        "control",
-        "r group mean",
-        "r single listeners (95 %)",
-        "minus word rate, listeners (95 %)",
-        "p",
-    ]
+            rows.append([*row, change, p_text(float(test.p_family)).removeprefix("p = ").removeprefix("p ")])
+    header = ["control", "group mean", "listeners (95 %)", "minus word rate (95 %)", "p"]
     write_table(tables / "controls.csv", header, rows)
     report.heading("Controls first")
     report.text(
@@ -52,8 +46,8 @@ def controls_section(report: Report, science: AliceScience, tables: Path) -> Non
     )
     report.table(header, rows)
     report.text(
-        "Means over regions; intervals and p-values are over listeners, p by sign flips with all controls "
-        "allowed for, two-sided."
+        "Correlation r, mean over regions; intervals and p-values are over listeners, p by sign flips with "
+        "all controls allowed for, two-sided."
     )
 
 
@@ -67,8 +61,7 @@ def beside_section(report: Report, science: AliceScience, figures: Path, tables:
         "what is compared; unique R2 is the R2 of everything minus that of all controls."
     )
     rows = _model_rows(science)
-    header = ["model", "r group mean", "R2 group mean", "r single listeners (95 %)", "R2 single (95 %)"]
-    header.append("regions above chance, group mean")
+    header = ["model", "r group", "R2 group", "r listeners (95 %)", "R2 listeners (95 %)", "above chance"]
     report.table(header, rows)
     write_table(tables / "beside_controls.csv", header, rows)
     panels = [Panel("", {"single listeners, 95 % over listeners": _ends(beside.regions)})]
@@ -82,7 +75,7 @@ def beside_section(report: Report, science: AliceScience, figures: Path, tables:
         alt="Unique R2 by region",
     )
     report.table(_UNIQUE, _unique_rows(science))
-    write_table(tables / "unique.csv", _UNIQUE, _unique_rows(science))
+    write_table(tables / "unique.csv", [*_UNIQUE[:-1], "p group, all regions"], _unique_rows(science))
     omega = beside.omega.mean
     ends = spread(omega.low, omega.high, signed=False, digits=1)
     report.text(
@@ -91,24 +84,25 @@ def beside_section(report: Report, science: AliceScience, figures: Path, tables:
         f"mean. {_omega_note(science)}"
     )
     report.text(
-        "p over listeners: sign flips of the listeners' differences, two-sided, and the largest t over all "
-        f"regions. p of the group mean's gain: signs of {beside.gain.n_blocks} blocks of the story flipped, "
-        "two-sided, largest over regions. Regions above chance: the prediction of the group mean against "
-        "blocks permuted within the chunks, one-sided, largest over regions at 0.05, with the null widened "
-        "for folds that share training data. The flips know nothing of that sharing: trust small p less."
+        "Above chance: the number of regions in which the prediction of the group mean beats blocks "
+        "permuted within the chunks (one-sided at 0.05, largest over regions, the null widened for folds "
+        "that share training data). p over listeners: sign flips of their differences, two-sided, and the "
+        f"largest t over all regions. p of the group mean's gain: signs of {beside.gain.n_blocks} blocks of "
+        "the story flipped, two-sided, largest over regions; the flips know nothing of shared training data: "
+        "trust small p less."
     )
 
 
 _UNIQUE = [
-    "region",
-    "unique R2, listeners",
+    "unique R2",
+    "listeners",
     "low",
     "high",
     "t",
     "p",
     "p, all regions",
-    "unique R2, group mean",
-    "p group, all regions",
+    "group mean",
+    "p, all regions ",
 ]
 
 
@@ -136,7 +130,14 @@ def _model_rows(science: AliceScience) -> list[list[Any]]:
         single = [mean_interval(shape.listeners(each).mean(axis=1)) for each in (scores.scores, scores.r2)]
         group = [float(shape.group(each).mean()) for each in (scores.scores, scores.r2)]
         found = len(above_chance(beside.tests[name], shape.regions))
-        rows.append([name, *group, *map(interval_text, single), f"{found} of {shape.n_regions}"])
+        rows.append(
+            [
+                name.removeprefix("language "),
+                *group,
+                *map(interval_text, single),
+                f"{found} of {shape.n_regions}",
+            ]
+        )
     return rows
 
 
@@ -179,14 +180,14 @@ def ceilings_section(report: Report, science: AliceScience, figures: Path, table
             kind,
             region,
             float(ceiling.values[i]),
-            f"{float(ceiling.low[i]):.3f} to {float(ceiling.high[i]):.3f}",
+            spread(*(end[i] for end in _ceiling_ends(ceiling)[1:]), signed=False),
             *(float(ratios[name].values[i]) for name in shown),
         ]
         for kind, ceiling, ratios in kinds
         for i, region in enumerate(shape.regions)
     ]
-    header = ["responses", "region", "ceiling", "95 %", "word rate / ceiling", "all controls / ceiling"]
-    header.append("model beside controls / ceiling")
+    ratios_of = ["word rate / it", "all controls / it", "all and model / it"]
+    header = ["responses", "region", "ceiling", "95 %", *ratios_of]
     write_table(tables / "ceilings.csv", header, rows)
     report.heading("Ceilings")
     report.figure(
@@ -288,7 +289,7 @@ def folds_section(report: Report, science: AliceScience, tables: Path) -> None:
         "and what any model's score is made of can no longer be told. Between the two gaps beside contiguous "
         "chunks, whatever rests on autocorrelation shrinks."
     )
-    report.table(["model", *kinds[:-1], f"{kinds[-1]} (not to be done)"], rows)
+    report.table(["model", *kinds[:-1], f"{kinds[-1]} (never do this)"], rows)
     report.text("Mean r over regions of the group mean; in brackets, of single listeners.")
 
 
@@ -301,4 +302,5 @@ def _interval_ends(interval: Any) -> Ends:
 
 
 def _ceiling_ends(ceiling: Any) -> Ends:
+    """The ceiling and its interval, which those of subjects always have."""
     return ceiling.values, ceiling.low, ceiling.high
