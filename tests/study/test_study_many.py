@@ -21,6 +21,7 @@ from voxridge.study.comparison import compare_studies
 from voxridge.study.config import load_config
 from voxridge.study.layer_choice import layer_choice
 from voxridge.study.prepare import delayed
+from voxridge.study.progress import FitProgress
 from voxridge.study.run import run_study
 
 SUBJECTS = ("S1", "S2", "S3")
@@ -84,6 +85,20 @@ def write_subject(folder: Path, name: str, rng: np.random.Generator) -> None:
             nibabel.save(image, paths[-1])
         sources[f"run-{number}"] = paths if len(paths) > 1 else paths[0]
     build_response_store(sources, folder / f"{name}.h5", mask=folder / "mask.nii.gz", tr=TR, progress=False)
+
+
+class Counting(FitProgress):
+    """Counts instead of showing."""
+
+    def __init__(self, total: int) -> None:
+        super().__init__(total, shown=False)
+        self.total, self.done = total, 0
+
+    def step(self) -> None:
+        self.done += 1
+
+    def skip(self, fits: int) -> None:
+        self.total -= fits
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +224,9 @@ def test_what_is_written(done: Any, folder: Path) -> None:
         group = file["subjects/S2/models/middle"]
         expected = done.study.subjects["S2"].results["middle"]
         np.testing.assert_allclose(group["chosen_scores"][:], expected.chosen, rtol=1e-6)
+        np.testing.assert_array_equal(file["subjects/S2/rois/outer left"][:], np.arange(24) < 8)
+        kept = file["subjects/S2/training/large/scores"][:]
+        np.testing.assert_array_equal(kept, done.study.subjects["S2"].training["large"].scores)
         # Controls are kept once for all models of a subject.
         assert group["models/word rate"] == file["subjects/S2/models/small/models/word rate"]
     assert len(list((out / "tables").glob("targets_*.csv"))) == 9
@@ -236,6 +254,10 @@ def test_only_what_is_new_is_fitted(
     monkeypatch.setattr(
         training, "score_by_training_size", lambda *a, **k: sized.append(k["seed"]) or score(*a, **k)
     )
+    bars: list[Counting] = []
+    monkeypatch.setattr(
+        run_module, "FitProgress", lambda total, shown: bars.append(Counting(total)) or bars[-1]
+    )
     loaded: list[str] = []
 
     def load(config: Any) -> Any:
@@ -252,6 +274,9 @@ def test_only_what_is_new_is_fitted(
     assert loaded == ["new"]
     assert fitted == ["layer 2"] * 3
     assert sized == [0, 1, 2] * 3
+    # What is shown as the total is what is done: 3 subjects, 3 folds of a layer, a joint fit, 2 sizes, and
+    # predictions of all four models, whose stack is another one.
+    assert [(bar.total, bar.done) for bar in bars] == [(0, 0), (3 * 3 * (1 + 1 + 2 + 4),) * 2]
 
 
 @pytest.mark.slow

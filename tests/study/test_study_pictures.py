@@ -12,6 +12,7 @@ import pytest
 
 from voxridge.report import study_maps, surface_maps
 from voxridge.report.html import Report
+from voxridge.report.study_layers import layers_section
 from voxridge.report.study_maps import maps_section
 from voxridge.report.surface_maps import over_known, surface_space
 from voxridge.responses import Geometry
@@ -180,6 +181,22 @@ def test_which_geometries_can_be_drawn() -> None:
     assert surface_space(Geometry.surface((40962, 40962), ("L", "R")), "") == ""
     assert surface_space(Geometry.surface((N // 2,), ("L",)), "fsaverage5") == ""
     assert surface_space(Geometry.columns(3), "MNI152") == surface_space(None, "MNI152") == ""
+
+
+def test_more_models_than_can_be_told_apart(tmp_path: Path) -> None:
+    people = [subject(name, Geometry.columns(30), 0.3, more=False) for name in ("S1", "S2")]
+    for one in people:
+        one.results = {f"m{i}": one.results["large"] for i in range(14)}
+        one.rois = {}
+    made = study(people, "")
+    made.sizes = [ModelSize(f"m{i}") for i in range(14)]
+    assert made.some_models(3) == ["m0", "m6", "m13"]
+    report = Report("", "")
+    layers_section(report, made, tmp_path, tmp_path)
+    page = report.render("")
+    assert "Drawn are 9 of 14 models" in page
+    assert page.count("<td>m") == 14
+    assert len((tmp_path / "layers.csv").read_text().splitlines()) == 1 + 14 * 2
 
 
 def test_means_of_what_is_known() -> None:

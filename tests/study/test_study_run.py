@@ -39,6 +39,9 @@ beside_word_rate = true
 [analysis]
 iterations = 2
 permutations = 50
+[rois]
+driven = ["rate"]
+silent = ["flat"]
 """
 
 NAMES = [
@@ -105,6 +108,15 @@ def test_study_end_to_end(study: Path, tmp_path: Path, tiny_model: Any) -> None:
     assert [row[0] for row in rows[1:]] == ["rate", "noise"]
     page = outcome.report.read_text(encoding="utf-8")
     assert "2 target(s) are constant or not finite and were left out: flat, broken" in page
+    # Regions are lines of the layer curve; one without a usable target is told of.
+    assert list(outcome.study.first.rois) == ["driven"]
+    assert "no target that can be used lies in silent" in page
+    with (tmp_path / "out" / "tables" / "rois.csv").open(newline="") as table:
+        regions = {(row["what"], row["region"]): row for row in csv.DictReader(table)}
+    rate = regions["word rate", "driven"]
+    assert float(rate["r"]) == pytest.approx(result.control.mean_scores[0], rel=1e-5)
+    assert float(rate["low"]) < float(rate["r"]) < float(rate["high"])
+    assert ("layer beside all controls", "driven") in regions
     assert {p: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()} == before
 
 

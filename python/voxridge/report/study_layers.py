@@ -13,7 +13,7 @@ from voxridge.report.html import Report
 from voxridge.report.layers import DepthCurve, depth_figure
 from voxridge.report.pages import interval_text, layer_section
 from voxridge.report.study_figures import training_figure
-from voxridge.report.style import save
+from voxridge.report.style import SERIES, save
 from voxridge.science.depths import PeakDepth, peak_depth
 from voxridge.science.intervals import mean_interval
 from voxridge.science.training_size import data_scaling
@@ -25,6 +25,7 @@ from voxridge.study.training import TrainingSizes
 Float64 = NDArray[np.float64]
 ALL = "all targets"
 _MOST_PANELS = 9
+_MOST_MODELS = 9
 _MOST_CURVES = 8
 
 
@@ -47,7 +48,7 @@ def _depth_panels(report: Report, study: Study, regions: Mapping[str, str], figu
     panels = {}
     for name, roi in regions.items():
         curves = []
-        for model in study.models:
+        for model in study.some_models(_MOST_MODELS):
             depths, scores = layer_curve(study, model, roi)
             control = study.over_repeats(model, lambda result: result.control.scores, roi)
             curves.append(DepthCurve(model, scores, depths=depths, control=control))
@@ -57,11 +58,18 @@ def _depth_panels(report: Report, study: Study, regions: Mapping[str, str], figu
         save(figure, figures / "layers.png"),
         "Mean held-out correlation by relative depth (0: embedding, 1: last layer used), with a 95 % band "
         f"over {study.repeats}. The layer that counts is chosen in the inner folds; the highest point of "
-        "a curve was picked after seeing the scores and is not a fair estimate.",
+        "a curve was picked after seeing the scores and is not a fair estimate."
+        + _shown(study, _MOST_MODELS),
         alt="Held-out correlation by relative depth of each model",
     )
     if len(study.rois) >= _MOST_PANELS:
         report.text(f"The first {_MOST_PANELS - 1} regions are drawn; all are in tables/layers.csv.")
+
+
+def _shown(study: Study, most: int) -> str:
+    """Words for a caption where not all models are drawn."""
+    n_models = len(study.models)
+    return "" if n_models <= most else f" Drawn are {most} of {n_models} models; all are in the tables."
 
 
 def _choice_table(report: Report, study: Study) -> None:
@@ -117,13 +125,14 @@ def training_section(report: Report, study: Study, figures: Path, tables: Path) 
     if not all(subject.training for subject in study.subjects.values()):
         return
     sizes = _common_sizes(study)
-    curves = {model: _training_curve(study, model, sizes) for model in study.models}
+    shown = study.some_models(len(SERIES))
+    curves = {model: _training_curve(study, model, sizes) for model in shown}
     report.heading("Amount of training data")
     report.figure(
         save(training_figure(sizes, curves, repeats=study.repeats), figures / "training.png"),
         "Mean held-out correlation when the layer chosen in each fold is fitted to fewer runs. Subsets are "
         "nested, the same for all models, and another order of runs is drawn for every fold; the layers were "
-        f"chosen with all training runs. Band: 95 % over {study.repeats}.",
+        f"chosen with all training runs. Band: 95 % over {study.repeats}.{_shown(study, len(SERIES))}",
         alt="Score against the number of training runs",
     )
     header = ["region", "model", "training runs", "rows", "r", "low", "high", "slope per decade"]

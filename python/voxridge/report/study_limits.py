@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from voxridge.report.html import Report
 from voxridge.report.study_figures import ceiling_figure, weights_figure
 from voxridge.report.study_sections import median
-from voxridge.report.style import save
+from voxridge.report.style import SERIES, save
 from voxridge.science.intervals import mean_interval
 from voxridge.study.results import write_table
 
 if TYPE_CHECKING:
+    from voxridge.science.stacking import StackedResult
     from voxridge.study.outcome import Study
 
 _MOST_FIGURES = 2
+
+
+def _weights(stack: StackedResult) -> Any:
+    """Of the models with the largest weights, where there are many."""
+    means = np.nanmean(stack.weights, axis=1)
+    shown = sorted(np.argsort(-means)[: len(SERIES)].tolist())
+    return weights_figure([stack.names[i] for i in shown], stack.weights[shown])
 
 
 def stacking_section(report: Report, study: Study, figures: Path, tables: Path) -> None:
@@ -37,7 +45,7 @@ def stacking_section(report: Report, study: Study, figures: Path, tables: Path) 
     report.heading("Stacking")
     first = next(iter(stacks.values()))
     report.figure(
-        save(weights_figure(first.names, first.weights), figures / "stacking.png"),
+        save(_weights(first), figures / "stacking.png"),
         f"Weights, mean over folds, of {next(iter(stacks))}. They are 0 or more, sum to 1, and minimise the "
         "squared error of cross-validated predictions of the training rows; the left-out part has no say.",
         alt="Histogram of stacking weights",

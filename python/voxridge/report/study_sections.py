@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from voxridge.study.outcome import Study, Values
 from voxridge.study.results import StudyResult, model_rows, target_rows, write_table
 
 Float64 = NDArray[np.float64]
+_MOST_GROUPS = 10  # models in a figure of bars
 
 
 def overview(report: Report, study: Study, figures: Path) -> None:
@@ -58,33 +60,35 @@ def overview(report: Report, study: Study, figures: Path) -> None:
 
 def controls_section(report: Report, study: Study, figures: Path) -> None:
     """Controls first: what is reached without the model, with it, and with both."""
-    series: dict[str, Float64] = {}
-    for control in (study.first.first.control, *controls_of(study, study.models[0])):
-        series[control.name] = np.stack(
-            [study.over_repeats(model, named_scores(control.name)) for model in study.models], axis=1
-        )
-    series["model: layer chosen"] = np.stack(
-        [study.over_repeats(model, lambda result: result.chosen) for model in study.models], axis=1
-    )
+    models = study.some_models(_MOST_GROUPS)
+    sources = {control.name: named_scores(control.name) for control in controls_of(study, study.models[0])}
+    sources = {study.first.first.control.name: lambda result: result.control.scores, **sources}
+    sources["model: layer chosen"] = lambda result: result.chosen
+    series = {name: _over_models(study, models, values) for name, values in sources.items()}
     if study.first.analyses[study.models[0]].beside is not None:
-        series["model beside all controls"] = np.stack(
-            [study.over_repeats(model, joint_scores(study, model)) for model in study.models], axis=1
-        )
-    figure = bars_figure(study.models, series, title="Controls and models", repeats=study.repeats.rstrip("s"))
+        beside = [study.over_repeats(model, joint_scores(study, model)) for model in models]
+        series["model beside all controls"] = np.stack(beside, axis=1)
+    figure = bars_figure(models, series, title="Controls and models", repeats=study.repeats.rstrip("s"))
+    more = "" if len(models) == len(study.models) else f" {len(models)} of {len(study.models)} models."
     report.heading("Controls first")
     report.figure(
         save(figure, figures / "controls.png"),
         "Mean held-out correlation over targets. Random vectors and embeddings know which word is heard and "
-        "nothing of what it means; what they reach is no evidence for a language model.",
+        f"nothing of what it means; what they reach is no evidence for a language model.{more}",
         alt="Scores of controls and models",
     )
-    report.table(*_unique_rows(study))
+    report.table(*_unique_rows(study), tall=True)
     report.text(
         "Unique R2 is the R2 of the chosen layer beside all controls minus that of all controls. Omega is "
-        "the share, in percent, of the model's own R2 that the controls account for: 100 (1 - (both - "
-        "controls) / model), of each subject's mean R2 over targets (Feghhi, Hadidi and others, 2024). A "
-        "dash: the model's mean R2 is not above 0, so there is nothing to account for."
+        "the share, in percent, of the model's own score that the controls explain: 100 (1 - (both - "
+        "controls) / model), each difference and quotient within 0 and 1, median over targets where the "
+        "model scores above 0 (Feghhi, Hadidi and others, 2026)."
     )
+
+
+def _over_models(study: Study, models: Sequence[str], values: Values) -> Float64:
+    """(n_repeats, n_models)"""
+    return np.stack([study.over_repeats(model, values) for model in models], axis=1)
 
 
 def significance_section(report: Report, study: Study) -> None:
@@ -157,6 +161,8 @@ def study_warnings(study: Study) -> list[str]:
             named = ", ".join(subject.left_out[:20]) + (" and others" if len(subject.left_out) > 20 else "")
             count = len(subject.left_out)
             lines.append(f"{which}{count} target(s) are constant or not finite and were left out: {named}.")
+        if absent := [roi for roi in study.rois_asked if roi not in subject.rois]:
+            lines.append(f"{which}no target that can be used lies in {', '.join(absent)}.")
         seen: set[str] = set()
         for model, result in subject.results.items():
             for warning in result.warnings:

@@ -231,7 +231,7 @@ class SurfacePage:
 
         cortex = self.canvas.cortex
         pairs = hemispheres_from_surfaces(cortex.left.pial, cortex.right.pial)
-        models = _spread(self.study.models, _MOST["sides"])
+        models = self.study.some_models(_MOST["sides"])
         maps: dict[str, Float64] = {}
         for model in models:
             values = self.canvas.mean(partial(_score, model))
@@ -289,9 +289,3 @@ def _weight(position: int, subject: SubjectOutcome) -> NDArray[Any] | None:
 
 def _columns(maps: Sequence[Any]) -> int:
     return 1 if len(maps) == 1 else 2
-
-
-def _spread(names: Sequence[str], most: int) -> list[str]:
-    """The first, the last and some between."""
-    places = np.unique(np.linspace(0, len(names) - 1, min(most, len(names))).round().astype(int))
-    return [names[i] for i in places]

@@ -126,6 +126,17 @@ class Study:
         return list(dict.fromkeys(name for subject in self.subjects.values() for name in subject.rois))
 
     @property
+    def rois_asked(self) -> list[str]:
+        """Regions that a subject has, and those that the study names."""
+        return list(dict.fromkeys([*self.config.rois.targets, *self.config.rois.names.values(), *self.rois]))
+
+    def some_models(self, most: int) -> list[str]:
+        """The models to draw where only so many can be told apart: the first, the last, some between."""
+        names = self.models
+        places = np.unique(np.linspace(0, len(names) - 1, min(most, len(names))).round().astype(int))
+        return [names[i] for i in places]
+
+    @property
     def best(self) -> str:
         """The model with the highest mean score."""
         return max(self.models, key=lambda model: float(np.nanmean(self.scores(model))))

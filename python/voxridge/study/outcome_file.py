@@ -41,5 +41,12 @@ def _write_subject(subject: SubjectOutcome, group: Any) -> None:
         for name in ("fold_weights", "fold_scores", "fold_best_scores"):
             group[f"stack/{name}"] = getattr(subject.stack, name)
         group["stack"].attrs["models"] = json.dumps(subject.stack.names)
+    for name, inside in subject.rois.items():
+        group[f"rois/{name}"] = inside
+    for title, found in subject.training.items():
+        own = group.create_group(f"training/{title}")
+        own["sizes"], own["samples"], own["scores"] = found.sizes, found.samples, found.scores
+    if subject.slopes is not None:
+        group["slopes"] = subject.slopes
     for run, ceiling in subject.ceilings.items():
         ceiling.write_to(group.create_group(f"ceilings/{run}"))

@@ -24,7 +24,7 @@ def read_rois(
 ) -> dict[str, Bools]:
     """Masks (n_columns,) of every region.
 
-    ``names`` of all columns. Regions without a column of this subject are left out.
+    ``names`` of all columns.
 
     Raises
     ------
@@ -34,7 +34,17 @@ def read_rois(
     """
     file = config.file_of(subject)
     if file is None:
-        return {name: _listed(name, targets, names) for name, targets in config.targets.items()}
+        found = {name: _listed(name, targets, names) for name, targets in config.targets.items()}
+    else:
+        found = _of_file(file, config, names, geometry)
+    if wrong := [name for name in found if "/" in name]:
+        raise ValueError(f"rois: a region is named {wrong[0]!r}; allowed: names without '/'")
+    return found
+
+
+def _of_file(
+    file: Path, config: RoisConfig, names: Sequence[str], geometry: Geometry | None
+) -> dict[str, Bools]:
     labels = _read_labels(file, names, geometry)
     if len(labels) != len(names):
         raise ValueError(

@@ -93,13 +93,17 @@ def run_study(
 
 @contextmanager
 def _noting(notes: list[str], whose: str) -> Iterator[None]:
-    """What is warned of goes into the report."""
+    """What is warned of goes into the report, a line for each class."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
+    kinds: dict[str, list[str]] = {}
     for warning in caught:
-        text = f"{warning.category.__name__}: {warning.message}"
-        notes.append(f"{whose}: {text}" if whose else text)
+        kinds.setdefault(warning.category.__name__, []).append(str(warning.message))
+    prefix = f"{whose}: " if whose else ""
+    for kind, texts in kinds.items():
+        several = f", {len(texts)} times; the first" if len(texts) > 1 else ""
+        notes.append(f"{prefix}{kind}{several}: {texts[0]}")
 
 
 def _count(config: StudyConfig, subject: Subject, features: Sequence[ModelFeatures]) -> int:
@@ -170,7 +174,8 @@ def _provenance(config: StudyConfig, features: Sequence[ModelFeatures]) -> dict[
             }
             for run in config.runs
         },
-        "responses": {**dataclasses.asdict(config.responses), "mask": _name(config.responses.mask)},
+        "responses": _responses(config),
+        "space": config.responses.space,
         "rois": {"file": _name(config.rois.file), **config.rois.names, **config.rois.targets},
         "fit": {**dataclasses.asdict(config.fit), "gap": config.fit.gap_rows},
         "analysis": dataclasses.asdict(config.analysis),
@@ -181,6 +186,13 @@ def _provenance(config: StudyConfig, features: Sequence[ModelFeatures]) -> dict[
         "versions": versions(),
         "machine": machine(),
     }
+
+
+def _responses(config: StudyConfig) -> dict[str, Any]:
+    """What decides the numbers: studies of other such settings are not compared."""
+    settings = dataclasses.asdict(config.responses)
+    del settings["space"]
+    return {**settings, "mask": _name(config.responses.mask)}
 
 
 def _name(path: Path | None) -> str | None:
