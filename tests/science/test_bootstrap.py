@@ -165,3 +165,9 @@ def test_refused_rows() -> None:
         resample_rows([10], block=2, rng=rng, scheme="x")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"runs=\[0, 10\]"):
         resample_rows([0, 10], block=2, rng=rng)
+
+
+def test_no_region_takes_the_name_of_all() -> None:
+    y, guess = np.random.default_rng(0).standard_normal((2, 60, 3))
+    with pytest.raises(ValueError, match="a region is named 'all targets'"):
+        block_bootstrap(y, guess, regions={"all targets": [1]})

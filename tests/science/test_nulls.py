@@ -102,6 +102,20 @@ def test_refitted_null_by_hand() -> None:
     assert test.scheme == "refit"
 
 
+def test_permutations_without_a_score_are_left_out() -> None:
+    rng = np.random.default_rng(5)
+    runs = list(rng.standard_normal((3, 40, 2)))
+    drawn = rng.standard_normal((101, 2))
+    drawn[1:61, 1] = np.nan
+    scores = iter(drawn)
+    test = refit_test(lambda _: next(scores), runs, margin=4, n_permutations=100)
+    for target, rest in enumerate((drawn[1:, 0], drawn[61:, 1])):
+        observed = drawn[0, target]
+        assert test.p_values[target] == pytest.approx((1 + np.sum(rest >= observed)) / (1 + len(rest)))
+        assert test.null_mean[target] == pytest.approx(rest.mean())
+        assert test.null_sd[target] == pytest.approx(rest.std())
+
+
 @pytest.mark.parametrize("together", [7, 40])
 def test_permutations_side_by_side_are_the_same(together: int) -> None:
     rng = np.random.default_rng(3)

@@ -138,8 +138,8 @@ def block_bootstrap(
     TypeError
         For complex or non-numeric input.
     ValueError
-        For shapes, runs or regions that do not match, unknown names, a level outside 0 to 1, fewer than 100
-        resamples, or blocks so long that there are fewer than six.
+        For shapes, runs or regions that do not match, a region named "all targets", unknown names, a
+        level outside 0 to 1, fewer than 100 resamples, or blocks so long that there are fewer than six.
 
     References
     ----------
@@ -336,6 +336,10 @@ def _block_starts(lengths: Sequence[int], size: int) -> NDArray[np.int64]:
 def _members(regions: Mapping[str, ArrayLike] | None, n_targets: int) -> dict[str, NDArray[np.bool_]]:
     members = {"all targets": np.ones(n_targets, dtype=bool)}
     for name, given in (regions or {}).items():
+        if name in members:
+            raise ValueError(
+                f"a region is named {name!r}, which stands for all of them: give it another name"
+            )
         chosen = np.asarray(given)
         if chosen.dtype == bool and chosen.shape == (n_targets,):
             members[name] = chosen

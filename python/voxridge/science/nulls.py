@@ -172,7 +172,8 @@ def refit_test(
     Returns
     -------
     PermutationTest
-        With ``statistic="score"``, ``scheme="refit"`` and no quantiles.
+        With ``statistic="score"``, ``scheme="refit"`` and no quantiles. A permutation in which a target has
+        no score (a constant prediction) is left out of that target's null.
 
     Raises
     ------
@@ -209,25 +210,28 @@ def refit_test(
     observed = np.array(score(list(responses)), dtype=np.float64)
     size = observed.size
     reference = np.abs(observed) if alternative == "two-sided" else observed
-    mean, squares, above = np.zeros((3, size))
+    mean, squares, above, known = np.zeros((4, size))
     null_max: list[float] = []
     for drawn in _refitted(score, responses, margin, n_permutations, together, np.random.default_rng(seed)):
         if drawn.shape != observed.shape:
             raise ValueError(f"score returned shape {observed.shape} first and {drawn.shape} later")
         drawn = np.abs(drawn) if alternative == "two-sided" else drawn
         above += 2 * tail(reference, drawn[None]) - 1
+        finite = np.isfinite(drawn)
+        known += finite
         null_max.append(float(np.fmax.reduce(drawn[np.isfinite(reference)], initial=-np.inf)))
-        step = drawn - mean
-        mean = mean + step / len(null_max)
-        squares += step * (drawn - mean)
-    p_values = np.where(np.isfinite(observed), (above + 1) / (n_permutations + 1), np.nan)
+        step = np.where(finite, drawn - mean, 0.0)
+        mean = mean + step / np.maximum(known, 1)
+        squares += np.where(finite, step * (drawn - mean), 0.0)
+    mean, spread = (np.where(known > 0, x, np.nan) for x in (mean, np.sqrt(squares / np.maximum(known, 1))))
+    p_values = np.where(np.isfinite(observed), (above + 1) / (known + 1), np.nan)
     return PermutationTest(
         observed,
         p_values,
         max_statistic(reference, null_max),
         np.array(null_max),
         mean,
-        np.sqrt(squares / n_permutations),
+        spread,
         np.empty((0, size)),
         (),
         "score",
