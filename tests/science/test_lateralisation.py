@@ -267,3 +267,11 @@ def test_inputs_stay_as_they_were_and_narrow_types_are_read() -> None:
     np.testing.assert_allclose(
         found.difference, lateralisation(values.astype(float), pairs).difference, rtol=1e-9
     )
+
+
+def test_an_index_of_a_side_below_zero_is_not_defined() -> None:
+    pairs = hemispheres_from_names(["LATL", "RATL", "LPTL", "RPTL"])
+    found = lateralisation(np.array([0.3, -0.1, 0.3, 0.1]), pairs)
+    assert np.isnan(found.pair_index).sum() == 1
+    assert np.nanmax(np.abs(found.pair_index)) <= 1
+    assert found.difference[0, 0] == pytest.approx(0.3)

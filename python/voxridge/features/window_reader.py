@@ -270,7 +270,7 @@ def _check_fit(
     for window, size in zip(windows, sizes, strict=True):
         if size > model.max_tokens:
             limit = model.max_tokens - n_special
-            remedy = f"use GrowingContext(reset={limit // 2}, limit={limit}, unit='token'), or fewer words"
+            remedy = f"use the context growing:{limit // 2},{limit},token, or fewer words"
             if unit != "word":
                 remedy = f"cut it into {unit}s of at most {limit} tokens"
             raise ValueError(

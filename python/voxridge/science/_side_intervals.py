@@ -35,7 +35,8 @@ class SideInterval:
 
 
 def index_of(difference: Float64, total: Float64, smallest_sum: float) -> Float64:
-    """(L - R) / (L + R), NaN where L + R is below ``smallest_sum``.
+    """(L - R) / (L + R), NaN where L + R is below ``smallest_sum``, or a side below 0, which would make it
+    leave -1 to 1.
 
     Parameters
     ----------
@@ -56,13 +57,14 @@ def index_of(difference: Float64, total: Float64, smallest_sum: float) -> Float6
     Examples
     --------
     >>> import numpy as np
-    >>> index_of(np.array([0.1, 0.1]), np.array([0.5, 0.01]), 0.02)
-    array([0.2, nan])
+    >>> index_of(np.array([0.1, 0.1, 0.1]), np.array([0.5, 0.01, 0.05]), 0.02)
+    array([0.2, nan, nan])
     """
     if not smallest_sum > 0:
         raise ValueError(f"smallest_sum={smallest_sum}: give a positive number, such as 0.02")
-    large = total >= smallest_sum
-    return np.where(large, difference / np.where(large, total, 1.0), np.nan)
+    # Scores that are rounded may differ by a little more than their sum where one side is 0.
+    defined = (total >= smallest_sum) & (np.abs(difference) <= total * (1 + 1e-12))
+    return np.where(defined, difference / np.where(defined, total, 1.0), np.nan)
 
 
 def repeat_interval(values: Float64, over: str, level: float) -> SideInterval:

@@ -146,7 +146,8 @@ def lateralisation(
     ceiling : Ceiling, or one per Scores, optional
         Scores are divided by it first, under its own rules; ``scores`` must then say how they were made.
     smallest_sum : float, default 0.02
-        The index is NaN where left + right is smaller, and counted.
+        The index is NaN where left + right is smaller, and where either side is below 0 (it would leave -1
+        to 1 and mean nothing); these are counted.
     level : float, default 0.95
 
     Returns
