@@ -165,8 +165,9 @@ def test_volumes_by_their_space(drawn: dict[str, Any], tmp_path: Path) -> None:
     assert abs(known.mean() - 0.3) < 0.05
     drawn.clear()
     page = draw(study([subject("S1", volume, 0.3), subject("S2", volume, 0.3)], "individual"), tmp_path)
-    assert set(drawn) == {"map-r-S1", "map-r-S2"}
-    assert page.count("<figure") == 2
+    assert set(drawn) == {f"map-{kind}-{name}" for kind in ("r", "unique") for name in ("S1", "S2")}
+    assert page.count("<figure") == 4
+    assert "where it is above chance (FDR 0.05)" in page
     assert "responses.space" in draw(study([subject("S1", volume, 0.3)], ""), tmp_path)
     far = dataclasses.replace(volume, affine=50 * affine)
     page = draw(study([subject("S1", far, 0.3)], "MNI152"), tmp_path)

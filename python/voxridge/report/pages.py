@@ -65,16 +65,21 @@ def layer_section(
 def alpha_section(report: Report, result: StudyResult, groups: Mapping[str, Mask], folder: Path) -> None:
     """Histogram of the penalties of the chosen layers, and a warning where the grid was too narrow."""
     chosen = {name: result.chosen_alphas[:, members] for name, members in groups.items()}
-    path = save(alpha_figure(result.alphas, chosen), folder / "alphas.png")
+    penalties(report, result.alphas, chosen, folder)
+
+
+def penalties(report: Report, grid: Mask, chosen: Mapping[str, Mask], folder: Path) -> None:
+    """The same of penalties by name."""
+    path = save(alpha_figure(grid, chosen), folder / "alphas.png")
     report.heading("Penalties")
     report.figure(
         path,
         "Ridge penalties (lambda, as in scikit-learn) of the layer chosen in each fold; "
-        f"{len(result.alphas)} values from {result.alphas.min():g} to {result.alphas.max():g} were tried.",
+        f"{len(grid)} values from {grid.min():g} to {grid.max():g} were tried.",
         alt="Histogram of chosen penalties",
     )
     for name, values in chosen.items():
-        share = edge_share(values, result.alphas)
+        share = edge_share(values, grid)
         report.note(share.sentence(name), warning=share.alarming)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,26 +80,41 @@ def _draw(report: Report, study: Study, placed: dict[str, SubjectOutcome], figur
 
 
 def _slices(report: Report, study: Study, placed: dict[str, SubjectOutcome], figures: Path) -> None:
-    """Axial slices of each subject's scores: in the page for the first few, else in the folder of figures."""
-    volumes = {
-        name: s for name, s in placed.items() if s.geometry is not None and s.geometry.kind == "volume"
-    }
+    """Axial slices of each subject: in the page for the first few, else in the folder of figures."""
+    volumes = {name: s for name, s in placed.items() if s.geometry and s.geometry.kind == "volume"}
     if not volumes:
         report.text("CIFTI and surfaces other than fsaverage are written as images and not drawn here.")
     for number, (name, subject) in enumerate(volumes.items()):
-        values = subject.columns(subject.results[study.best].chosen.mean(axis=0))
-        assert subject.geometry is not None
-        title = f"{name}: held-out correlation, {study.best}"
-        figure = volume_figure(subject.geometry, values, title=title, threshold=0.0, label="correlation r")
-        path = save(figure, figures / f"map-r-{name}.png")
-        if number < _MOST_SLICED:
-            report.figure(
-                path,
-                f"{study.best}, {name}: mean over the outer folds, in the recording's voxels. Left is left.",
-                alt=f"Slices through the brain of {name}, coloured by score",
-            )
+        for kind, path, caption in _sliced(study, name, subject, figures):
+            if number < _MOST_SLICED:
+                report.figure(path, caption, alt=f"Slices through the brain of {name}: {kind}")
     if volumes and study.config.responses.space == "":
         report.text(
             'Where the volumes lie is not said: responses.space = "MNI152NLin2009cAsym", say, draws them on '
             "the cortical surface, and the mean over subjects."
         )
+
+
+def _sliced(
+    study: Study, name: str, subject: SubjectOutcome, figures: Path
+) -> Iterator[tuple[str, Path, str]]:
+    """Scores where they are above chance, and what the model adds to the controls."""
+    maps, where = subject_maps(subject, study.best), f"{study.best}, {name}, in the voxels of the recording."
+    scores, how = maps["r"], "Mean held-out correlation over the folds"
+    if "detected" in maps and maps["detected"].any():
+        scores = np.where(maps["detected"] > 0, scores, np.nan)
+        how += f" where it is above chance (FDR {study.config.analysis.rate:g})"
+    kinds = {"r": (scores, "correlation r", "sequential", how)}
+    if "unique R2" in maps:
+        caption = "What the model adds to all controls; below 0 it predicts worse"
+        kinds["unique"] = (maps["unique R2"], "unique R2 over all controls", "diverging", caption)
+    assert subject.geometry is not None
+    for kind, (values, label, palette, caption) in kinds.items():
+        figure = volume_figure(
+            subject.geometry,
+            subject.columns(np.asarray(values, dtype=np.float64)),
+            title=f"{name}, {study.best}: {label}",
+            label=label,
+            palette=palette,  # type: ignore[arg-type]
+        )
+        yield kind, save(figure, figures / f"map-{kind}-{name}.png"), f"{caption}. {where}"

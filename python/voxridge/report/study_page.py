@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from voxridge.report.html import Report
-from voxridge.report.pages import alpha_section, folders, run_card, warnings_section
+from voxridge.report.pages import folders, penalties, run_card, warnings_section
 from voxridge.report.study_layers import layers_section, training_section
 from voxridge.report.study_limits import ceiling_section, stacking_section
 from voxridge.report.study_maps import maps_section
@@ -20,6 +21,7 @@ from voxridge.report.study_sections import (
     study_warnings,
     tables_section,
 )
+from voxridge.report.style import SERIES
 from voxridge.study.outcome import Study
 from voxridge.study.outcome_file import write_outcome
 
@@ -44,8 +46,7 @@ def write_study(out: Path, study: Study) -> Path:
         section(report, study, figures, tables)
     significance_section(report, study)
     maps_section(report, study, out / "maps", figures)
-    everything = {"all targets": np.ones(len(study.first.first.targets["name"]), dtype=bool)}
-    alpha_section(report, study.first.first, everything, figures)
+    penalties(report, study.first.first.alphas, _chosen_alphas(study), figures)
     tables_section(report, study, tables)
     warnings_section(report, study_warnings(study))
     run_card(report, study.provenance)
@@ -53,3 +54,11 @@ def write_study(out: Path, study: Study) -> Path:
     versions = study.provenance["versions"]
     footer = f"Made by voxridge {versions['voxridge']} on {study.provenance['made']}."
     return report.write(out / "report.html", footer)
+
+
+def _chosen_alphas(study: Study) -> dict[str, NDArray[np.float64]]:
+    """Penalties of the chosen layers by model, all subjects together."""
+    return {
+        model: np.concatenate([s.results[model].chosen_alphas.ravel() for s in study.subjects.values()])
+        for model in study.some_models(len(SERIES))
+    }
