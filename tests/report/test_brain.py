@@ -136,6 +136,9 @@ def test_scales() -> None:
         assert shown == list(SERIES[:count])
     with pytest.raises(ValueError, match="give a name for every code"):
         make_scale([np.array([0.0, 2.0])], "categorical", 0.0, None, ("a", "b"))
+    for maximum in (-1.0, 0.0, 0.1):
+        with pytest.raises(ValueError, match="give a maximum above the threshold"):
+            make_scale([values], "sequential", 0.1, maximum, ())
     with pytest.raises(ValueError, match="palette='rainbow'"):
         make_scale([values], "rainbow", 0.0, None, ())  # type: ignore[arg-type]
 
@@ -313,3 +316,12 @@ def test_the_glass_brain_needs_mni_space(tmp_path: Path) -> None:
     assert save(figure, tmp_path / "glass.png", dpi=40).stat().st_size > 5000
     with pytest.raises(ValueError, match="give a volume and one value per voxel"):
         volume_figure(Geometry.columns(3), np.zeros(3))
+
+
+def test_values_far_below_zero_do_not_stretch_a_scale_of_one_side() -> None:
+    r2 = np.concatenate([np.linspace(-9.0, 0.0, 900), np.linspace(0.0, 0.3, 100)])
+    assert 0.28 < make_scale([r2], "sequential", 0.0, None, ())[0].norm.vmax <= 0.3
+    assert not make_scale([r2], "sequential", 0.0, 0.3, ())[1]
+    for palette in ("sequential", "diverging"):  # nothing to show: no bar of a millionth
+        empty, _ = make_scale([np.zeros(5)], palette, 0.5, None, ())  # type: ignore[arg-type]
+        assert empty.norm.vmax == 1.5

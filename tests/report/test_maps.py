@@ -46,7 +46,7 @@ def test_volumes(volume: Geometry, tmp_path: Path, fill: float) -> None:
         {"signed r2": values},
         volume,
         prefix="study 1",
-        subject="UTS03",
+        subject="sub-UTS03",
         model="facebook/opt-1.3b",
         space="MNI152NLin2009cAsym",
         fill=fill,

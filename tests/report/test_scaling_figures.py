@@ -148,3 +148,23 @@ def test_errors() -> None:
         scaling_figure(several)
     with pytest.raises(ValueError, match="fits is empty"):
         rois_figure({})
+
+
+def test_series_without_a_line() -> None:
+    few = np.where(np.arange(28) < 26, np.nan, 0.2)
+    with pytest.raises(ValueError, match="fit has 2 models with a score, and no line"):
+        scaling_figure(fit_scaling(SIZES, few))
+    nothing = fit_scaling(SIZES, np.full(28, np.nan))
+    figure = rois_figure({"STS": fit(), "few": fit_scaling(SIZES, few), "nothing": nothing})
+    words = [text.get_text() for axes in figure.axes[1:3] for text in axes.texts]
+    assert words == ["too few scores"] * 2
+
+
+def test_long_names_stay_inside_the_figure() -> None:
+    families = [f"a family with a long name, number {i % 6}" for i in range(28)]
+    found = fit_scaling(SIZES, fit().scores, families=families)
+    figure = scaling_figure(found, title="A title that is longer than the figure is wide. " * 3)
+    figure.draw_without_rendering()
+    for box in (figure.legends[0].get_window_extent(), figure.axes[0].title.get_window_extent()):
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.x1

@@ -46,13 +46,18 @@ def make_scale(
     Raises
     ------
     ValueError
-        An unknown palette, or codes without a category.
+        An unknown palette, codes without a category, or a maximum that is not above the threshold.
     """
     from matplotlib import colormaps
     from matplotlib.colors import LinearSegmentedColormap, ListedColormap, Normalize
 
     values = np.concatenate([np.ravel(np.asarray(values, dtype=np.float64)) for values in maps])
-    sizes = np.abs(values[np.isfinite(values)])
+    values = values[np.isfinite(values)]
+    # On one side only what is above 0 is shown, however far below it the rest of an R2 map may be.
+    sizes = values if palette in ("sequential", "ordinal") else np.abs(values)
+    least = max(threshold, 0.0) if palette == "diverging" else threshold
+    if maximum is not None and palette != "categorical" and not maximum > least:
+        raise ValueError(f"maximum={maximum} and threshold={threshold}: give a maximum above the threshold")
     if palette == "categorical":
         if not 1 <= len(categories) <= len(SERIES) or not np.isin(sizes, np.arange(len(categories))).all():
             raise ValueError(
@@ -61,7 +66,10 @@ def make_scale(
             )
         norm = Normalize(-0.5, len(categories) - 0.5)
         return Scale(norm, ListedColormap(SERIES[: len(categories)]), 0.0, False, True), False
-    top = float(np.percentile(sizes, 99.8)) if maximum is None and len(sizes) else maximum or 1.0
+    top = maximum
+    if top is None:
+        top = float(np.percentile(sizes, 99.8)) if len(sizes) else least
+        top = top if top > least else least + 1.0
     beyond = bool(len(sizes) and sizes.max() > 1.02 * top)
     if palette == "diverging":
         colours: Any = LinearSegmentedColormap.from_list("left and right", _DIVERGING)
@@ -75,7 +83,7 @@ def make_scale(
         )
     else:
         raise ValueError(f"palette={palette!r}: give 'sequential', 'diverging', 'ordinal' or 'categorical'")
-    return Scale(Normalize(threshold, max(top, threshold + 1e-6)), colours, threshold, False, False), beyond
+    return Scale(Normalize(threshold, top), colours, threshold, False, False), beyond
 
 
 def grey_note(scale: Scale) -> str:

@@ -121,7 +121,7 @@ class Stem:
     def __init__(self, prefix: str, subject: str, model: str, space: str) -> None:
         self.space = space
         self._before = [re.sub(r"[^A-Za-z0-9_+-]+", "-", prefix).strip("_-")] if prefix else []
-        self._before += [f"sub-{letters(subject)}"] if subject else []
+        self._before += [f"sub-{letters(subject.removeprefix('sub-'))}"] if subject else []
         self._after = [f"space-{letters(space)}"] if space else []
         self._after += [f"model-{letters(model)}"] if model else []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ def scaling_figure(
     Raises
     ------
     ValueError
-        For a fit of several targets.
+        For a fit of several targets, or one with too few scores for a line.
 
     Examples
     --------
@@ -76,6 +77,10 @@ def scaling_figure(
     """
     if fit.scores.ndim != 1:
         raise ValueError(f"fit has scores of shape {fit.scores.shape}: draw one series, or rois_figure")
+    if not np.isfinite(fit.slope):
+        raise ValueError(
+            f"fit has {int(fit.n_models)} {fit.points} with a score, and no line: give 3 or more"
+        )
     with look():
         figure = new_figure(8.2, 5.4)
         axes = figure.add_subplot()
@@ -88,7 +93,7 @@ def scaling_figure(
         _scale(axes, fit)
         axes.set_xlabel(axis_label(fit))
         axes.set_ylabel(score)
-        axes.set_title(title)
+        axes.set_title(fill(title, 84))
         box = _text(axes, fit, _words(fit, None if zero else baseline), 9.0)
         _legend(figure, styles, axes)
         _make_room(axes, fit, box)
@@ -154,7 +159,7 @@ def rois_figure(
         for axes, (name, fit) in zip(panels, fits.items(), strict=False):
             _panel(axes, fit, styles, zero=zero, small=True)
             axes.set_title(name, fontsize=10)
-            _text(axes, fit, _short_words(fit), 7.4)
+            _text(axes, fit, _short_words(fit) if np.isfinite(fit.slope) else "too few scores", 7.4)
         if zero:
             low, high = panels[0].get_ylim()
             panels[0].set_ylim(low, high + 0.3 * (high - low))
@@ -217,7 +222,8 @@ def _panel(
 
 def _same_height(panels: Sequence[Any], fits: Sequence[ScalingFit]) -> None:
     """Vertical axes of one length around each panel's own scores, so that equal slopes look equal."""
-    ranges = [(float(np.nanmin(fit.scores)), float(np.nanmax(fit.scores))) for fit in fits]
+    known = [fit.scores[np.isfinite(fit.scores)] for fit in fits]
+    ranges = [(float(scores.min()), float(scores.max())) if scores.size else (0.0, 0.0) for scores in known]
     height = max(high - low for low, high in ranges) or 1.0
     for axes, (low, high) in zip(panels, ranges, strict=False):
         middle = (low + high) / 2
@@ -341,4 +347,6 @@ def _legend(figure: Any, styles: Mapping[str, tuple[str, str]], axes: Any) -> No
     ]
     handles += axes.get_legend_handles_labels()[0]
     if len(handles) > 1:
-        figure.legend(handles=handles, loc="outside lower left", ncols=min(5, len(handles)), fontsize=9)
+        longest = max(len(str(handle.get_label())) for handle in handles)
+        across = max(1, min(5, len(handles), int(13 * figure.get_figwidth() / (longest + 7))))
+        figure.legend(handles=handles, loc="outside lower left", ncols=across, fontsize=9)
