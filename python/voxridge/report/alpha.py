@@ -116,5 +116,7 @@ def alpha_figure(grid: Float64, groups: Mapping[str, Float64]) -> Any:
         axes.set_xlabel("log10 of the penalty chosen in the inner folds (edges of the grid shaded)")
         axes.set_ylabel("% of choices")
         axes.set_title("Chosen penalties")
-        axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.2), ncols=2, fontsize=9.5)
+        axes.legend(
+            loc="upper left", bbox_to_anchor=(0.0, -0.2), ncols=2 if len(groups) < 5 else 3, fontsize=9.5
+        )
     return figure

@@ -58,7 +58,14 @@ def training_figure(sizes: Sequence[int], curves: Mapping[str, Float64], *, repe
     return figure
 
 
-def subjects_figure(subjects: Sequence[str], models: Sequence[str], scores: Float64, control: Float64) -> Any:
+def subjects_figure(
+    subjects: Sequence[str],
+    models: Sequence[str],
+    scores: Float64,
+    control: Float64,
+    *,
+    ends: tuple[Float64, Float64] | None = None,
+) -> Any:
     """Small multiples, one panel per subject: the score of every model, beside the control's level.
 
     Parameters
@@ -67,6 +74,8 @@ def subjects_figure(subjects: Sequence[str], models: Sequence[str], scores: Floa
     scores : ndarray (n_subjects, n_models)
     control : ndarray (n_subjects,)
         Drawn as a dashed line.
+    ends : two ndarrays (n_subjects, n_models), optional
+        Of the scores' intervals.
 
     Returns
     -------
@@ -84,19 +93,23 @@ def subjects_figure(subjects: Sequence[str], models: Sequence[str], scores: Floa
     with look():
         figure = new_figure(max(7.4, 2.3 * columns), 2.3 * rows + 0.7)
         axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        for panel, (name, own, level) in zip(
-            axes.flat, zip(subjects, scores, control, strict=True), strict=False
+        places = np.arange(len(models))
+        for row, (panel, name, own, level) in enumerate(
+            zip(axes.flat, subjects, scores, control, strict=False)
         ):
-            places = np.arange(len(models))
             panel.axhline(level, color=MUTED, linestyle=(0, (4, 3)), linewidth=1.2)
             panel.axhline(0.0, color=MUTED, linewidth=0.8)
             panel.plot(places, own, color=GRID, linewidth=1.2, zorder=1)
             panel.scatter(places, own, c=[SERIES[i % len(SERIES)] for i in places], s=34, zorder=2)
+            if ends is not None:
+                panel.vlines(places, ends[0][row], ends[1][row], color=MUTED, linewidth=1.3, zorder=1)
             panel.set_title(name, fontsize=10.5)
             panel.set_xticks(places, models, rotation=40, ha="right", fontsize=8.5)
             panel.set_xlim(-0.6, len(models) - 0.4)
         for panel in axes.flat[len(subjects) :]:
-            panel.set_visible(False)
+            panel.set_axis_off()
+        for panel in axes.flat[max(0, len(subjects) - columns) : len(subjects)]:
+            panel.tick_params(labelbottom=True)  # also where the panel below is empty
         figure.supylabel("held-out correlation r", fontsize=10.5)
     return figure
 

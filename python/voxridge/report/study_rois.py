@@ -10,7 +10,7 @@ import numpy as np
 from voxridge.report.figures import bars_figure
 from voxridge.report.html import Report
 from voxridge.report.pages import interval_text
-from voxridge.report.study_sections import controls_of, joint_scores, named_scores
+from voxridge.report.study_sections import controls_of, groups_of_bars, joint_scores, named_scores
 from voxridge.report.style import save
 from voxridge.science.intervals import mean_interval
 from voxridge.study.results import write_table
@@ -18,7 +18,6 @@ from voxridge.study.results import write_table
 if TYPE_CHECKING:
     from voxridge.study.outcome import Study, Values
 
-_MOST_GROUPS = 12
 CHOSEN = "layer chosen"
 BESIDE = "layer beside all controls"
 
@@ -34,13 +33,15 @@ def rois_section(report: Report, study: Study, figures: Path, tables: Path) -> N
         "Mean held-out correlation of the layer chosen in each fold over the targets of a region, with its "
         f"95 % interval over {study.repeats}. Controls, layers and numbers of targets are in tables/rois.csv."
     )
-    shown, best = study.rois[:_MOST_GROUPS], study.best
+    best = study.best
+    sources = _sources(study, best)
+    shown = study.rois[: groups_of_bars(len(sources))]
     series = {
         name: np.stack([study.over_repeats(best, values, roi) for roi in shown], axis=1)
-        for name, values in _sources(study, best).items()
+        for name, values in sources.items()
     }
     figure = bars_figure(shown, series, title=f"Regions, {best}", repeats=study.repeats.rstrip("s"))
-    more = f" The first {_MOST_GROUPS} regions." if len(study.rois) > _MOST_GROUPS else ""
+    more = "" if len(shown) == len(study.rois) else f" The first {len(shown)} regions."
     report.figure(
         save(figure, figures / "regions.png"),
         f"Controls in each region, and {best} alone and beside all controls.{more}",

@@ -19,7 +19,7 @@ from voxridge.study.outcome import Study, Values
 from voxridge.study.results import StudyResult, model_rows, target_rows, write_table
 
 Float64 = NDArray[np.float64]
-_MOST_GROUPS = 10  # models in a figure of bars
+_MOST_BARS = 56  # in a figure
 
 
 def overview(report: Report, study: Study, figures: Path) -> None:
@@ -49,21 +49,22 @@ def overview(report: Report, study: Study, figures: Path) -> None:
             "high. The interval is over " + study.repeats + "."
         )
     if n_subjects > 1:
-        figure = subjects_figure(list(study.subjects), study.models, study.table, _rates(study))
+        means, low, high = _subject_intervals(study)
+        figure = subjects_figure(list(study.subjects), study.models, means, _rates(study), ends=(low, high))
         report.figure(
             save(figure, figures / "subjects.png"),
             "Held-out correlation of the layer chosen in each fold, mean over targets, every subject and "
-            "model; dashed: word rate alone.",
+            "model; lines: 95 % over the outer folds; dashed: word rate alone.",
             alt="Scores by subject and model",
         )
 
 
 def controls_section(report: Report, study: Study, figures: Path) -> None:
     """Controls first: what is reached without the model, with it, and with both."""
-    models = study.some_models(_MOST_GROUPS)
     sources = {control.name: named_scores(control.name) for control in controls_of(study, study.models[0])}
     sources = {study.first.first.control.name: lambda result: result.control.scores, **sources}
     sources["model: layer chosen"] = lambda result: result.chosen
+    models = study.some_models(groups_of_bars(len(sources) + 1))
     series = {name: _over_models(study, models, values) for name, values in sources.items()}
     if study.first.analyses[study.models[0]].beside is not None:
         beside = [study.over_repeats(model, joint_scores(study, model)) for model in models]
@@ -84,6 +85,11 @@ def controls_section(report: Report, study: Study, figures: Path) -> None:
         "controls) / model), each difference and quotient within 0 and 1, median over targets where the "
         "model scores above 0 (Feghhi, Hadidi and others, 2026)."
     )
+
+
+def groups_of_bars(n_series: int) -> int:
+    """Models or regions in a figure with so many bars for each."""
+    return max(4, _MOST_BARS // n_series)
 
 
 def _over_models(study: Study, models: Sequence[str], values: Values) -> Float64:
@@ -206,6 +212,17 @@ def _unique_rows(study: Study) -> tuple[list[str], list[list[Any]]]:
     if len(rows[0]) > len(header):
         header += ["r both", "unique R2 (95 % over folds)", "Omega (%)"]
     return header, rows
+
+
+def _subject_intervals(study: Study) -> tuple[Float64, Float64, Float64]:
+    """Mean and ends over the folds, (n_subjects, n_models) each."""
+    intervals = [
+        [mean_interval(subject.mean(subject.results[model].chosen)) for model in study.models]
+        for subject in study.subjects.values()
+    ]
+    parts = ([[getattr(own, name) for own in row] for row in intervals] for name in ("mean", "low", "high"))
+    means, low, high = (np.array(part, dtype=np.float64) for part in parts)
+    return means, low, high
 
 
 def _rates(study: Study) -> Float64:
