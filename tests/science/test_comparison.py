@@ -113,6 +113,17 @@ def test_equally_good_models(ar1: Any, statistic: Any, coefficient: float) -> No
         assert np.mean(naive.p_values <= 0.05) > 0.12
 
 
+def test_short_runs_are_blocks_of_their_own(ar1: Any) -> None:
+    rng, lengths = np.random.default_rng(3), [20] * 15
+    signal, noise, one, two = (ar1(rng, phi, lengths, 800) for phi in (0.7, 0.5, 0.7, 0.7))
+    test = compare_models(signal + 1.5 * noise, signal + one, signal + two, lengths, statistic="mean r")
+    assert test.block == 20
+    assert test.n_blocks == 15
+    assert np.mean(test.p_values <= 0.05) < 0.08  # 0.13 in blocks of 4 rows, as the rows alone would have it
+    split = compare_models(signal + noise, signal + one, signal + two, lengths, statistic="r")
+    assert split.n_blocks > 15
+
+
 def test_the_same_model_twice() -> None:
     y, first, _ = data(4, n=100)
     test = compare_models(y, first, first.copy())

@@ -18,6 +18,7 @@ from voxridge.science.multiple import max_statistic, tail
 
 _FEWEST_BLOCKS = 6
 _WANTED_BLOCKS = 8
+_MANY_RUNS = 10
 _KEPT = 0.85
 _ROUNDING = 1e-12
 
@@ -94,7 +95,8 @@ def compare_models(
         Correlation over all rows, the mean over runs of the correlation within, or the coefficient of
         determination (a difference of squared errors).
     block : int, optional
-        Shortest length in rows; by default from the data, but at least 8 blocks over all runs.
+        Shortest length in rows; by default from the data, but at least 8 blocks over all runs. For "mean r"
+        over 10 or more runs that hold fewer than 8 blocks each, whole runs.
     longest_delay : int, default 4
         Of the models, in rows: the least that the default block has.
     alternative : {"two-sided", "greater"}
@@ -140,6 +142,10 @@ def compare_models(
     if n_permutations < 19:
         raise ValueError(f"n_permutations={n_permutations}: no p-value could be below 0.05; give 19 or more")
     sample = sampled_shares(truth, one, lengths, statistic) - sampled_shares(truth, two, lengths, statistic)
+    if block is None and statistic == "mean r" and len(lengths) >= _MANY_RUNS:
+        # What the rows of a short run add sums to its r, which hides their memory: whole runs need none.
+        wanted = _block(sample, lengths, None, longest_delay)
+        block = max(lengths) if max(lengths) < _WANTED_BLOCKS * wanted else wanted
     size = _block(sample, lengths, block, longest_delay)
     starts = _starts(lengths, size)
     signs, exact = flips(len(starts), n_permutations, np.random.default_rng(seed))
