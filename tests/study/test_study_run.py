@@ -316,3 +316,13 @@ def test_an_audio_model_wants_sound(study: Path, tmp_path: Path, hearing: Path) 
     study.write_text(text)
     with pytest.raises(ValueError, match=r"tiny-wav2vec2 reads sound: give runs\.audio of run 'run-1'"):
         run_study(load_config(study), tmp_path / "out", progress=False)
+
+
+@pytest.mark.slow
+def test_unique_variance_is_of_penalties_chosen_by_r2(study: Path, tmp_path: Path, tiny_model: Any) -> None:
+    outcome = run(study, tmp_path / "out", tiny_model)
+    analysis = outcome.study.first.analyses["smollm2"]
+    # A penalty that the correlation chose may predict noise with any amplitude, and its R2 be far below 0.
+    assert analysis.beside.scores.r2.mean() > -0.1
+    assert analysis.beside.unique.shape == analysis.beside.scores.r2.shape
+    assert abs(analysis.beside.unique.mean(axis=0)[1]) < 0.1

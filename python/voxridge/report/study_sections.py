@@ -80,10 +80,10 @@ def controls_section(report: Report, study: Study, figures: Path) -> None:
     )
     report.table(*_unique_rows(study), tall=True)
     report.text(
-        "Unique R2 is the R2 of the chosen layer beside all controls minus that of all controls. Omega is "
-        "the share, in percent, of the model's own score that the controls explain: 100 (1 - (both - "
-        "controls) / model), each difference and quotient within 0 and 1, median over targets where the "
-        "model scores above 0 (Feghhi, Hadidi and others, 2026)."
+        "Unique R2 is the R2 of the chosen layer beside all controls minus that of all controls, penalties "
+        "chosen by R2. Omega is the share, in percent, of the model's own R2 that the controls account for: "
+        "100 (1 - (both - controls) / model), of each subject's mean R2 over targets (Feghhi, Hadidi and "
+        "others, 2024). A dash: the model's mean R2 is not above 0, so there is nothing to account for."
     )
 
 

@@ -22,7 +22,7 @@ from voxridge.study.config import StudyConfig
 from voxridge.study.fold_plan import FoldPlan
 from voxridge.study.inputs import Subject
 from voxridge.study.nested import ModelScores
-from voxridge.study.pairs import SubjectFits
+from voxridge.study.pairs import Joint, SubjectFits
 from voxridge.study.prepare import high_pass
 from voxridge.study.results import StudyResult
 
@@ -74,7 +74,6 @@ def analyse_pair(
     combined: Combined,
     title: str,
     result: StudyResult,
-    controls: ModelScores,
 ) -> PairAnalysis:
     """All statistics of one subject and model; what is a map is put among the result's maps too."""
     analysis = PairAnalysis()
@@ -83,8 +82,9 @@ def analyse_pair(
     if min(layers.shape[:2]) > 1:
         maps["preferred layer"] = preferred_layer(layers).layer
     if title in fits.joint:
-        analysis.beside = beside_controls(result.chosen_r2, fits.joint[title], controls)
+        analysis.beside = beside_controls(fits.joint[title])
         maps["r with controls"] = analysis.beside.scores.mean_scores
+        maps["R2 controls"] = fits.joint[title].controls.r2.mean(axis=0)
         maps["unique R2"] = analysis.beside.unique.mean(axis=0)
     if config.analysis.permutations > 0:
         analysis.test = _test(config, fits, combined.predictions[title])
@@ -95,11 +95,12 @@ def analyse_pair(
     return analysis
 
 
-def beside_controls(model: Float64, joint: ModelScores, controls: ModelScores) -> BesideControls:
-    """What a model with R2 (n_folds, n_targets) adds to the controls."""
-    means = [[r2.mean(axis=0)] for r2 in (model, joint.r2, controls.r2)]
+def beside_controls(joint: Joint) -> BesideControls:
+    """What a model adds to the controls."""
+    means = [[scores.r2.mean(axis=0)] for scores in (joint.alone, joint.both, joint.controls)]
     accounted = float(subject_omega(*means).values[0])
-    return BesideControls(joint, np.asarray(unique_variance(joint.r2, controls.r2)), accounted)
+    unique = np.asarray(unique_variance(joint.both.r2, joint.controls.r2))
+    return BesideControls(joint.both, unique, accounted)
 
 
 def _test(config: StudyConfig, fits: SubjectFits, prediction: Array) -> PermutationTest:

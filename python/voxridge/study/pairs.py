@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
+from voxridge.science.layers import choose_layers
 from voxridge.study.config import StudyConfig
 from voxridge.study.engine import ModelRecipe, identity_key, score_folds, score_models
 from voxridge.study.extraction import ModelFeatures
 from voxridge.study.fold_plan import FoldPlan, plan_folds
 from voxridge.study.inputs import Subject
 from voxridge.study.nested import (
+    Block,
     FitSettings,
-    FoldFit,
     Model,
     ModelScores,
     fit_fold,
@@ -28,6 +30,16 @@ from voxridge.study.provenance import versions
 from voxridge.study.recipes import Recipes
 
 Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Joint:
+    """All controls, the chosen layers, and both together, with penalties chosen by R2: one chosen by the
+    correlation, which knows no scale, may predict with any amplitude, and its R2 means nothing."""
+
+    controls: ModelScores
+    alone: ModelScores
+    both: ModelScores
 
 
 @dataclass(frozen=True)
@@ -42,7 +54,7 @@ class SubjectFits:
     prepared: list[Array]
     controls: list[ModelScores]
     layers: dict[str, list[ModelScores]]
-    joint: dict[str, ModelScores]
+    joint: dict[str, Joint]
 
 
 def study_plan(config: StudyConfig, subject: Subject) -> FoldPlan:
@@ -58,7 +70,7 @@ def study_plan(config: StudyConfig, subject: Subject) -> FoldPlan:
 
 def count_fits(config: StudyConfig, features: Sequence[ModelFeatures], n_parts: int, n_controls: int) -> int:
     """Fits of one subject whose runs make so many parts."""
-    joint = 0 if config.analysis.joint == "off" else len(features)
+    joint = 0 if config.analysis.joint == "off" else 1 + 2 * len(features)
     return n_parts * (n_controls + joint + sum(len(model.store.layers) for model in features))
 
 
@@ -82,12 +94,13 @@ class SubjectWork:
         fits = SubjectFits(self.subject, plan, prepared, [], {}, {})
         self._say("controls")
         fits.controls.extend(self._scores(fits, self.recipes.controls(), "controls"))
+        controls = [] if self.config.analysis.joint == "off" else [self._controls_by_r2(fits)]
         for model in self.features:
             self._say(model.title)
             recipes = self.recipes.layers(model.store)
             fits.layers[model.title] = self._scores(fits, recipes, model.title, model)
-            if self.config.analysis.joint != "off":
-                fits.joint[model.title] = self._joint(fits, model, recipes)
+            if controls:
+                fits.joint[model.title] = self._joint(fits, model, controls[0])
         return fits
 
     @property
@@ -128,8 +141,8 @@ class SubjectWork:
             digest=self.subject.digest,
         )
 
-    def key(self, fits: SubjectFits, model: ModelFeatures, described: dict[str, Any]) -> str:
-        """Of something else that is made of one model's features and the subject's responses."""
+    def key(self, fits: SubjectFits, model: ModelFeatures | None, described: dict[str, Any]) -> str:
+        """Of something else that is made of one model's features, or none, and the subject's responses."""
         identity = {**self.identity(model), **described}
         return identity_key(identity, fits.prepared, fits.plan, self.settings, self.subject.digest)
 
@@ -147,34 +160,55 @@ class SubjectWork:
         }
         return identity if model is None else {**identity, "features": model.store.provenance}
 
-    def _joint(self, fits: SubjectFits, model: ModelFeatures, recipes: list[ModelRecipe]) -> ModelScores:
-        """The layer chosen in each fold beside all controls, with penalties of their own or a common one."""
-        from voxridge.science.layers import choose_layers
+    def _controls_by_r2(self, fits: SubjectFits) -> ModelScores:
+        name = f"{self.recipes.all_controls_name} (by R2)"
+        model = Model(name, tuple(self.recipes.all_controls()))
+        return self._by_r2(fits, name, lambda fold: model, None, {})
 
+    def _joint(self, fits: SubjectFits, model: ModelFeatures, controls: ModelScores) -> Joint:
+        """The layer chosen in each fold, alone and beside all controls, with penalties of their own or a
+        common one."""
         choice = choose_layers(fits.layers[model.title])
         analysis = self.config.analysis
         name = f"{self.recipes.all_controls_name} + {model.title}"
-        described = {"choice": choice.tolist(), "joint": analysis.joint, "seed": analysis.seed}
+
+        @lru_cache(maxsize=1)
+        def layer(position: int) -> Block:
+            return self.recipes.layer(model.store, model.store.layers[position])
+
+        def alone(fold: int) -> Model:
+            return Model(model.title, (layer(int(choice[fold])),))
+
+        def both(fold: int) -> Model:
+            known = self.recipes.all_controls()
+            bands = (len(known), 1) if analysis.joint == "banded" else ()
+            return Model(name, (*known, layer(int(choice[fold]))), bands=bands)
+
+        described: dict[str, Any] = {"choice": choice.tolist()}
+        drawn = {"joint": analysis.joint, "seed": analysis.seed}
         if analysis.joint == "banded":
-            described["iterations"] = analysis.iterations
-        key = self.key(fits, model, described)
-        built: dict[int, Model] = {}
+            drawn["iterations"] = analysis.iterations
+        return Joint(
+            controls,
+            self._by_r2(fits, f"{model.title} (by R2)", alone, model, described),
+            self._by_r2(fits, name, both, model, {**described, **drawn}),
+        )
 
-        def fit(fold: int) -> FoldFit:
-            position = int(choice[fold])
-            if position not in built:
-                built.clear()
-                layer = self.recipes.layer(model.store, model.store.layers[position])
-                controls = self.recipes.all_controls()
-                bands = (len(controls), 1) if analysis.joint == "banded" else ()
-                built[position] = Model(name, (*controls, layer), bands=bands)
-            return fit_fold(built[position], fits.prepared, fits.plan, self.settings, fold)
-
+    def _by_r2(
+        self,
+        fits: SubjectFits,
+        name: str,
+        build: Callable[[int], Model],
+        model: ModelFeatures | None,
+        described: dict[str, Any],
+    ) -> ModelScores:
+        """Scores of a model whose penalties are chosen by R2, another one in each fold perhaps."""
+        settings = dataclasses.replace(self.settings, scoring="r2")
         return score_folds(
             name,
-            fit,
+            lambda fold: fit_fold(build(fold), fits.prepared, fits.plan, settings, fold),
             len(fits.plan.parts),
-            folder=self.folder / model.title,
-            key=key,
+            folder=self.folder / ("controls" if model is None else model.title),
+            key=self.key(fits, model, {**described, "scoring": "r2"}),
             progress=self.progress,
         )

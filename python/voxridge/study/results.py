@@ -62,13 +62,6 @@ class StudyResult:
         return chosen_scores(self.layers, self.choice)
 
     @property
-    def chosen_r2(self) -> Float64:
-        """R2 (n_folds, n_targets) of the layer chosen inside each fold."""
-        if self.final is not None:
-            return self.final.r2
-        return np.stack([self.layers[int(m)].r2[fold] for fold, m in enumerate(self.choice)])
-
-    @property
     def chosen_layers(self) -> list[int]:
         """The chosen layer's number in each fold."""
         return [int(self.layers[int(i)].layer or 0) for i in self.choice]

@@ -123,11 +123,10 @@ def _outcome(job: SubjectWork, fits: SubjectFits, provenance: dict[str, Any]) ->
     config, subject = job.config, job.subject
     combined = combine(job, fits)
     ceilings = repeat_ceilings(config, fits)
-    all_controls = next(m for m in fits.controls if m.name == job.recipes.all_controls_name)
     results, analyses = {}, {}
     for model in job.features:
         result = _result(config, fits, model.title, provenance)
-        analyses[model.title] = analyse_pair(config, fits, combined, model.title, result, all_controls)
+        analyses[model.title] = analyse_pair(config, fits, combined, model.title, result)
         analyses[model.title].normalised = normalise(config, fits, result, ceilings)
         results[model.title] = result
     return SubjectOutcome(
@@ -146,7 +145,7 @@ def _outcome(job: SubjectWork, fits: SubjectFits, provenance: dict[str, Any]) ->
 
 def _result(config: StudyConfig, fits: SubjectFits, title: str, provenance: dict[str, Any]) -> StudyResult:
     controls: list[ModelScores] = fits.controls
-    joint = [fits.joint[title]] if title in fits.joint else []
+    joint = [fits.joint[title].both] if title in fits.joint else []
     return StudyResult(
         config.title,
         controls[0],
