@@ -207,6 +207,8 @@ def test_what_does_not_fit_the_cortex_is_refused(small: Cortex) -> None:
         surface_figure(small, [SurfaceMap("m", np.zeros(3))])
     with pytest.raises(ValueError, match="must be bool"):
         surface_figure(small, [SurfaceMap("m", np.zeros(n), np.zeros(n))])
+    with pytest.raises(ValueError, match="not_significant='grey'"):
+        surface_figure(small, [good], not_significant="grey")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="give one or more of each"):
         surface_figure(small, [])
     with pytest.raises(ValueError, match=r"sides has \['top'\]"):

@@ -9,8 +9,8 @@ import pytest
 
 from voxridge.report.leaning import leaning_figure
 from voxridge.report.style import save
-from voxridge.science.hemispheres import hemispheres_from_names
 from voxridge.science.asymmetry import lateralisation
+from voxridge.science.hemispheres import hemispheres_from_names
 
 SIDES = hemispheres_from_names(["LA", "RA", "LB", "RB"])
 ROIS = np.array(["A", "A", "B", "B"])
@@ -36,5 +36,7 @@ def test_what_cannot_be_drawn_together_is_named() -> None:
     assert "one map, no interval" in leaning_figure({"a": one}, what="index").axes[0].get_title(loc="left")
     with pytest.raises(ValueError, match="2 results of the regions"):
         leaning_figure({"a": one, "b": lateralisation(np.full(4, 0.2), SIDES, rois=ROIS)})
+    with pytest.raises(ValueError, match="what='share'"):
+        leaning_figure({"a": one}, what="share")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="0 results"):
         leaning_figure({})

@@ -107,3 +107,11 @@ def test_errors_name_the_argument(pair: tuple[np.ndarray, np.ndarray]) -> None:
         make_scores(y, p, apart)
     with pytest.raises(ValueError, match="give the rows of each"):
         make_scores(y, p, apart, runs=RUNS)
+
+
+def test_lengths_of_runs_may_be_whole_floats_only() -> None:
+    y, guess = np.random.default_rng(0).standard_normal((2, 50, 3))
+    found = score_by_run(y, guess, [20.0, 30.0])  # type: ignore[list-item]
+    np.testing.assert_array_equal(found.values, score_by_run(y, guess, [20, 30]).values)
+    with pytest.raises(ValueError, match="numbers of rows are whole"):
+        score_by_run(y, guess, [20.5, 29.5])  # type: ignore[list-item]

@@ -119,3 +119,8 @@ def test_float32_is_summed_in_float64(rng: np.random.Generator) -> None:
 def test_what_cannot_be_summed(parts: list, truth: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         residual_products(parts, truth)
+
+
+def test_one_dimension_is_refused_in_words() -> None:
+    with pytest.raises(ValueError, match=r"parts\[0\] has shape \(5,\): give \(n_samples, n_targets\), two"):
+        residual_products([np.ones(5)])

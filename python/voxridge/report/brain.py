@@ -101,8 +101,8 @@ def surface_figure(
     Raises
     ------
     ValueError
-        No map, arrays that are not (n_vertices,), an unknown view, side or palette, no flat coordinates, or
-        codes without a category.
+        No map, arrays that are not (n_vertices,), an unknown view, side, palette or ``not_significant``, no
+        flat coordinates, codes without a category, or a maximum that is not above the threshold.
 
     Examples
     --------
@@ -116,6 +116,8 @@ def surface_figure(
     >>> surface_figure(load_cortex(), maps, threshold=0.05).savefig("maps.png")
     """
     _check(cortex, maps, views, sides, columns)
+    if not_significant not in ("fade", "hide"):
+        raise ValueError(f"not_significant={not_significant!r}: give 'fade' or 'hide'")
     scale, beyond = make_scale([surface.values for surface in maps], palette, threshold, maximum, categories)
     panels = [(side, view) for side in sides for view in (views if side == "left" else tuple(views)[::-1])]
     with look():

@@ -38,7 +38,7 @@ def leaning_figure(
     Raises
     ------
     ValueError
-        No result, more than six, or results of other regions.
+        No result, more than six, results of other regions, or an unknown ``what``.
 
     Examples
     --------
@@ -50,6 +50,8 @@ def leaning_figure(
     >>> scores = np.array([[0.3, 0.2], [0.4, 0.2], [0.3, 0.25]])
     >>> leaning_figure({"gpt2": lateralisation(scores, sides, over="subjects")}).savefig("leaning.png")
     """
+    if what not in ("difference", "index"):
+        raise ValueError(f"what={what!r}: give 'difference' or 'index'")
     regions = {found.regions for found in results.values()}
     if not 1 <= len(results) <= _MOST or len(regions) != 1:
         raise ValueError(

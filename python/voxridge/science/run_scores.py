@@ -110,6 +110,9 @@ def score_by_run(
     if combine not in get_args(RunCombine):
         raise ValueError(f"combine={combine!r}: give 'mean of runs' or 'concatenated'")
     whole = score(truth, prediction)
+    if any(length != int(length) for length in runs):
+        raise ValueError(f"runs={tuple(runs)}: numbers of rows are whole")
+    runs = [int(length) for length in runs]
     ends = np.cumsum(runs)
     if min(runs, default=0) < 2 or ends[-1] != len(truth):
         raise ValueError(
@@ -124,8 +127,7 @@ def score_by_run(
     )
     n_defined = np.isfinite(by_run).sum(axis=0)
     values = mean_interval(by_run).mean if combine == "mean of runs" else whole
-    lengths = tuple(int(length) for length in runs)
-    return RunScores(values, by_run, n_defined, lengths, metric, combine)
+    return RunScores(values, by_run, n_defined, tuple(runs), metric, combine)
 
 
 def make_scores(

@@ -150,7 +150,9 @@ def matching(
     for name, array in named.items():
         if array.dtype.kind not in "biuf":
             raise TypeError(f"{name} has dtype {array.dtype}: give real numbers")
-        if array.ndim != 2 or array.shape != shape:
+        if array.ndim != 2:
+            raise ValueError(f"{name} has shape {array.shape}: give (n_samples, n_targets), two dimensions")
+        if array.shape != shape:
             raise ValueError(
                 f"{name} has shape {array.shape} and parts[0] has shape {shape}: give (n_samples, n_targets) "
                 "of the same samples and targets"
