@@ -46,7 +46,7 @@ def combine(work: SubjectWork, fits: SubjectFits) -> Combined:
     identity = {
         "choices": {title: choice.tolist() for title, choice in choices.items()},
         "models": [work.identity(model) for model in work.features],
-        "stack": stacked,
+        "stack": stacked and ("by R2" if fits.joint else "by correlation"),
     }
     key = identity_key(identity, fits.prepared, fits.plan, work.settings, work.subject.digest)
     path = work.folder / f"combined-{key[:16]}.npz"
@@ -80,8 +80,11 @@ class _Folds:
             inner, held_out, data = {}, {}, None
             for model in self._work.features:
                 data, alphas = self._data(model, fold)
-                inner[model.title] = inner_prediction(data, alphas)
-                held_out[model.title] = self._predict(model, data, alphas)
+                self._predict(model, data, alphas)
+                # Weights are of squared errors, so the predictions need the right amplitude.
+                scaled = self._by_r2(model.title, fold, alphas)
+                inner[model.title] = inner_prediction(data, scaled)
+                held_out[model.title] = held_out_prediction(data, scaled)
             assert data is not None
             yield StackingFold(training_responses(data), inner, data.truth, held_out)
 
@@ -91,11 +94,14 @@ class _Folds:
                 data, alphas = self._data(model, fold)
                 self._predict(model, data, alphas)
 
-    def _predict(self, model: ModelFeatures, data: FoldData, alphas: Array) -> Array:
-        found = held_out_prediction(data, alphas)
-        self.predictions[model.title].append(found)
+    def _by_r2(self, title: str, fold: int, alphas: Array) -> Array:
+        """Penalties of the chosen layer by R2; those by the correlation where no joint fit asked for them."""
+        joint = self._fits.joint.get(title)
+        return alphas if joint is None else joint.alone.alphas[fold]
+
+    def _predict(self, model: ModelFeatures, data: FoldData, alphas: Array) -> None:
+        self.predictions[model.title].append(held_out_prediction(data, alphas))
         self._work.progress.step()
-        return found
 
     def _data(self, model: ModelFeatures, fold: int) -> tuple[FoldData, Array]:
         """The fold of the layer that was chosen in it, and the penalties it got there."""

@@ -18,7 +18,6 @@ from voxridge.study.extraction import ModelFeatures
 from voxridge.study.fold_plan import FoldPlan, plan_folds
 from voxridge.study.inputs import Subject
 from voxridge.study.nested import (
-    Block,
     FitSettings,
     Model,
     ModelScores,
@@ -34,8 +33,9 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Joint:
-    """All controls, the chosen layers, and both together, with penalties chosen by R2: one chosen by the
-    correlation, which knows no scale, may predict with any amplitude, and its R2 means nothing."""
+    """All controls, the chosen layers (beside the word rate where the study puts them there), and both
+    together, with penalties chosen by R2: one chosen by the correlation, which knows no scale, may predict
+    with any amplitude, and its R2 means nothing."""
 
     controls: ModelScores
     alone: ModelScores
@@ -172,17 +172,19 @@ class SubjectWork:
         analysis = self.config.analysis
         name = f"{self.recipes.all_controls_name} + {model.title}"
 
+        recipes = self.recipes.layers(model.store)
+
         @lru_cache(maxsize=1)
-        def layer(position: int) -> Block:
-            return self.recipes.layer(model.store, model.store.layers[position])
+        def built(position: int) -> Model:
+            return recipes[position].build()
 
         def alone(fold: int) -> Model:
-            return Model(model.title, (layer(int(choice[fold])),))
+            return built(int(choice[fold]))
 
         def both(fold: int) -> Model:
-            known = self.recipes.all_controls()
+            known, layer = self.recipes.all_controls(), alone(fold).blocks[-1]
             bands = (len(known), 1) if analysis.joint == "banded" else ()
-            return Model(name, (*known, layer(int(choice[fold]))), bands=bands)
+            return Model(name, (*known, layer), bands=bands)
 
         described: dict[str, Any] = {"choice": choice.tolist()}
         drawn = {"joint": analysis.joint, "seed": analysis.seed}
