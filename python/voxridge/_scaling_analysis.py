@@ -82,7 +82,27 @@ def analyse(table: ScoreTable, options: Options) -> Analysis:
             "No families: intervals take the models as independent, which models of one family are not. "
             "Add a column family."
         )
+    left_out = [
+        name for name, score in zip(whole.fit.names, whole.fit.scores, strict=True) if not np.isfinite(score)
+    ]
+    if left_out:
+        texts.append(f"Left out, for a score of theirs is missing: {', '.join(left_out)}{_lacking(table)}.")
     return Analysis(options, whole, rois, sides, partial, tuple(dict.fromkeys(texts)))
+
+
+def _lacking(table: ScoreTable) -> str:
+    """Regions and subjects that miss scores of some models, where there are several."""
+    known = np.isfinite(table.scores)
+    found = []
+    for what, names, have in (
+        ("regions", table.rois, np.atleast_1d(known.all(axis=(0, 1)))),
+        ("subjects", table.subjects, np.atleast_1d(known.all(axis=(1, 2)))),
+    ):
+        if len(names) > 1 and not have.all():
+            found.append(
+                f"{what} {', '.join(name for name, all_ in zip(names, have, strict=True) if not all_)}"
+            )
+    return f" (in {'; '.join(found)})" if found else ""
 
 
 _Fits = tuple[Part, tuple[Part, ...], tuple[Part, ...], PartialEffects | None]
@@ -122,7 +142,7 @@ def _part(
         "names": table.models,
         "level": options.level,
     }
-    _check_enough(name, scores)
+    _check_enough(name, scores, table)
     several = len(table.subjects) > 1
     subjects = subject_scaling(x, scores, subjects=table.subjects, **shared) if several else None
     fit = subjects.fit if subjects else fit_scaling(x, scores[0], **shared)
@@ -150,11 +170,12 @@ def _part(
     return Part(name, fit, intervals, difference, subjects, plateau, tuple(influence), upper)
 
 
-def _check_enough(name: str, scores: Float64) -> None:
+def _check_enough(name: str, scores: Float64, table: ScoreTable) -> None:
     complete = int(np.isfinite(scores).all(axis=0).sum())
     if complete < 3:
         raise ValueError(
             f"{name}: {complete} model(s) have a score in all subjects and regions; at least 3 are needed"
+            + (f"; scores are missing{missing}: leave these out" if (missing := _lacking(table)) else "")
         )
 
 

@@ -109,6 +109,17 @@ def test_another_name_of_a_predictor_points_the_same_way(write) -> None:  # type
     assert [test.verdict for test in found if test] == ["flattens"] * 3
 
 
+def test_models_that_miss_a_score_are_named(write) -> None:  # type: ignore[no-untyped-def]
+    head, rows = "model,parameters,STS,TP", ["a,1B,0.2,0.1", "b,2B,0.3,", "c,3B,0.3,0.2", "d,9B,0.4,0.3"]
+    found = analyse(read_score_table(write(head, *rows)), Options())
+    assert found.whole.fit.n_models == 3
+    assert "Left out, for a score of theirs is missing: b (in regions TP)." in found.messages
+    with pytest.raises(
+        ValueError, match=r"2 model\(s\) have .*; scores are missing \(in regions TP\): leave"
+    ):
+        analyse(read_score_table(write(head, *rows[:3])), Options())
+
+
 def test_decimal_commas(write) -> None:  # type: ignore[no-untyped-def]
     table = read_score_table(write("model;parameters;score", "a;125M;0,21", "b;1,3B;0,3", "c;13B;-0,05"))
     assert table.scores.ravel().tolist() == [0.21, 0.3, -0.05]
