@@ -6,6 +6,7 @@ import csv
 import json
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -23,6 +24,7 @@ from voxridge.study.layer_choice import layer_choice
 from voxridge.study.prepare import delayed
 from voxridge.study.progress import FitProgress
 from voxridge.study.run import run_study
+from voxridge.study.trends import SharedResponses
 
 SUBJECTS = ("S1", "S2", "S3")
 GRID, ROWS, TR = (6, 2, 2), 80, 1.5
@@ -332,3 +334,21 @@ def test_what_cannot_be_compared(done: Any, folder: Path, tmp_path: Path, tiny_m
         ValueError, match=r"prepared differently.*responses\.trim: \(?\[?0, 0.*against .*5, 0"
     ):
         compare_studies(out, tmp_path / "trimmed", models=("small", "small"))
+
+
+def test_responses_are_held_as_long_as_they_are_few_and_alike() -> None:
+    study: Any = SimpleNamespace(subjects={}, shared_space=True)
+    part = np.zeros((100, 8), np.float32)
+    held = SharedResponses(limit=3 * part.nbytes)
+    for name in ("a", "b", "c"):
+        held.keep(study, name, [part])
+    assert list(held.of_all) == ["a", "b", "c"]
+    held.keep(study, "d", [part])
+    assert (held.of_all, len(held.notes)) == ({}, 1)
+    held.keep(study, "e", [part])
+    assert (held.of_all, len(held.notes)) == ({}, 1)
+    other = SharedResponses()
+    other.keep(study, "a", [part])
+    study.shared_space = False
+    other.keep(study, "b", [part])
+    assert (other.of_all, other.notes) == ({}, [])

@@ -26,7 +26,7 @@ from voxridge.study.provenance import command_line, file_digest, machine, now, v
 from voxridge.study.recipes import Recipes
 from voxridge.study.results import StudyResult
 from voxridge.study.training import count_sizes, training_sizes
-from voxridge.study.trends import study_trends
+from voxridge.study.trends import SharedResponses, study_trends
 
 Array = NDArray[Any]
 
@@ -76,7 +76,7 @@ def run_study(
     first = read_subject(config, stimuli, config.subjects[0])
     features = extract_models(config, stimuli, work / "features", load, progress=progress)
     study = Study(config, model_sizes(features), {}, _provenance(config, features))
-    prepared: dict[str, list[Array]] = {}
+    prepared = SharedResponses()
     with FitProgress(_count(config, first, features), shown=progress) as bar:
         for name in config.subjects:
             subject = first if name == first.name else read_subject(config, stimuli, name)
@@ -85,9 +85,10 @@ def run_study(
             with _noting(study.notes, name if len(config.subjects) > 1 else ""):
                 study.subjects[name] = _outcome(job, fits, study.provenance)
             study.provenance["responses sha256"][name] = subject.digest
-            prepared[name] = fits.prepared
+            prepared.keep(study, name, fits.prepared)
     with _noting(study.notes, ""):
-        study_trends(study, prepared)
+        study_trends(study, prepared.of_all)
+        study.notes += prepared.notes
     return StudyOutcome(write_study(out, study), study)
 
 

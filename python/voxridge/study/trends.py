@@ -52,6 +52,32 @@ def trend(sizes: Sequence[ModelSize], scores: Float64, predictor: str, subjects:
     return Trend(fit, several, plateau)
 
 
+class SharedResponses:
+    """Responses of all subjects, held for the correlation between them: as long as they have the same targets
+    and take less than ``limit`` bytes."""
+
+    def __init__(self, limit: int = 4 << 30) -> None:
+        self.of_all: dict[str, Sequence[Array]] = {}
+        self.notes: list[str] = []
+        self._limit, self._wanted = limit, True
+
+    def keep(self, study: Study, name: str, parts: Sequence[Array]) -> None:
+        """Take in a subject's parts, or let go of all."""
+        if not self._wanted or not study.shared_space:
+            self._wanted = False
+            self.of_all.clear()
+            return
+        self.of_all[name] = parts
+        held = sum(part.nbytes for own in self.of_all.values() for part in own)
+        if held > self._limit:
+            self._wanted = False
+            self.of_all.clear()
+            self.notes.append(
+                f"The correlation between subjects was left out: their responses take more than "
+                f"{self._limit / 2**30:.0f} GiB. voxridge.science.leave_one_out_isc takes response stores."
+            )
+
+
 def study_trends(study: Study, prepared: Mapping[str, Sequence[Array]]) -> None:
     """Fill in what needs all subjects and models; ``prepared``: responses of each part by subject."""
     study.trends = score_trends(study)
