@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pytest
+
 from voxridge.report.alpha import alpha_figure, edge_share
 from voxridge.report.figures import alignment_figure, bars_figure, folds_figure, sides_figure, truth_figure
 from voxridge.report.html import Report, flatten
@@ -80,9 +81,8 @@ def test_settings_of_the_user_come_back() -> None:
 
 @pytest.mark.slow
 def test_surface_maps(tmp_path: Path) -> None:
-    from voxridge.responses.cortex import load_cortex
-
     from voxridge.report.brain import SurfaceMap, surface_figure
+    from voxridge.responses.cortex import load_cortex
 
     cortex = load_cortex()
     values = np.zeros(cortex.n_vertices)

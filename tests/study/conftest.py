@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from voxridge.demo.story import load_story, read_aloud
 from voxridge.responses.cortex import Cortex, Hemisphere
 
