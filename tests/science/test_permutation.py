@@ -317,3 +317,11 @@ def test_refused_arrays() -> None:
         permutation_test(y, y * 1j, cross_validated=False)
     with pytest.raises(TypeError, match="cross_validated"):
         permutation_test(y, y)  # type: ignore[call-arg]
+
+
+def test_an_infinite_response_has_no_p_value_and_warns_of_nothing() -> None:
+    y, guess = np.random.default_rng(0).standard_normal((2, 120, 2))
+    y[3, 0] = np.inf
+    test = permutation_test(y, guess, [40, 40, 40], cross_validated=False, n_permutations=99)
+    assert np.isnan(test.p_values[0])
+    assert 0 < test.p_values[1] <= 1

@@ -308,3 +308,13 @@ def test_predictions_of_another_shape() -> None:
         spe_score(np.zeros((3, 50, 4)), np.zeros((50, 3)))
     with pytest.raises(ValueError, match=r"\(50, 3\).*\(50, 4\)"):
         normalised_correlation(np.ones((3, 50, 4)), np.zeros((50, 3)))
+
+
+def test_an_infinite_response_warns_of_no_signal_and_of_nothing_else() -> None:
+    repeats = np.random.default_rng(0).standard_normal((3, 60, 2)) + np.linspace(-3, 3, 60)[:, None]
+    repeats[1, 5, 0] = np.inf
+    power = signal_power(repeats)
+    assert np.isnan(power.signal[0])
+    assert power.signal[1] > 0
+    with pytest.warns(NoSignalWarning, match="1 of 2 targets"):
+        assert np.isnan(normalised_correlation(repeats, repeats[0])[0])

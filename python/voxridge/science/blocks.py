@@ -175,7 +175,8 @@ def _autocorrelation(values: NDArray[Any], lengths: Sequence[int], by_run: bool 
         run = np.array(values[rows], dtype=np.float64)
         power += np.einsum("ij,ij->j", run, run)
         if by_run:
-            run -= run.mean(axis=0)
+            with np.errstate(invalid="ignore"):
+                run -= run.mean(axis=0)
         size = next_fast_len(2 * len(run))
         products = irfft(np.abs(rfft(run, size, axis=0)) ** 2, size, axis=0)
         reach = min(len(run), n_lags + 1)

@@ -78,7 +78,8 @@ class Moments:
         """Sample covariance (divided by rows - 1), (n_targets, n_series, n_series); exactly 0 in the row and
         column of a recording that is constant."""
         mean = self.sums / self.count
-        centred = self.products - mean[..., :, None] * self.sums[..., None, :]
+        with np.errstate(invalid="ignore", over="ignore"):
+            centred = self.products - mean[..., :, None] * self.sums[..., None, :]
         return np.asarray(centred / (self.count - 1))
 
 
