@@ -254,6 +254,7 @@ def _demo(options: argparse.Namespace) -> int:
     with quiet_loading(options.quiet):
         demo = run_demo(options.out, progress=not options.quiet)
     print("The brain in this demo is simulated. " + demo.recovery.sentence())
+    print(demo.science.findings.sentence())
     print(f"Report: {demo.report}")
     return 0
 

@@ -15,6 +15,7 @@ import pytest
 from voxridge.cli import build_parser, main
 from voxridge.features import parse_context
 from voxridge.solvers.candidates import ROUTES
+from voxridge.study import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -146,3 +147,20 @@ def test_the_extras_on_the_page_exist() -> None:
     named = set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`.*?) \|", page, flags=re.MULTILINE))))
     assert named
     assert named <= extras
+
+
+def test_the_study_files_of_the_pages_are_read(tmp_path: Path) -> None:
+    for page in (ROOT / "README.md", DOCS / "studies.md"):
+        (text,) = re.findall(r"```toml\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        folder = tmp_path / page.stem
+        table = tomllib.loads(text)
+        named = [value for run in table["runs"] for key, value in run.items() if key != "name"]
+        named += [value for key, value in table.get("rois", {}).items() if key == "file"]
+        for name in named:
+            for subject in table["subjects"]:
+                file = folder / name.replace("{subject}", subject)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.touch()
+        (folder / "study.toml").write_text(text, encoding="utf-8")
+        config = load_config(folder / "study.toml")
+        assert len(config.subjects) == 2
