@@ -160,7 +160,7 @@ def lateralisation_figure(
     hemispheres : Hemispheres
         Of all vertices of ``cortex``.
     maps : mapping of title to (n_pairs,) float
-        :attr:`~voxridge.science.Lateralisation.pair_difference`, or its index.
+        ``pair_difference`` of :class:`~voxridge.science.Lateralisation`, or its index.
     threshold, maximum, label, views, columns
         As for :func:`surface_figure`.
     significant : mapping of title to (n_pairs,) bool, optional

@@ -29,7 +29,7 @@ class LateralisationByModel:
     low, high : ndarray (n_models, n_regions) float64
         Interval of ``difference``; NaN without repeats or bootstraps.
     by_repeat : ndarray (n_repeats, n_models, n_regions) float64
-        Differences: what :func:`voxridge.science.scaling.subject_scaling` takes.
+        Differences: what :func:`voxridge.science.subject_scaling` takes.
     pair_difference : ndarray (n_models, n_pairs) float64
         For a slope at each pair.
     results : dict of model to Lateralisation
