@@ -106,7 +106,8 @@ def read_score_table(path: str | Path, *, score: str | None = None, columns: str
     ``layers``, ``hidden``, ``stories``, ``hours``; in a long table any other column of numbers that is the
     same in all rows of a model. Parameters, perplexity, HellaSwag, layers and width of models that
     :func:`~voxridge.science.model_table.model_facts` knows need not be given. Where a model has rows for
-    several numbers of ``stories`` or ``hours``, each of these is an entry of its own.
+    several numbers of ``stories`` or ``hours``, each of these is an entry of its own. Decimal commas ("0,21")
+    are understood.
 
     Parameters
     ----------
