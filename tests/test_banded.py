@@ -325,6 +325,23 @@ def test_labels_in_any_order(data: tuple[Bands, np.ndarray]) -> None:
     assert relative_error(predicted, expected.predict(features, RUNS)) <= 1e-10
 
 
+def test_bands_of_one_feature_each(data: tuple[Bands, np.ndarray]) -> None:
+    features, responses = data
+    two = side_by_side(features)[:, :2]
+    fitted = model(bands=(1, 1)).fit(two, responses, runs=RUNS)
+    expected = model().fit({"a": two[:, :1], "b": two[:, 1:]}, responses, runs=RUNS)
+    assert fitted.band_widths_ == (1, 1)
+    np.testing.assert_array_equal(fitted.gammas_, expected.gammas_)
+
+
+def test_without_refinement_a_target_does_not_depend_on_others(data: tuple[Bands, np.ndarray]) -> None:
+    features, responses = data
+    whole = model(n_refine=0).fit(features, responses, runs=RUNS)
+    some = model(n_refine=0).fit(features, responses[:, 4:7], runs=RUNS)
+    np.testing.assert_array_equal(some.gammas_, whole.gammas_[:, 4:7])
+    np.testing.assert_array_equal(some.alpha_, whole.alpha_[4:7])
+
+
 def test_responses_that_know_the_runs_and_little_memory(data: tuple[Bands, np.ndarray]) -> None:
     features, responses = data
     expected = model().fit(features, responses, runs=RUNS)
@@ -517,6 +534,7 @@ def test_a_grid_that_is_too_short_is_told(data: tuple[Bands, np.ndarray]) -> Non
         ({"weights": "disk"}, "weights='disk'"),
         ({"cv": "gcv"}, 'cv="gcv" is not for bands'),
         ({"n_refine": -1}, "n_refine=-1"),
+        ({"n_refine": 2.5}, r"n_refine=2\.5 must be a whole number"),
         ({"n_iter": 0}, "n_iter=0"),
         ({"n_iter": [[0.5, 0.5]]}, r"n_iter has shape \(1, 2\)"),
         ({"n_iter": [[0.5, 0.5, 0.5]]}, "add up to 1"),
@@ -542,6 +560,11 @@ def test_bad_data_are_named(data: tuple[Bands, np.ndarray]) -> None:
         model().fit(side_by_side(features), responses)
     with pytest.raises(ValueError, match="widths must be at least 1 and add up to the 15 features"):
         model(bands=[5, 6]).fit(side_by_side(features), responses)
+    for bands in (3, "sound"):
+        with pytest.raises(ValueError, match=rf"bands='?{bands}.*a width for each band"):
+            model(bands=bands).fit(side_by_side(features), responses)
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        _ = model().coef_
     with pytest.raises(ValueError, match="empty mapping"):
         model().fit({}, responses)
     with pytest.raises(

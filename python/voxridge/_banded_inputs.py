@@ -116,7 +116,9 @@ def _divided(bands: Any, n_features: int) -> tuple[tuple[str, ...], tuple[int, .
     """Names and widths of the bands, and the columns in their order where that is another."""
     if isinstance(bands, Mapping):
         names, widths = tuple(str(name) for name in bands), tuple(int(width) for width in bands.values())
-    elif len(bands) == n_features:
+    elif not np.iterable(bands) or isinstance(bands, str):
+        raise ValueError(f"bands={bands!r}: give a width for each band, or a label for each feature")
+    elif len(bands) == n_features and not _each_alone(bands):
         return _labelled(np.asarray(bands))
     else:
         widths = tuple(int(width) for width in bands)
@@ -127,6 +129,12 @@ def _divided(bands: Any, n_features: int) -> tuple[tuple[str, ...], tuple[int, .
             f"must be {n_features} labels, one per feature"
         )
     return names, widths, None
+
+
+def _each_alone(bands: Any) -> bool:
+    """Whether these are widths of bands of one feature: as labels they would make a single band."""
+    array = np.asarray(bands)
+    return array.dtype.kind in "iu" and bool((array == 1).all())
 
 
 def _labelled(labels: NDArray[Any]) -> tuple[tuple[str, ...], tuple[int, ...], Columns | None]:

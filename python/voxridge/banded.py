@@ -65,11 +65,14 @@ class BandedRidgeCV(BaseEstimator):  # type: ignore[misc]
     delays : sequence of int, default (1, 2, 3, 4)
         In samples (TRs), for all bands; nothing crosses a run boundary.
     bands : mapping of name to width, sequence of widths, or one label per feature; optional
-        The bands of features that are given as one matrix. Not for features by band.
+        The bands of features that are given as one matrix. Not for features by band. Ones for every feature
+        are widths.
     n_iter : int or array (n_candidates, n_bands), default 30
         Even weights and so many less one draws; or the weights to try themselves, in rows that add up to 1.
     n_refine : int, default 12
-        Further candidates for every voxel, at least, in the refinement; 0 leaves it out.
+        Further candidates for every voxel, at least, in the refinement; 0 leaves it out. Since voxels are
+        refined in groups, which others are fitted with it can move what a voxel gets, a little; with 0 it
+        cannot.
     concentration : float or sequence of float, default (0.1, 1.0)
         Of the Dirichlet distributions, taken in turns: 1 is uniform on the simplex, 0.1 prefers few bands.
     corners : bool, default True
@@ -214,8 +217,8 @@ class BandedRidgeCV(BaseEstimator):  # type: ignore[misc]
             raise ValueError(f'weights={self.weights!r} must be "memory" or "none"')
         if isinstance(self.cv, str) and self.cv == "gcv":
             raise ValueError('cv="gcv" is not for bands; use "leave-one-run-out", a number or a splitter')
-        if self.n_refine < 0:
-            raise ValueError(f"n_refine={self.n_refine} must not be negative")
+        if not isinstance(self.n_refine, int | np.integer) or self.n_refine < 0:
+            raise ValueError(f"n_refine={self.n_refine!r} must be a whole number, 0 or more")
 
     def _candidates(self, n_bands: int, rng: np.random.Generator) -> Floating:
         if n_bands == 1:
@@ -290,6 +293,7 @@ class BandedRidgeCV(BaseEstimator):  # type: ignore[misc]
     def coef_(self) -> Floating:
         """(n_targets, n_delays * n_features), delay-major: column ``i * n_features + j`` is delay i of
         feature j, as in the matrix that was given, or bands side by side in the order of ``band_names_``."""
+        self._check_fitted()
         if self._coef is None:
             self._coef = in_given_order(self._fitted_weights().coefficients(), self._columns).T
         return self._coef
