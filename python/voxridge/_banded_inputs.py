@@ -116,7 +116,7 @@ def _divided(bands: Any, n_features: int) -> tuple[tuple[str, ...], tuple[int, .
     """Names and widths of the bands, and the columns in their order where that is another."""
     if isinstance(bands, Mapping):
         names, widths = tuple(str(name) for name in bands), tuple(int(width) for width in bands.values())
-    elif not np.iterable(bands) or isinstance(bands, str):
+    elif isinstance(bands, str) or not hasattr(bands, "__len__"):
         raise ValueError(f"bands={bands!r}: give a width for each band, or a label for each feature")
     elif len(bands) == n_features and not _each_alone(bands):
         return _labelled(np.asarray(bands))
