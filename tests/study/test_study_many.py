@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -295,6 +296,26 @@ def test_other_layers_of_a_model_need_a_word(done: Any, folder: Path, tiny_model
 
 
 @pytest.mark.slow
+def test_more_layers_and_another_order_of_models_leave_fits_alone(
+    done: Any, folder: Path, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(folder / "out", tmp_path / "out")
+    (tmp_path / "out" / "work" / "features" / "middle.h5").unlink()
+    text = (folder / "study.toml").read_text().replace("layers = [0, 1]\n", "layers = [0, 1, 2]\n")
+    head, first, second, rest = text.split("[[models]]")
+    (folder / "turned.toml").write_text("[[models]]".join([head, second, first, rest]), encoding="utf-8")
+    fitted: list[str] = []
+    original = engine.score_model
+    monkeypatch.setattr(
+        engine, "score_model", lambda m, *a, **k: fitted.append(m.name) or original(m, *a, **k)
+    )
+    monkeypatch.setattr(run_module, "write_study", lambda out, study: out)
+    again = run(folder / "turned.toml", tmp_path / "out", tiny_model)
+    assert fitted == ["layer 2"] * 3
+    assert again.study.models == ["middle", "small", "large"]
+
+
+@pytest.mark.slow
 def test_two_models_are_compared(done: Any, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = folder / "out"
     found = compare_studies(out, out / "results.h5", models=("small", "large"))
@@ -303,6 +324,18 @@ def test_two_models_are_compared(done: Any, folder: Path, capsys: pytest.Capture
     expected = done.study.table[:, 2] - done.study.table[:, 0]
     np.testing.assert_allclose(difference, expected, atol=1e-6)
     assert found.test is not None
+    # What is done about missing runs says nothing of the responses that are there.
+    copy = folder / "skipping.h5"
+    shutil.copy(out / "results.h5", copy)
+    with h5py.File(copy, "a") as file:
+        made = json.loads(file.attrs["provenance"])
+        made["responses"]["missing"] = "skip"
+        file.attrs["provenance"] = json.dumps(made)
+    assert compare_studies(out, copy, models=("small", "large")).settings == []
+    with h5py.File(copy, "a") as file:
+        del file.attrs["provenance"]
+    with pytest.raises(ValueError, match=r"skipping\.h5 is not whole: .*provenance"):
+        compare_studies(out, copy, models=("small", "large"))
     assert float(found.test.mean) == pytest.approx(float(expected.mean()), abs=1e-6)
     from voxridge.cli import main
 

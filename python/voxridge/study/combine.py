@@ -45,7 +45,7 @@ def combine(work: SubjectWork, fits: SubjectFits) -> Combined:
     choices = {model.title: choose_layers(fits.layers[model.title]) for model in work.features}
     identity = {
         "choices": {title: choice.tolist() for title, choice in choices.items()},
-        "models": [work.identity(model) for model in work.features],
+        "models": [work.identity(model, controls=False) for model in work.features],
         "stack": stacked and ("by R2" if fits.joint else "by correlation"),
     }
     key = identity_key(identity, fits.prepared, fits.plan, work.settings, work.subject.digest)
@@ -125,11 +125,11 @@ def _save(path: Path, combined: Combined) -> None:
 
 def _load(path: Path, titles: list[str]) -> Combined | None:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             predictions = {title: file[f"prediction {title}"] for title in titles}
             stack = None
             if "fold_weights" in file:
                 stack = StackedResult(tuple(titles), "correlation", **{name: file[name] for name in _STACK})
             return Combined(predictions, stack)
-    except (OSError, ValueError, KeyError, BadZipFile):
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile):
         return None  # not there, or damaged: made anew

@@ -18,12 +18,23 @@ from voxridge.study.outcome_file import FORMAT
 
 Float64 = NDArray[np.float64]
 _MUST_AGREE = ("responses", "runs")
+_SAYS_NOTHING = [("responses", "missing")]  # the folds of each subject tell which runs were there
 _ALSO_SHOWN = ("fit", "alignment", "analysis")
 
 
 @dataclass(frozen=True)
 class ComparedSubject:
-    """Of one subject: target names, and scores (n_folds, n_targets) of the layers chosen in each fold."""
+    """Two models of one subject.
+
+    Attributes
+    ----------
+    names : list of str (n_targets,)
+        Targets.
+    folds : list of str (n_folds,)
+        Left-out parts.
+    first, second : ndarray (n_folds, n_targets)
+        Held-out correlation of the layers chosen in each fold.
+    """
 
     names: list[str]
     folds: list[str]
@@ -40,9 +51,17 @@ class ComparedSubject:
 class Comparison:
     """Two models on the same responses.
 
-    ``titles``: of both, study and model; ``subjects`` by name; ``test`` of the mean difference over subjects,
-    None for a single one; ``settings``: what was set differently, as lines; ``notes``: what the test warned
-    of.
+    Attributes
+    ----------
+    titles : (str, str)
+        Study and model of both.
+    subjects : mapping of name to ComparedSubject
+    test : SubjectTest, or None
+        Of the mean difference, second minus first, over subjects; None for a single one.
+    settings : list of str
+        What was set differently.
+    notes : list of str
+        What the test warned of.
     """
 
     titles: tuple[str, str]
@@ -76,6 +95,12 @@ def compare_studies(
         No results there.
     ValueError
         Not the results of a study; no subject in common; other targets, folds or responses; an unknown model.
+
+    Examples
+    --------
+    >>> found = compare_studies("opt-125m", "opt-30b")  # doctest: +SKIP
+    >>> found.test.mean, found.test.p_flips  # doctest: +SKIP
+    (array(0.021), array(0.031))
     """
     one, two = _open(first), _open(second)
     labels = models or (_only(one, "first"), _only(two, "second"))
@@ -123,6 +148,8 @@ def _open(path: str | Path) -> _Results:
             return _Results(place, str(file.attrs["title"]), json.loads(file.attrs["provenance"]), subjects)
     except OSError as error:
         raise ValueError(f"{place} cannot be read as HDF5: {error}") from error
+    except KeyError as error:
+        raise ValueError(f"{place} is not whole: {error}; run voxridge study again") from error
 
 
 def _only(results: _Results, which: str) -> str:
@@ -177,6 +204,6 @@ def _differences(one: Mapping[str, Any], two: Mapping[str, Any], tables: tuple[s
     for table in tables:
         first, second = (dict(flatten(provenance.get(table, {}))) for provenance in (one, two))
         for key in dict.fromkeys([*first, *second]):
-            if first.get(key) != second.get(key):
+            if first.get(key) != second.get(key) and (table, key) not in _SAYS_NOTHING:
                 lines.append(f"{table}.{key}: {first.get(key)} against {second.get(key)}")
     return lines

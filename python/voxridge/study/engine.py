@@ -185,7 +185,7 @@ def _load(folder: Path, name: str, layer: int | None, key: str) -> ModelScores |
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             notes = json.loads(str(file["notes"]))
             if notes["key"] != key or notes["name"] != name:
                 return None
@@ -196,6 +196,6 @@ def _load(folder: Path, name: str, layer: int | None, key: str) -> ModelScores |
                 warnings=list(notes["warnings"]),
                 **{array: file[array] for array in _ARRAYS},
             )
-    except (OSError, ValueError, KeyError, BadZipFile):
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile):
         # A damaged file is no reason to stop: the model is fitted again and the file replaced.
         return None

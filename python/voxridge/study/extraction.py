@@ -17,7 +17,7 @@ from voxridge.study.inputs import Stimulus, extract_study
 from voxridge.study.provenance import file_digest, versions
 
 if TYPE_CHECKING:
-    from voxridge.features import AudioModel, LanguageModel
+    from voxridge.features import AudioModel, LanguageModel, Words
 
 Load = Callable[[ModelConfig], "LanguageModel | AudioModel"]
 _NOT_READ_WITH = ("label", "family", "parameters", "perplexity", "benchmark")
@@ -106,11 +106,15 @@ def _listing(folder: Path) -> list[tuple[str, int, int]]:
     return [(entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in files]
 
 
+def words_digest(words: Words) -> str:
+    """SHA-256 over the words and their times."""
+    told = json.dumps([words.text, words.onset.tolist(), words.offset.tolist()])
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
 def _stimulus_digest(stimulus: Stimulus) -> dict[str, Any]:
-    words = stimulus.words
-    told = hashlib.sha256(json.dumps([words.text, words.onset.tolist(), words.offset.tolist()]).encode())
     return {
-        "words": told.hexdigest(),
+        "words": words_digest(stimulus.words),
         "text": None if stimulus.text is None else hashlib.sha256(stimulus.text.encode()).hexdigest(),
         "audio": None if stimulus.audio is None else file_digest(stimulus.audio),
     }

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from voxridge.science.layers import choose_layers
 from voxridge.study.config import StudyConfig
 from voxridge.study.engine import ModelRecipe, identity_key, score_folds, score_models
-from voxridge.study.extraction import ModelFeatures
+from voxridge.study.extraction import ModelFeatures, words_digest
 from voxridge.study.fold_plan import FoldPlan, plan_folds
 from voxridge.study.inputs import Subject
 from voxridge.study.nested import (
@@ -24,6 +24,7 @@ from voxridge.study.nested import (
     fit_fold,
     prepare_responses,
 )
+from voxridge.study.prepare import delayed
 from voxridge.study.progress import FitProgress
 from voxridge.study.provenance import versions
 from voxridge.study.recipes import Recipes
@@ -68,6 +69,26 @@ def study_plan(config: StudyConfig, subject: Subject) -> FoldPlan:
     )
 
 
+def require_words(plan: FoldPlan, subject: Subject, config: StudyConfig) -> None:
+    """Refuse a part in which nothing can be predicted: no score there is no score of the mean over parts.
+
+    Raises
+    ------
+    ValueError
+        Naming a part that no word reaches, by any delay, in a run without audio.
+    """
+    for part in plan.parts:
+        stimulus = subject.stimuli[part.run]
+        heard = delayed(stimulus.rate(config.responses.tr), config.fit.delays)[part.rows]
+        if stimulus.audio is None and not heard.any():
+            where = f"run {stimulus.name!r}, rows {part.start} to {part.stop - 1}"
+            raise ValueError(
+                f"{subject.name}: there is no word in {where}, which would be left out together, so nothing "
+                "can be predicted there: trim these rows (responses.trim), cut the run into fewer chunks "
+                "(fit.folds), leave this run out, or look at the times of its words"
+            )
+
+
 def count_fits(config: StudyConfig, features: Sequence[ModelFeatures], n_parts: int, n_controls: int) -> int:
     """Fits of one subject whose runs make so many parts."""
     joint = 0 if config.analysis.joint == "off" else 1 + 2 * len(features)
@@ -87,6 +108,7 @@ class SubjectWork:
     def fit(self) -> SubjectFits:
         """Fit, or take from the folder, everything the study asks of this subject."""
         plan = study_plan(self.config, self.subject)
+        require_words(plan, self.subject, self.config)
         responses = self.config.responses
         prepared = prepare_responses(
             self.subject.responses, plan, tr=responses.tr, cutoff=responses.high_pass
@@ -136,29 +158,41 @@ class SubjectWork:
             fits.plan,
             self.settings,
             folder=self.folder / name,
-            identity=self.identity(model),
+            identity=self.identity(model, controls=model is None),
             progress=self.progress,
             digest=self.subject.digest,
         )
 
-    def key(self, fits: SubjectFits, model: ModelFeatures | None, described: dict[str, Any]) -> str:
+    def key(
+        self,
+        fits: SubjectFits,
+        model: ModelFeatures | None,
+        described: dict[str, Any],
+        *,
+        controls: bool = False,
+    ) -> str:
         """Of something else that is made of one model's features, or none, and the subject's responses."""
-        identity = {**self.identity(model), **described}
+        identity = {**self.identity(model, controls=controls), **described}
         return identity_key(identity, fits.prepared, fits.plan, self.settings, self.subject.digest)
 
-    def identity(self, model: ModelFeatures | None) -> dict[str, Any]:
-        """All that decides a fit beside responses, folds and penalties."""
+    def identity(self, model: ModelFeatures | None, *, controls: bool) -> dict[str, Any]:
+        """All that decides a fit beside responses, folds and penalties; ``controls``: whether it has controls
+        beside the word rate, which depend on the first model."""
         config = self.config
-        store = self.features[0].store
         identity = {
             "rows": {stimulus.name: stimulus.times.tolist() for stimulus in self.subject.stimuli},
-            "controls": [store.provenance, dataclasses.asdict(config.controls)],
+            "words": {stimulus.name: words_digest(stimulus.words) for stimulus in self.subject.stimuli},
             "alignment": dataclasses.asdict(config.alignment),
             "components": config.fit.components,
             "beside": config.fit.beside_word_rate,
             "versions": versions(),
         }
-        return identity if model is None else {**identity, "features": model.store.provenance}
+        if controls:
+            identity["controls"] = [*self.recipes.control_provenance(), config.controls.autocorrelation]
+        if model is not None:  # more layers of a model do not change those that are there
+            described = model.store.provenance
+            identity["features"] = {name: described[name] for name in described if name != "layers"}
+        return identity
 
     def _controls_by_r2(self, fits: SubjectFits) -> ModelScores:
         name = f"{self.recipes.all_controls_name} (by R2)"
@@ -211,6 +245,6 @@ class SubjectWork:
             lambda fold: fit_fold(build(fold), fits.prepared, fits.plan, settings, fold),
             len(fits.plan.parts),
             folder=self.folder / ("controls" if model is None else model.title),
-            key=self.key(fits, model, {**described, "scoring": "r2"}),
+            key=self.key(fits, model, {**described, "scoring": "r2"}, controls=True),
             progress=self.progress,
         )

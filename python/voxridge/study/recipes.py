@@ -56,6 +56,11 @@ class Recipes:
         """Word rate, word controls and, where there is audio, the sound."""
         return [*self._word_blocks(), *(self._sound() if self._heard else [])]
 
+    def control_provenance(self) -> list[dict[str, Any]]:
+        """What the controls were made of: words and how unexpected the first model found them, sound."""
+        kinds = [ControlStore, SoundStore] if self._heard else [ControlStore]
+        return [kind.open(self.store.path).provenance for kind in kinds]
+
     def layers(self, store: FeatureStore) -> list[ModelRecipe]:
         """Each layer, beside the word rate where the study says so."""
         beside = self.config.fit.beside_word_rate

@@ -105,7 +105,7 @@ def _save(path: Path, found: tuple[NDArray[np.int64], Float64]) -> None:
 
 def _load(path: Path) -> tuple[Any, Any] | None:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             return file["samples"], file["scores"]
-    except (OSError, ValueError, KeyError, BadZipFile):
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile):
         return None  # not there, or damaged: made anew
