@@ -67,7 +67,11 @@ def test_defaults_and_paths_relative_to_the_file(tmp_path: Path) -> None:
         ("[model]\nname = 'gpt2'", r"model is not a key of a study file; allowed: .*models"),
         ("models = 3", r"models is 3; allowed: a list, each entry a table"),
         ("[[models]]\n[[models]]", r"models\.label is \['smollm2', 'smollm2'\]; allowed: a different label"),
-        ("[[models]]\nlabel = 'a/b'", r"models\.label is 'a/b'; allowed: text without '/'"),
+        ("[[models]]\nlabel = 'a/b'", r"models\.label is 'a/b'; allowed: text of 1 to 100 .*'/'"),
+        ("[[models]]\nlabel = '..'", r"models\.label is '\.\.'; allowed: text of 1 to 100"),
+        (f"[[models]]\nlabel = '{'m' * 101}'", r"models\.label is 'mm.*; allowed: text of 1 to 100"),
+        ("subjects = ['.']", r"subjects is \['\.'\]; allowed: text of 1 to 100"),
+        ("subjects = ['']", r"subjects is \[''\]; allowed: text of 1 to 100"),
         ("[[models]]\nparameters = 0", r"models\.parameters is 0\.0; allowed: a positive number"),
         ("subjects = []", r"subjects is \[\]; allowed: at least one name"),
         ("subjects = ['a', 'a']", r"subjects is \['a', 'a'\]; allowed: each name once"),
@@ -144,6 +148,14 @@ def test_subjects_take_their_place_in_paths(tmp_path: Path) -> None:
         FileNotFoundError, match=r"runs\.responses of run 'one', subject 'S2': no file at .*S2-one"
     ):
         load_config(path)
-    path.write_text(text.replace("tr = 2", "tr = 2\nmissing = 'skip'"), encoding="utf-8")
+    (tmp_path / "S2-one.npy").touch()
     run = load_config(path).runs[0]
     assert [run.responses_of(name).name for name in ("S1", "S2")] == ["S1-one.npy", "S2-one.npy"]
+
+
+def test_a_subject_nobody_recorded_is_told_before_any_fit(tmp_path: Path) -> None:
+    text = GOOD.replace("[responses]", 'subjects = ["S1", "S11"]\n[responses]\nmissing = "skip"')
+    (tmp_path / "S1.npy").touch()
+    path = write(tmp_path, text.replace("one.npy", "{subject}.npy"))
+    with pytest.raises(FileNotFoundError, match=r"'S11' has responses to none of the 1 runs.*S11\.npy"):
+        load_config(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from voxridge.study import engine
 from voxridge.study import run as run_module
 from voxridge.study.config import ResponsesConfig, RunConfig, load_config
 from voxridge.study.inputs import Subject, read_stimuli, read_subject, usable_targets
+from voxridge.study.pairs import require_words, study_plan
 from voxridge.study.prepare import delayed
 from voxridge.study.recordings import read_recording
 from voxridge.study.run import run_study
@@ -157,7 +159,7 @@ def test_interrupted_study_goes_on(
     run(study, tmp_path / "out", tiny_model)
     assert fitted == NAMES
     for damaged in (tmp_path / "out" / "work" / "fits").rglob("*.npz"):
-        damaged.write_bytes(b"not a zip file")
+        damaged.write_bytes(b"not a zip file" if "layer" in damaged.name else b"")
     fitted.clear()
     run(study, tmp_path / "out", tiny_model)
     assert fitted == NAMES
@@ -176,9 +178,11 @@ def test_inputs_that_do_not_fit(study: Path) -> None:
         read(study)
 
 
-def in_a_store(study: Path, *, tr: float = 1.5, trim: tuple[int, int] = (0, 0)) -> dict[str, np.ndarray]:
+def in_a_store(
+    study: Path, *, tr: float = 1.5, trim: tuple[int, int] = (0, 0), runs: int = 3
+) -> dict[str, np.ndarray]:
     """The study's responses in one store, in another order than the study's; what they are by run."""
-    given = {f"run-{n}": study.parent / f"r{n}.npy" for n in (3, 1, 2)}
+    given = {f"run-{n}": study.parent / f"r{n}.npy" for n in (3, 1, 2) if n <= runs}
     build_response_store(given, study.parent / "sub-01.h5", tr=tr, trim=trim, progress=False)
     text = study.read_text()
     for number in (1, 2, 3):
@@ -197,6 +201,27 @@ def test_a_store_of_all_runs_gives_each_its_own(study: Path) -> None:
     study.write_text(study.read_text().replace('"run-2"', '"wheel"'))
     with pytest.raises(ValueError, match=r"no run 'wheel'; it has run-3, run-1, run-2: name the run"):
         read(study)
+
+
+def test_a_run_that_a_store_lacks_is_skipped(study: Path) -> None:
+    in_a_store(study, runs=2)
+    with pytest.raises(ValueError, match="has no run 'run-3'; it has"):
+        read(study)
+    study.write_text(study.read_text().replace("[responses]", '[responses]\nmissing = "skip"'))
+    assert [stimulus.name for stimulus in read(study).stimuli] == ["run-1", "run-2"]
+
+
+def test_a_part_without_words_is_refused(study: Path) -> None:
+    config = load_config(study)
+    subject = read(study)
+    require_words(study_plan(config, subject), subject, config)
+    rows = np.vstack([subject.responses[0], subject.responses[0][:60]])  # a minute and a half of silence
+    times = tr_times(len(rows), 1.5)
+    stimulus = replace(subject.stimuli[0], times=times)
+    silent = replace(subject, stimuli=[stimulus], responses=[rows])
+    cut = replace(config, fit=replace(config.fit, folds=3))
+    with pytest.raises(ValueError, match=r"subject: there is no word in run 'run-1', rows 100 to 149.*trim"):
+        require_words(study_plan(cut, silent), silent, cut)
 
 
 def test_rows_that_a_store_has_lost_move_the_clock(study: Path) -> None:

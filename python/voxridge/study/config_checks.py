@@ -10,10 +10,13 @@ if TYPE_CHECKING:
     from voxridge.study.config import FitConfig, ModelConfig, StudyConfig
 
 SUBJECT = "{subject}"
+_LONGEST = 100
+NAMES = f"text of 1 to {_LONGEST} letters without '/', which becomes part of the names of files"
 
 
 def check_config(config: StudyConfig) -> None:
     _check_runs(config)
+    _check_somebody_there(config)
     for model in config.models:
         _check_model(model)
     titles = [model.title for model in config.models]
@@ -46,10 +49,10 @@ def _check_runs(config: StudyConfig) -> None:
     subjects, names = config.subjects, [run.name for run in config.runs]
     _require(len(config.runs) > 0, "runs", "nothing", "one [[runs]] table per run")
     _require(len(set(names)) == len(names), "runs.name", names, "a different name for every run")
-    _require(all(name and "/" not in name for name in names), "runs.name", names, "names without '/'")
+    _require(all(map(_is_name, names)), "runs.name", names, NAMES)
     _require(len(subjects) > 0, "subjects", [], "at least one name, or leave it out")
     _require(len(set(subjects)) == len(subjects), "subjects", list(subjects), "each name once")
-    _require(all(s and "/" not in s for s in subjects), "subjects", list(subjects), "names without '/'")
+    _require(all(map(_is_name, subjects)), "subjects", list(subjects), NAMES)
     for run in config.runs:
         if len(subjects) > 1:
             given = str(run.responses.name)
@@ -63,15 +66,27 @@ def _check_runs(config: StudyConfig) -> None:
             file = getattr(run, key)
             if file is not None and not file.is_file():
                 raise FileNotFoundError(f"runs.{key} of run {run.name!r}: no file at {file}")
-        if config.responses.missing == "skip":
-            continue
-        for subject in subjects:
+        for subject in subjects if config.responses.missing == "error" else ():
             if not run.responses_of(subject).is_file():
                 whose = f", subject {subject!r}" if len(subjects) > 1 else ""
                 raise FileNotFoundError(
                     f"runs.responses of run {run.name!r}{whose}: no file at {run.responses_of(subject)} "
                     "(responses.missing = 'skip' fits the runs that are there)"
                 )
+
+
+def _check_somebody_there(config: StudyConfig) -> None:
+    """Now, and not after the fits of those before."""
+    for subject in config.subjects:
+        files = [run.responses_of(subject) for run in config.runs]
+        if not any(file.is_file() for file in files):
+            raise FileNotFoundError(
+                f"subjects: {subject!r} has responses to none of the {len(files)} runs; no file at {files[0]}"
+            )
+
+
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= _LONGEST and "/" not in text and text not in (".", "..")
 
 
 def _check_sizes(config: StudyConfig) -> None:
@@ -109,7 +124,7 @@ def _check_model(model: ModelConfig) -> None:
         parse_context(model.context)
     except ValueError as error:
         raise ValueError(f"models.context: {error}") from error
-    _require("/" not in model.title, "models.label", model.title, "text without '/'")
+    _require(_is_name(model.title), "models.label", model.title, NAMES)
     _require(model.seconds >= 0, "models.seconds", model.seconds, "seconds of sound, 0 or more")
     _require(model.stride > 0, "models.stride", model.stride, "a positive number of seconds")
     for key in ("parameters", "perplexity", "benchmark"):

@@ -25,7 +25,7 @@ from voxridge.features import (
 from voxridge.features.models import is_audio_model, load_language_model
 from voxridge.study.config import AlignmentConfig, ControlsConfig, ModelConfig, StudyConfig
 from voxridge.study.provenance import array_digest
-from voxridge.study.recordings import Recording, read_recording
+from voxridge.study.recordings import Recording, read_recording, was_recorded
 from voxridge.study.rois import read_rois
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def read_subject(config: StudyConfig, stimuli: Sequence[Stimulus], name: str) ->
     settings = config.responses
     heard, recordings = [], {}
     for run, stimulus in zip(config.runs, stimuli, strict=True):
-        if settings.missing == "skip" and not run.responses_of(name).is_file():
+        if settings.missing == "skip" and not was_recorded(run, name):
             continue
         recording = _trimmed(run.name, read_recording(run, settings, name), settings.trim)
         recordings[run.name] = recording

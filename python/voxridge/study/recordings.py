@@ -37,6 +37,18 @@ class Recording:
     repeats: tuple[RunSource, ...] = ()
 
 
+def was_recorded(run: RunConfig, subject: str) -> bool:
+    """Whether a subject has responses to a run: the file is there and, where it is a response store, the run
+    is in it."""
+    from voxridge.responses.readers import response_store
+
+    path = run.responses_of(subject)
+    if not path.is_file():
+        return False
+    store = response_store(path)
+    return store is None or run.name in store.runs
+
+
 def read_recording(run: RunConfig, settings: ResponsesConfig, subject: str = "subject") -> Recording:
     """Responses of one run; of a response store the run of the same name is taken. Warns where the file says
     another TR.

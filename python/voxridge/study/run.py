@@ -24,6 +24,7 @@ from voxridge.study.pairs import SubjectFits, SubjectWork, count_fits
 from voxridge.study.progress import FitProgress
 from voxridge.study.provenance import command_line, file_digest, machine, now, versions
 from voxridge.study.recipes import Recipes
+from voxridge.study.recordings import was_recorded
 from voxridge.study.results import StudyResult
 from voxridge.study.training import count_sizes, training_sizes
 from voxridge.study.trends import SharedResponses, study_trends
@@ -33,7 +34,14 @@ Array = NDArray[Any]
 
 @dataclasses.dataclass
 class StudyOutcome:
-    """The page and the numbers behind it."""
+    """The page and the numbers behind it.
+
+    Attributes
+    ----------
+    report : Path
+    study : voxridge.study.outcome.Study
+        Results and analyses of every subject and model.
+    """
 
     report: Path
     study: Study
@@ -70,6 +78,12 @@ def run_study(
     ------
     ValueError
         For inputs that do not fit together; the message names the run and the remedy.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> outcome = run_study(load_config("study.toml"), Path("results"))  # doctest: +SKIP
+    >>> outcome.study.table  # mean held-out r, (n_subjects, n_models)  # doctest: +SKIP
     """
     work = out / "work"
     stimuli = read_stimuli(config)
@@ -112,7 +126,7 @@ def _count(config: StudyConfig, subject: Subject, features: Sequence[ModelFeatur
     recipes = Recipes(config, features[0].store, subject.stimuli)
     total = 0
     for name in config.subjects:
-        heard = [run for run in config.runs if run.responses_of(name).is_file()]
+        heard = [run for run in config.runs if was_recorded(run, name)]
         n_parts = len(heard) if config.fit.folds == "leave-one-run-out" else config.fit.folds
         total += count_fits(config, features, n_parts, len(recipes.controls()))
         total += count_predictions(features, n_parts)
