@@ -16,7 +16,7 @@ import pytest
 
 from voxridge.demo.story import load_story, read_aloud
 from voxridge.features import tr_times, word_rate
-from voxridge.responses import build_response_store
+from voxridge.responses import Geometry, build_response_store
 from voxridge.study import engine, training
 from voxridge.study import run as run_module
 from voxridge.study.comparison import compare_studies
@@ -25,7 +25,7 @@ from voxridge.study.layer_choice import layer_choice
 from voxridge.study.prepare import delayed
 from voxridge.study.progress import FitProgress
 from voxridge.study.run import run_study
-from voxridge.study.trends import SharedResponses
+from voxridge.study.trends import SharedResponses, subject_hemispheres
 
 SUBJECTS = ("S1", "S2", "S3")
 GRID, ROWS, TR = (6, 2, 2), 80, 1.5
@@ -385,3 +385,12 @@ def test_responses_are_held_as_long_as_they_are_few_and_alike() -> None:
     study.shared_space = False
     other.keep(study, "b", [part])
     assert (other.of_all, other.notes) == ({}, [])
+
+
+def test_voxels_of_an_individual_scan_are_not_mirrored() -> None:
+    geometry = Geometry.volume(np.ones((6, 2, 2), bool), np.diag([6.0, 6.0, 6.0, 1.0]) - 15 * np.eye(4, 4, 3))
+    subject: Any = SimpleNamespace(geometry=geometry)
+    assert subject_hemispheres(subject, "individual") is None
+    found = subject_hemispheres(subject, "MNI152")
+    assert found is not None
+    assert (found.n_pairs, found.n_midline) == (8, 8)

@@ -23,6 +23,10 @@ Float64 = NDArray[np.float64]
 PREDICTORS = ("parameters", "perplexity", "benchmark")
 FEWEST_MODELS = 3
 FEWEST_SUBJECTS = 3
+_UNSAID_SPACE = (
+    "left and right were paired as in MNI space, where voxels mirror each other at x = 0; in the space of an "
+    'individual scan that is wrong. Say responses.space = "MNI152", or "individual" to leave it out.'
+)
 
 
 def score_trends(study: Study) -> dict[str, Trend]:
@@ -86,7 +90,10 @@ def study_trends(study: Study, prepared: Mapping[str, Sequence[Array]]) -> None:
     sized = [size.parameters for size in study.sizes]
     if None in sized or len(set(sized)) < FEWEST_MODELS:
         return
-    study.roi_trends = {roi: _trend(study, study.roi_table(roi), list(study.subjects)) for roi in study.rois}
+    for roi in study.rois:
+        scores = study.roi_table(roi)
+        if np.isfinite(scores).all(axis=1).any():
+            study.roi_trends[roi] = _trend(study, scores, list(study.subjects))
     _side_trends(study)
     parameters = np.array(sized, dtype=np.float64)
     for subject in study.subjects.values():
@@ -123,11 +130,14 @@ def intersubject(study: Study, prepared: Mapping[str, Sequence[Array]]) -> Inter
 def sides(study: Study) -> dict[str, LateralisationByModel]:
     """Left minus right of every subject's homologous targets, where it is known which these are."""
     tables = {}
+    space = study.config.responses.space
     for name, subject in study.subjects.items():
-        hemispheres = subject_hemispheres(subject)
+        hemispheres = subject_hemispheres(subject, space)
         if hemispheres is None:
             continue
         scores = {model: subject.columns(result.chosen) for model, result in subject.results.items()}
+        if not space and subject.geometry is not None and subject.geometry.kind == "volume":
+            study.notes.append(f"{name}: {_UNSAID_SPACE}")
         # A region and its mirror image: pairs with either member inside.
         tables[name] = lateralisation_by_model(
             scores, hemispheres, over="folds", rois=_paired(subject, hemispheres), mask_rule="either"
@@ -145,12 +155,12 @@ def _paired(subject: SubjectOutcome, hemispheres: Hemispheres) -> dict[str, NDAr
     return rois
 
 
-def subject_hemispheres(subject: SubjectOutcome) -> Hemispheres | None:
+def subject_hemispheres(subject: SubjectOutcome, space: str) -> Hemispheres | None:
     """Homologous targets by where they are or what they are called; None where neither tells."""
     geometry = subject.geometry
     try:
         if geometry is not None and geometry.kind != "columns":
-            found = find_hemispheres(geometry, surfaces=_surfaces(geometry))
+            found = find_hemispheres(geometry, surfaces=_surfaces(geometry), space=space)
         else:
             names = np.full(len(subject.usable), "", dtype=object)
             names[subject.usable] = subject.first.targets["name"]
