@@ -9,6 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from voxridge.science import scores
+
 Float64 = NDArray[np.float64]
 _SAMPLED_TARGETS = 2000
 _SAMPLED_VALUES = 1 << 21
@@ -233,31 +235,18 @@ def run_slices(lengths: Sequence[int]) -> Iterator[slice]:
 
 
 def paired(y_true: ArrayLike, y_pred: ArrayLike, name: str = "y_pred") -> tuple[NDArray[Any], NDArray[Any]]:
-    """Two real matrices of one shape, never copied.
+    """Two real matrices of one shape with rows enough for a test, never copied.
 
     Raises
     ------
     TypeError
         For complex or non-numeric input.
     ValueError
-        For different shapes, more than two dimensions, or fewer than three samples.
+        For different shapes, more than two dimensions, no target, or fewer than three samples.
     """
-    truth, prediction = _matrix(y_true, "y_true"), _matrix(y_pred, name)
-    if truth.shape != prediction.shape:
+    truth, prediction = scores.paired(y_true, y_pred, name, fewest=3, why="tests and intervals need")
+    if truth.shape[1] == 0:
         raise ValueError(
-            f"y_true has shape {np.shape(y_true)} and {name} has shape {np.shape(y_pred)}: "
-            "give arrays with the same samples and the same targets"
+            f"y_true has shape {np.shape(y_true)}: give (n_samples, n_targets), one target or more"
         )
-    if truth.shape[0] < 3:
-        raise ValueError(f"y_true has {truth.shape[0]} sample(s): tests and intervals need at least 3")
     return truth, prediction
-
-
-def _matrix(array: ArrayLike, name: str) -> NDArray[Any]:
-    matrix = np.asarray(array)
-    if matrix.dtype.kind not in "biuf":
-        raise TypeError(f"{name} has dtype {matrix.dtype}: give real numbers")
-    matrix = matrix[:, None] if matrix.ndim == 1 else matrix
-    if matrix.ndim != 2 or matrix.shape[1] == 0:
-        raise ValueError(f"{name} has shape {np.shape(array)}: give (n_samples, n_targets) or (n_samples,)")
-    return matrix

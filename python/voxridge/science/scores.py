@@ -51,7 +51,7 @@ def correlation_score(y_true: ArrayLike, y_pred: ArrayLike) -> Float64:
     >>> correlation_score(measured, np.array([[2.0, 1.0], [4.0, 2.0], [6.0, 3.0]]))
     array([ 1., nan])
     """
-    truth, prediction = _pair(y_true, y_pred)
+    truth, prediction = paired(y_true, y_pred)
     scores = np.full(truth.shape[1], np.nan)
     for columns in _blocks(*truth.shape):
         a, a_spread, a_varies = _centred(truth[:, columns])
@@ -97,7 +97,7 @@ def r2_score(y_true: ArrayLike, y_pred: ArrayLike) -> Float64:
     >>> r2_score(np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 3.0]))
     array([1.])
     """
-    truth, prediction = _pair(y_true, y_pred)
+    truth, prediction = paired(y_true, y_pred)
     scores = np.full(truth.shape[1], np.nan)
     for columns in _blocks(*truth.shape):
         block = np.asarray(truth[:, columns], dtype=np.float64)
@@ -215,15 +215,26 @@ def spe_score(y_repeats: ArrayLike, y_pred: ArrayLike, *, total_power: TotalPowe
     return scores
 
 
-def _pair(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
-    truth, prediction = _matrix(y_true, "y_true"), _matrix(y_pred, "y_pred")
+def paired(
+    y_true: ArrayLike, y_pred: ArrayLike, name: str = "y_pred", *, fewest: int = 2, why: str = "a score needs"
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Two real matrices of one shape, never copied.
+
+    Raises
+    ------
+    TypeError
+        For complex or non-numeric input.
+    ValueError
+        For different shapes, more than two dimensions, or too few samples.
+    """
+    truth, prediction = _matrix(y_true, "y_true"), _matrix(y_pred, name)
     if truth.shape != prediction.shape:
         raise ValueError(
-            f"y_true has shape {np.shape(y_true)} and y_pred has shape {np.shape(y_pred)}: "
+            f"y_true has shape {np.shape(y_true)} and {name} has shape {np.shape(y_pred)}: "
             "give two arrays with the same samples and the same targets"
         )
-    if truth.shape[0] < 2:
-        raise ValueError(f"y_true has {truth.shape[0]} sample(s): a score needs at least 2")
+    if truth.shape[0] < fewest:
+        raise ValueError(f"y_true has {truth.shape[0]} sample(s): {why} at least {fewest}")
     return truth, prediction
 
 
