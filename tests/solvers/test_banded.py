@@ -3,14 +3,17 @@ scales explicit matrices and refits in every fold."""
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxridge.solvers import DelayedDesign, Targets, make_folds
+from voxridge.solvers import DelayedDesign, Targets, banded_search, fits, make_folds
+from voxridge.solvers import plan as plan_module
 from voxridge.solvers.banded_candidates import (
     check_candidates,
     clusters_of,
@@ -23,6 +26,7 @@ from voxridge.solvers.banded_design import Bands
 from voxridge.solvers.banded_search import SearchResult, _Found, search, some_targets
 from voxridge.solvers.banded_split import split_r2
 from voxridge.solvers.banded_weights import refit
+from voxridge.solvers.memory import resident_memory
 from voxridge.solvers.settings import Settings, check_settings
 from voxridge.testing import (
     delayed_matrix,
@@ -327,6 +331,32 @@ def test_progress_never_goes_back_and_ends(rng: np.random.Generator) -> None:
     for fractions in told.values():
         assert fractions == sorted(fractions)
         assert fractions[-1] == pytest.approx(1.0)
+
+
+def test_candidates_of_the_same_sizes_share_a_plan(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    *_, bands, targets, asked = problem(rng)
+    sizes: list[tuple[int, int]] = []
+    make = fits.make_plan
+
+    def counting(problem: Any, **options: Any) -> Any:
+        sizes.append((problem.p, problem.n_targets))
+        return make(problem, **options)
+
+    monkeypatch.setattr(fits, "make_plan", counting)
+    found = search(bands, targets, asked, random_candidates(3, 12), n_refine=6)
+    assert len(sizes) == len(set(sizes)) < len(found.candidates)
+    # Where the memory is taken meanwhile, a plan is made anew, and says what is lacking.
+    narrow = dataclasses.replace(asked, memory_limit=resident_memory() + 2**30)
+    kept = _Found(9, None, targets.valid)
+    design = bands.scaled(np.full(3, 1 / 3))
+    plans = kept.plans_of(design, targets, narrow)
+    assert kept.plans_of(design, targets, narrow) is plans
+    monkeypatch.setattr(plan_module, "resident_memory", lambda: 2**40)
+    monkeypatch.setattr(banded_search, "resident_memory", lambda: 2**40)
+    with pytest.raises(MemoryError):
+        kept.plans_of(design, targets, narrow)
 
 
 def test_some_targets_are_read_by_number(rng: np.random.Generator) -> None:

@@ -26,8 +26,11 @@ from numpy.typing import NDArray
 from voxridge._warnings import FallbackWarning
 from voxridge.solvers.banded_candidates import clusters_of, likely_best, steps_around
 from voxridge.solvers.banded_design import Bands
-from voxridge.solvers.fits import RidgeCVResult, fit_designs
+from voxridge.solvers.design import DelayedDesign
+from voxridge.solvers.fits import RidgeCVResult, fit_designs, plan_designs
+from voxridge.solvers.memory import resident_memory
 from voxridge.solvers.method import Report
+from voxridge.solvers.plan import Plan
 from voxridge.solvers.settings import Settings, Storage
 from voxridge.solvers.tiles import Targets
 
@@ -182,7 +185,9 @@ def _try(
     asked = settings if every else _settings_of(settings, columns)
     if asked.memory_limit is not None:  # what will be kept is not held yet
         asked = dataclasses.replace(asked, memory_limit=asked.memory_limit - bands.room)
-    result = fit_designs([bands.scaled(gammas)], some, asked, _NOWHERE, report)[0]
+    design = bands.scaled(gammas)
+    plans = found.plans_of(design, some, asked)
+    result = fit_designs([design], some, asked, _NOWHERE, report, plans=plans)[0]
     found.add(gammas, columns, result)
 
 
@@ -231,7 +236,20 @@ class _Found:
         self.alpha = np.full(self.n_targets, np.nan)
         self.best_scores = np.full(self.n_targets, np.nan)
         self._top_scores = np.full((_TOP, self.n_targets), -np.inf)
+        self._plans: dict[tuple[int, int], list[Plan]] = {}
         self.top = np.full((_TOP, self.n_targets), -1, dtype=np.intp)
+
+    def plans_of(self, design: DelayedDesign, targets: Targets, settings: Settings) -> list[Plan]:
+        """The plan of an earlier candidate of the same sizes, where there is still room for it: to plan takes
+        as long as to fit a few hundred targets."""
+        sizes = design.n_columns, targets.n_targets
+        plans, limit = self._plans.get(sizes), settings.memory_limit
+        if plans is not None and limit is not None:
+            needed = max(plan.worst_bytes - plan.resident_bytes for plan in plans)
+            plans = None if resident_memory() + needed > limit else plans
+        if plans is None:
+            plans = self._plans[sizes] = plan_designs([design], targets, settings, _NOWHERE)
+        return plans
 
     def add(self, gammas: Floating, columns: Columns, result: RidgeCVResult) -> None:
         """Targets that do better than before by more than rounding take the candidate over."""

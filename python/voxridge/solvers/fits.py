@@ -107,16 +107,18 @@ def fit_designs(
     report: Report,
     names: Sequence[str] = (),
     fallback: str | None = None,
+    plans: list[Plan] | None = None,
 ) -> list[RidgeCVResult]:
     """Fit every design to the targets, which are read once a pass for all of them together.
 
     A design that its route cannot be trusted with is fitted by another: of several, by itself, when the
     others are done. ``names`` are for the warning. ``fallback`` is the solver where another one failed, which
-    may be one that a required device has not.
+    may be one that a required device has not. ``plans``: of designs of these sizes, where they are known.
     """
     names = names or [""] * len(designs)
     checkpoint = Checkpoint(storage.checkpoint, _identity(designs, targets, settings, storage))
-    plans = _kept_plans(checkpoint, settings) or plan_designs(designs, targets, settings, storage, fallback)
+    plans = _kept_plans(checkpoint, settings) or plans
+    plans = plans or plan_designs(designs, targets, settings, storage, fallback)
     for _ in range(4):  # leave-out -> spectral -> svd, and the svd's own error
         checkpoint.start([dataclasses.asdict(plan) for plan in plans])
         found = _run(designs, plans, targets, settings, storage, checkpoint, report)
