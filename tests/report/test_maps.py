@@ -67,6 +67,12 @@ def test_volumes(volume: Geometry, tmp_path: Path, fill: float) -> None:
     assert sorted(p.name for p in image_path.parent.iterdir()) == sorted([image_path.name, notes_path.name])
 
 
+def test_names_in_letters_that_the_header_does_not_know(volume: Geometry, tmp_path: Path) -> None:
+    path, notes = write_maps(tmp_path, {"Gewicht größer": random_map(volume)}, volume)
+    assert nibabel.load(path).header.get_intent()[2] == "Gewicht gr??er"
+    assert json.loads(notes.read_text(encoding="utf-8"))["Maps"][0]["Name"] == "Gewicht größer"
+
+
 def test_several_volumes_together_and_through_nilearn(volume: Geometry, tmp_path: Path) -> None:
     pytest.importorskip("nilearn")
     from nilearn.image import load_img

@@ -39,12 +39,13 @@ def nifti_image(
     header = image.header
     header.set_xyzt_units("mm")
     header["descrip"] = ", ".join(names).encode("ascii", "replace")[:79]
+    short = names[0].encode("ascii", "replace").decode()[:15]  # the header knows no other letters
     if labels is not None:
-        header.set_intent("label", name=names[0][:15])
+        header.set_intent("label", name=short)
     elif len(set(units)) == 1 and units[0] in _INTENTS:
-        header.set_intent(_INTENTS[units[0]], name=names[0][:15])
+        header.set_intent(_INTENTS[units[0]], name=short)
     else:
-        header.set_intent("estimate", name=names[0][:15])
+        header.set_intent("estimate", name=short)
     if mni:
         image.set_sform(geometry.affine, code=_MNI)
         image.set_qform(geometry.affine, code=_MNI, strip_shears=True)
