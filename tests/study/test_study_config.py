@@ -70,6 +70,15 @@ def test_defaults_and_paths_relative_to_the_file(tmp_path: Path) -> None:
         ("[[models]]\nlabel = 'a/b'", r"models\.label is 'a/b'; allowed: text of 1 to 100 .*'/'"),
         ("[[models]]\nlabel = '..'", r"models\.label is '\.\.'; allowed: text of 1 to 100"),
         (f"[[models]]\nlabel = '{'m' * 101}'", r"models\.label is 'mm.*; allowed: text of 1 to 100"),
+        (
+            "[[models]]\nlabel = '模型'",
+            r"models\.label: '模型' has no letter or digit for the name of a file",
+        ),
+        (
+            "[[models]]\nlabel = 'opt 1'\n[[models]]\nlabel = 'opt-1'",
+            r"models\.label: files of 'opt-1' would have the names of those of 'opt 1'",
+        ),
+        ("[[models]]\nlabel = 'stack'", r"files of 'stack' would have the names of those of 'the stack'"),
         ("subjects = ['.']", r"subjects is \['\.'\]; allowed: text of 1 to 100"),
         ("subjects = ['']", r"subjects is \[''\]; allowed: text of 1 to 100"),
         ("[[models]]\nparameters = 0", r"models\.parameters is 0\.0; allowed: a positive number"),

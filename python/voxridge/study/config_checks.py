@@ -22,6 +22,7 @@ def check_config(config: StudyConfig) -> None:
     titles = [model.title for model in config.models]
     _require(len(titles) > 0, "models", "nothing", "one [[models]] table per model, or none for the default")
     _require(len(set(titles)) == len(titles), "models.label", titles, "a different label for every model")
+    _check_file_names(config)
     _check_fit(config.fit)
     responses, analysis, align = config.responses, config.analysis, config.alignment
     _require(responses.tr > 0, "responses.tr", responses.tr, "a positive number of seconds")
@@ -87,6 +88,30 @@ def _check_somebody_there(config: StudyConfig) -> None:
 
 def _is_name(text: str) -> bool:
     return 0 < len(text) <= _LONGEST and "/" not in text and text not in (".", "..")
+
+
+def _check_file_names(config: StudyConfig) -> None:
+    """Maps are named by letters and digits alone: two names that differ in others would be one file."""
+    from voxridge.report.maps import letters
+
+    named = {
+        "models.label": [model.title for model in config.models],
+        "subjects": list(config.subjects),
+        "runs.name": [run.name for run in config.runs],
+    }
+    for key, names in named.items():
+        taken = {"stack": "the stack", "scaling": "slopes"} if key == "models.label" else {}
+        for name in names:
+            try:
+                plain = letters(name)
+            except ValueError as error:
+                raise ValueError(f"{key}: {error}") from error
+            if plain in taken:
+                raise ValueError(
+                    f"{key}: files of {name!r} would have the names of those of {taken[plain]!r}; "
+                    "give another name, that differs in letters or digits"
+                )
+            taken[plain] = name
 
 
 def _check_sizes(config: StudyConfig) -> None:
