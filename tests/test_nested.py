@@ -16,6 +16,7 @@ from sklearn.model_selection import GroupKFold, KFold
 from voxridge import EncodingRidge, nested_scores
 from voxridge._row_sources import pieces, rows_of
 from voxridge._warnings import MaskedTargetsWarning
+from voxridge.banded import BandedRidgeCV
 from voxridge.streams import as_source, fingerprint
 from voxridge.testing import delayed_matrix, make_responses, textbook_score, textbook_scores
 
@@ -315,6 +316,8 @@ def test_what_is_wrong(data: tuple[dict, np.ndarray]) -> None:
         nested_scores({}, y, RUNS)
     with pytest.raises(ValueError, match="feature set 'short': features and responses differ"):
         nested_scores({"short": x[:-1]}, y)
+    with pytest.raises(TypeError, match="model is a BandedRidgeCV; give an EncodingRidge"):
+        nested_scores(x, y, RUNS, model=BandedRidgeCV())
     with pytest.raises(ValueError, match="weights='none': every outer fold needs its weights"):
         nested_scores(x, y, RUNS, model=template(weights="none"))
     with pytest.raises(ValueError, match="cv is a list: explicit folds are of all samples"):

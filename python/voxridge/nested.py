@@ -175,6 +175,8 @@ def nested_scores(
 
 
 def _check_template(template: EncodingRidge) -> None:
+    if not isinstance(template, EncodingRidge):
+        raise TypeError(f"model is a {type(template).__name__}; give an EncodingRidge, fitted or not")
     if template.weights != "memory":
         raise ValueError(
             f"weights={template.weights!r}: every outer fold needs its weights and then drops them; "
