@@ -13,6 +13,7 @@ from voxridge.report.alpha import alpha_figure, edge_share
 from voxridge.report.figures import alignment_figure, bars_figure, folds_figure, sides_figure, truth_figure
 from voxridge.report.html import Report, flatten
 from voxridge.report.layers import Curve, layer_figure
+from voxridge.report.study_figures import subjects_figure, weights_figure
 from voxridge.report.style import look, new_figure, save
 
 
@@ -93,3 +94,17 @@ def test_surface_maps(tmp_path: Path) -> None:
     assert save(figure, tmp_path / "maps.png", dpi=40).stat().st_size > 10_000
     with pytest.raises(ValueError, match="the last axis must be 20484"):
         cortex.split(values[:10])
+
+
+def test_long_names_leave_room_for_the_figure(tmp_path: Path) -> None:
+    models = [f"Llama-3.{i}-8B-Instruct-quantised-gptq-int4-version-{i}" for i in range(3)]
+    subjects = ["participant-" + 30 * "x" + str(i) for i in range(2)]
+    drawn = [
+        subjects_figure(subjects, models, np.ones((2, 3)), np.zeros(2)),
+        weights_figure(models, np.full((3, 5), 1 / 3)),
+        bars_figure(models, {"r": np.ones((4, 3))}, title="Models", repeats="fold"),
+    ]
+    for number, figure in enumerate(drawn):  # what does not fit is a warning, and an error here
+        save(figure, tmp_path / f"{number}.png")
+    ticks = [label.get_text() for label in drawn[0].axes[0].get_xticklabels()]
+    assert ticks[2] == "Llama-3.2…-version-2"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxridge.report.style import BLUE, GRID, INK, MANY, MUTED, SERIES, VERMILION, look, new_figure
+from voxridge.report.style import BLUE, GRID, INK, MANY, MUTED, SERIES, VERMILION, look, new_figure, shortened
 from voxridge.science.intervals import mean_interval
 
 Float64 = NDArray[np.float64]
@@ -83,7 +83,7 @@ def bars_figure(
                 )
         axes.axhline(0.0, color=MUTED, linewidth=0.8)
         turned = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
-        axes.set_xticks(np.arange(len(groups)), groups, **turned)
+        axes.set_xticks(np.arange(len(groups)), [shortened(group, 28) for group in groups], **turned)
         axes.tick_params(axis="x", length=0)
         axes.set_ylabel("held-out correlation r")
         axes.set_title(f"{title}; bars: mean and 95 %, dots: single {repeats}s")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxridge.report.style import BLUE, GRID, INK, MUTED, SERIES, look, new_figure
+from voxridge.report.style import BLUE, GRID, INK, MUTED, SERIES, look, new_figure, shortened
 from voxridge.science.intervals import mean_interval
 
 if TYPE_CHECKING:
@@ -103,8 +103,10 @@ def subjects_figure(
             panel.scatter(places, own, c=[SERIES[i % len(SERIES)] for i in places], s=34, zorder=2)
             if ends is not None:
                 panel.vlines(places, ends[0][row], ends[1][row], color=MUTED, linewidth=1.3, zorder=1)
-            panel.set_title(name, fontsize=10.5)
-            panel.set_xticks(places, models, rotation=40, ha="right", fontsize=8.5)
+            panel.set_title(shortened(name), fontsize=10.5)
+            panel.set_xticks(
+                places, [shortened(model) for model in models], rotation=40, ha="right", fontsize=8.5
+            )
             panel.set_xlim(-0.6, len(models) - 0.4)
         for panel in axes.flat[len(subjects) :]:
             panel.set_axis_off()
@@ -198,7 +200,7 @@ def weights_figure(names: Sequence[str], weights: Float64, *, repeats: str = "ta
         for position, (name, own) in enumerate(zip(names, known, strict=True)):
             share = np.histogram(own, bins)[0] / max(own.size, 1)
             offset = (position - (len(names) - 1) / 2) * width
-            label = f"{name}: mean {own.mean():.2f}" if own.size else name
+            label = shortened(name) + (f": mean {own.mean():.2f}" if own.size else "")
             colour = SERIES[position % len(SERIES)]
             axes.bar(bins[:-1] + 0.05 + offset, 100 * share, width=width, color=colour, label=label)
         axes.set_xlim(-0.01, 1.01)
@@ -245,7 +247,7 @@ def pairs_figure(comparison: Comparison) -> Any:
             panel.scatter(first, second, s=size, color=BLUE, alpha=0.5, linewidths=0, rasterized=True)
             panel.plot(ends, ends, color=INK, linestyle=(0, (4, 3)), linewidth=1.0)
             panel.set(xlim=ends, ylim=ends, aspect="equal")
-            panel.set_title(name, fontsize=10.5)
+            panel.set_title(shortened(name), fontsize=10.5)
         for panel in axes.flat[len(subjects) :]:
             panel.set_visible(False)
         figure.supxlabel(f"held-out r, {comparison.titles[0]}", fontsize=10.5)

@@ -63,6 +63,12 @@ def new_figure(width: float, height: float) -> Any:
     return figure
 
 
+def shortened(name: str, most: int = 20) -> str:
+    """A name with its middle left out where it would take the room of the figure."""
+    half = most // 2
+    return name if len(name) <= most else f"{name[: half - 1]}…{name[-half:]}"
+
+
 def save(figure: Any, path: Path, *, dpi: int = 160) -> Path:
     """Write a PNG under a temporary name and rename it."""
     with atomic_path(path) as temporary:
