@@ -106,5 +106,6 @@ def test_long_names_leave_room_for_the_figure(tmp_path: Path) -> None:
     ]
     for number, figure in enumerate(drawn):  # what does not fit is a warning, and an error here
         save(figure, tmp_path / f"{number}.png")
+    assert drawn[1].axes[0].get_position().width > 0.6
     ticks = [label.get_text() for label in drawn[0].axes[0].get_xticklabels()]
     assert ticks[2] == "Llama-3.2…-version-2"

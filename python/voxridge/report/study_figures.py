@@ -208,7 +208,8 @@ def weights_figure(names: Sequence[str], weights: Float64, *, repeats: str = "ta
         axes.set_xlabel("weight in the stack")
         axes.set_ylabel(f"% of {repeats}s")
         axes.set_title("Convex weights of the stacked models")
-        axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.19), ncols=3, fontsize=9.5)
+        beside = 3 if max(map(len, names)) <= 12 else 2  # a wide legend would take the axes' room
+        axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.19), ncols=beside, fontsize=9.5)
     return figure
 
 
