@@ -174,7 +174,8 @@ def test_three_models_without_families(tmp_path: Path, capsys: pytest.CaptureFix
     assert "No families" in result["warnings"][0]
     text = (tmp_path / "out" / "scaling.html").read_text(encoding="utf-8")
     assert "3 models cannot tell a plateau" in text
-    assert "nan" not in text.replace("data:image", "").partition(">Run card</h2>")[0].lower().split("base64")[0]
+    before_pictures = text.replace("data:image", "").partition(">Run card</h2>")[0].split("base64")[0]
+    assert "nan" not in before_pictures.lower()
 
 
 def test_a_column_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -367,9 +367,7 @@ def test_a_word_without_tokens_repeats_the_word_before(gpt2: Any) -> None:
 
 
 def test_window_longer_than_the_model(bert: Any) -> None:
-    with pytest.raises(
-        ValueError, match=r"takes 64 at a time: use the context growing:31,62,token"
-    ):
+    with pytest.raises(ValueError, match=r"takes 64 at a time: use the context growing:31,62,token"):
         _extract(bert, TEXT * 3)
     with pytest.raises(ValueError, match=r"the window of words 0 to 116 has 128 tokens, but tiny-bert"):
         _extract(bert, TEXT * 3, context=WholeRun())
