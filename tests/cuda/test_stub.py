@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 # What the processor alone has: threads' memory, quadratic forms and shared filters (docs/gpu.md).
-ONLY_CPU = {"eigh_work", "mix_rows", "reduce_scores", "trim_memory"}
+ONLY_CPU = {"eigh_work", "mix_rows", "reduce_scores", "residual_products", "simplex_qp", "trim_memory"}
 
 
 def stub(name: str) -> dict[str, ast.FunctionDef]:
