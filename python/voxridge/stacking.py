@@ -56,7 +56,9 @@ def nested_stack(
     runs : run lengths, where single matrices are given
     model : EncodingRidge, optional
         Its parameters are used for every fit; ``cv`` gives the inner folds, and the folds within them that
-        choose penalties. ``scoring`` is also the score of the result.
+        choose penalties. ``scoring`` is also the score of the result. Default: ``EncodingRidge(scoring="r2")``,
+        as the weights are of squared errors: penalties that a correlation chooses know no scale, so that the
+        amplitudes of the predictions, and the weights with them, may be off.
     outer : as EncodingRidge's ``cv``
     weights : {"cv", "split"}
         Which training rows choose the weights. "cv": all of them, each predicted by models fitted to the
@@ -97,7 +99,7 @@ def nested_stack(
     >>> bool((result.weights[0] > result.weights[1]).all()), bool(result.gain.mean() > 0)
     (True, True)
     """
-    template = EncodingRidge() if model is None else model
+    template = EncodingRidge(scoring="r2") if model is None else model
     folds = stacking_folds(
         features, responses, runs, model=template, outer=outer, weights=weights, share=share
     )
@@ -154,7 +156,7 @@ def stacking_folds(
     >>> fold.inner_truth.shape, fold.predictions["text"].shape
     ((90, 4), (30, 4))
     """
-    template = EncodingRidge() if model is None else model
+    template = EncodingRidge(scoring="r2") if model is None else model
     _check_template(template)
     if template.checkpoint is not None:
         raise ValueError(
