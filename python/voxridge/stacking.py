@@ -56,9 +56,9 @@ def nested_stack(
     runs : run lengths, where single matrices are given
     model : EncodingRidge, optional
         Its parameters are used for every fit; ``cv`` gives the inner folds, and the folds within them that
-        choose penalties. ``scoring`` is also the score of the result. Default: ``EncodingRidge(scoring="r2")``,
-        as the weights are of squared errors: penalties that a correlation chooses know no scale, so that the
-        amplitudes of the predictions, and the weights with them, may be off.
+        choose penalties. ``scoring`` is also the score of the result. Default:
+        ``EncodingRidge(scoring="r2")``, as the weights are of squared errors: penalties that a correlation
+        chooses know no scale, so that the amplitudes of the predictions, and the weights, may be off.
     outer : as EncodingRidge's ``cv``
     weights : {"cv", "split"}
         Which training rows choose the weights. "cv": all of them, each predicted by models fitted to the
