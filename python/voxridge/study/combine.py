@@ -17,7 +17,7 @@ from voxridge.science.stacking import StackedResult, StackingFold, stacked_score
 from voxridge.streams.atomic import atomic_path
 from voxridge.study.engine import identity_key
 from voxridge.study.extraction import ModelFeatures
-from voxridge.study.nested import FoldData, Model, fold_data
+from voxridge.study.nested import FoldData, fold_data
 from voxridge.study.out_of_fold import held_out_prediction, inner_prediction, training_responses
 from voxridge.study.pairs import SubjectFits, SubjectWork
 
@@ -72,7 +72,7 @@ class _Folds:
 
     def __init__(self, work: SubjectWork, fits: SubjectFits, choices: dict[str, NDArray[np.intp]]) -> None:
         self._work, self._fits, self._choices = work, fits, choices
-        self._built: dict[str, tuple[int, Model]] = {}
+        self._builders = {model.title: work.builder(model) for model in work.features}
         self.predictions: dict[str, list[Array]] = {model.title: [] for model in work.features}
 
     def stacking(self) -> Iterator[StackingFold]:
@@ -107,11 +107,8 @@ class _Folds:
         """The fold of the layer that was chosen in it, and the penalties it got there."""
         position = int(self._choices[model.title][fold])
         self._work.progress.begin(model.title)
-        if self._built.get(model.title, (-1, None))[0] != position:
-            recipe = self._work.recipes.layers(model.store)[position]
-            self._built[model.title] = position, recipe.build()
-        fits = self._fits
-        data = fold_data(self._built[model.title][1], fits.prepared, fits.plan, self._work.settings, fold)
+        fits, built = self._fits, self._builders[model.title](position)
+        data = fold_data(built, fits.prepared, fits.plan, self._work.settings, fold)
         return data, fits.layers[model.title][position].alphas[fold]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from voxridge.study.extraction import ModelFeatures, words_digest
 from voxridge.study.fold_plan import FoldPlan, plan_folds
 from voxridge.study.inputs import Subject
 from voxridge.study.nested import (
+    Block,
     FitSettings,
     Model,
     ModelScores,
@@ -116,13 +117,14 @@ class SubjectWork:
         fits = SubjectFits(self.subject, plan, prepared, [], {}, {})
         self._say("controls")
         fits.controls.extend(self._scores(fits, self.recipes.controls(), "controls"))
-        controls = [] if self.config.analysis.joint == "off" else [self._controls_by_r2(fits)]
+        known = cache(self.recipes.all_controls)  # brought to the rows once, and only where a fit is missing
+        controls = [] if self.config.analysis.joint == "off" else [self._controls_by_r2(fits, known)]
         for model in self.features:
             self._say(model.title)
             recipes = self.recipes.layers(model.store)
             fits.layers[model.title] = self._scores(fits, recipes, model.title, model)
             if controls:
-                fits.joint[model.title] = self._joint(fits, model, controls[0])
+                fits.joint[model.title] = self._joint(fits, model, controls[0], known)
         return fits
 
     @property
@@ -194,31 +196,36 @@ class SubjectWork:
             identity["features"] = {name: described[name] for name in described if name != "layers"}
         return identity
 
-    def _controls_by_r2(self, fits: SubjectFits) -> ModelScores:
-        name = f"{self.recipes.all_controls_name} (by R2)"
-        model = Model(name, tuple(self.recipes.all_controls()))
-        return self._by_r2(fits, name, lambda fold: model, None, {})
+    def builder(self, model: ModelFeatures) -> Callable[[int], Model]:
+        """Builds a layer of a model by its position; folds in a row that chose the same share one."""
+        recipes = self.recipes.layers(model.store)
+        return lru_cache(maxsize=1)(lambda position: recipes[position].build())
 
-    def _joint(self, fits: SubjectFits, model: ModelFeatures, controls: ModelScores) -> Joint:
+    def _controls_by_r2(self, fits: SubjectFits, known: Callable[[], list[Block]]) -> ModelScores:
+        name = f"{self.recipes.all_controls_name} (by R2)"
+        return self._by_r2(fits, name, lambda fold: Model(name, tuple(known())), None, {})
+
+    def _joint(
+        self,
+        fits: SubjectFits,
+        model: ModelFeatures,
+        controls: ModelScores,
+        known: Callable[[], list[Block]],
+    ) -> Joint:
         """The layer chosen in each fold, alone and beside all controls, with penalties of their own or a
         common one."""
         choice = choose_layers(fits.layers[model.title])
         analysis = self.config.analysis
         name = f"{self.recipes.all_controls_name} + {model.title}"
 
-        recipes = self.recipes.layers(model.store)
-
-        @lru_cache(maxsize=1)
-        def built(position: int) -> Model:
-            return recipes[position].build()
+        built = self.builder(model)
 
         def alone(fold: int) -> Model:
             return built(int(choice[fold]))
 
         def both(fold: int) -> Model:
-            known, layer = self.recipes.all_controls(), alone(fold).blocks[-1]
-            bands = (len(known), 1) if analysis.joint == "banded" else ()
-            return Model(name, (*known, layer), bands=bands)
+            bands = (len(known()), 1) if analysis.joint == "banded" else ()
+            return Model(name, (*known(), alone(fold).blocks[-1]), bands=bands)
 
         described: dict[str, Any] = {"choice": choice.tolist()}
         drawn = {"joint": analysis.joint, "seed": analysis.seed}

@@ -15,7 +15,7 @@ from voxridge.science.layers import choose_layers
 from voxridge.science.training_size import score_by_training_size
 from voxridge.streams.atomic import atomic_path
 from voxridge.study.extraction import ModelFeatures
-from voxridge.study.nested import fold_data
+from voxridge.study.nested import Model, fold_data
 from voxridge.study.pairs import SubjectFits, SubjectWork
 
 Float64 = NDArray[np.float64]
@@ -59,12 +59,13 @@ def _of_model(
     key = work.key(fits, model, described)[:16]
     work.progress.where = f"{work.subject.name} · training sizes"
     scores, samples = [], []
+    built = work.builder(model)
     for fold in range(len(fits.plan.parts)):
         path = work.folder / model.title / f"training-sizes-{fold}-{key}.npz"
         found = _load(path)
         if found is None:
             work.progress.begin(model.title)
-            found = _of_fold(work, fits, model, int(choice[fold]), fold, sizes)
+            found = _of_fold(work, fits, built(int(choice[fold])), fold, sizes)
             _save(path, found)
             for _ in sizes:
                 work.progress.step()
@@ -78,14 +79,12 @@ def _of_model(
 def _of_fold(
     work: SubjectWork,
     fits: SubjectFits,
-    model: ModelFeatures,
-    position: int,
+    layer: Model,
     fold: int,
     sizes: tuple[int, ...],
 ) -> tuple[NDArray[np.int64], Float64]:
     """Rows (n_sizes,) and scores (n_sizes, n_targets)."""
-    built = work.recipes.layers(model.store)[position].build()
-    data = fold_data(built, fits.prepared, fits.plan, work.settings, fold)
+    data = fold_data(layer, fits.prepared, fits.plan, work.settings, fold)
     found = score_by_training_size(
         [*data.features, data.held_out],
         [*data.targets, data.truth],
