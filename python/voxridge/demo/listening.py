@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +21,8 @@ from voxridge.science.conditions import Conditions, Scores
 from voxridge.science.permutation import permutation_test
 from voxridge.science.repeat_ceilings import repeat_ceiling
 from voxridge.science.stacking import StackingFold, stacked_scores
-from voxridge.streams.atomic import atomic_path
 from voxridge.study import FoldPlan, plan_folds
+from voxridge.study.kept import keep, kept
 from voxridge.study.nested import Block, FitSettings, Model, fit_fold, prepare_responses
 from voxridge.study.prepare import high_pass, zscore
 
@@ -77,14 +76,14 @@ def score_listeners(
     ) as bar:
         for listener in audience.listeners:
             path = folder / f"{listener.name}-{key[:16]}.npz"
-            kept = _load(path)
-            if kept is None:
-                kept = score_listener(listener, audience, session, after_fit=bar.update)
-                _save(path, kept)
+            scores = _load(path)
+            if scores is None:
+                scores = score_listener(listener, audience, session, after_fit=bar.update)
+                keep(path, vars(scores))
             else:
                 bar.total -= per_listener
                 bar.refresh()
-            found.append(kept)
+            found.append(scores)
     return found
 
 
@@ -206,18 +205,7 @@ def _key(audience: Audience, session: Session, identity: dict[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def _save(path: Path, found: ListenerScores) -> None:
-    arrays = {field.name: getattr(found, field.name) for field in fields(found)}
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)
-
-
 def _load(path: Path) -> ListenerScores | None:
-    if not path.is_file():
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return ListenerScores(**{field.name: file[field.name] for field in fields(ListenerScores)})
-    except (OSError, ValueError, KeyError, BadZipFile):
-        # A damaged file is no reason to stop: the listener is scored again and the file replaced.
-        return None
+    names = [field.name for field in fields(ListenerScores)]
+    found = kept(path, names)
+    return None if found is None else ListenerScores(**{name: found[name] for name in names})

@@ -7,16 +7,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voxridge.science.layers import choose_layers
 from voxridge.science.stacking import StackedResult, StackingFold, stacked_scores
-from voxridge.streams.atomic import atomic_path
 from voxridge.study.engine import identity_key
 from voxridge.study.extraction import ModelFeatures
+from voxridge.study.kept import keep, kept
 from voxridge.study.nested import FoldData, fold_data
 from voxridge.study.out_of_fold import held_out_prediction, inner_prediction, training_responses
 from voxridge.study.pairs import SubjectFits, SubjectWork
@@ -50,10 +49,10 @@ def combine(work: SubjectWork, fits: SubjectFits) -> Combined:
     }
     key = identity_key(identity, fits.prepared, fits.plan, work.settings, work.subject.digest)
     path = work.folder / f"combined-{key[:16]}.npz"
-    kept = _load(path, [model.title for model in work.features])
-    if kept is not None:
+    done = _load(path, [model.title for model in work.features])
+    if done is not None:
         work.progress.skip(count_predictions(work.features, len(fits.plan.parts)))
-        return kept
+        return done
     work.progress.where = f"{work.subject.name} · predictions"
     folds = _Folds(work, fits, choices)
     stack = None
@@ -116,17 +115,14 @@ def _save(path: Path, combined: Combined) -> None:
     arrays = {f"prediction {title}": rows for title, rows in combined.predictions.items()}
     if combined.stack is not None:
         arrays |= {name: getattr(combined.stack, name) for name in _STACK}
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+    keep(path, arrays)
 
 
 def _load(path: Path, titles: list[str]) -> Combined | None:
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            predictions = {title: file[f"prediction {title}"] for title in titles}
-            stack = None
-            if "fold_weights" in file:
-                stack = StackedResult(tuple(titles), "correlation", **{name: file[name] for name in _STACK})
-            return Combined(predictions, stack)
-    except (OSError, EOFError, ValueError, KeyError, BadZipFile):
-        return None  # not there, or damaged: made anew
+    found = kept(path, [f"prediction {title}" for title in titles])
+    if found is None:
+        return None
+    stack = None
+    if "fold_weights" in found:
+        stack = StackedResult(tuple(titles), "correlation", **{name: found[name] for name in _STACK})
+    return Combined({title: found[f"prediction {title}"] for title in titles}, stack)

@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from voxridge.streams.atomic import atomic_path
 from voxridge.study.fold_plan import FoldPlan
+from voxridge.study.kept import keep, kept
 from voxridge.study.nested import FitSettings, FoldFit, Model, ModelScores, collect, fit_fold, score_model
 from voxridge.study.progress import FitProgress, fit_progress
 from voxridge.study.provenance import array_digest
@@ -69,14 +68,14 @@ def score_models(
     results = []
     with fit_progress(progress, len(recipes) * len(plan.parts)) as bar:
         for recipe in recipes:
-            kept = _load(folder, recipe.name, recipe.layer, key)
-            if kept is None:
+            scores = _load(folder, recipe.name, recipe.layer, key)
+            if scores is None:
                 bar.begin(recipe.name)
-                kept = score_model(recipe.build(), responses, plan, settings, after_fold=bar.step)
-                _save(folder, kept, key)
+                scores = score_model(recipe.build(), responses, plan, settings, after_fold=bar.step)
+                _save(folder, scores, key)
             else:
                 bar.skip(len(plan.parts))
-            results.append(kept)
+            results.append(scores)
     return results
 
 
@@ -90,10 +89,10 @@ def score_folds(
     progress: FitProgress,
 ) -> ModelScores:
     """Scores of a model that is another one in each fold, kept as those of `score_models` are."""
-    kept = _load(folder, name, None, key)
-    if kept is not None:
+    done = _load(folder, name, None, key)
+    if done is not None:
         progress.skip(n_folds)
-        return kept
+        return done
     progress.begin(name)
     start, fits = time.perf_counter(), []
     for fold in range(n_folds):
@@ -127,9 +126,9 @@ def score_chosen(
     """
     folder.mkdir(parents=True, exist_ok=True)
     key = identity_key({**identity, "choice": choice.tolist()}, responses, plan, settings)
-    kept = _load(folder, CHOSEN, None, key)
-    if kept is not None:
-        return kept
+    done = _load(folder, CHOSEN, None, key)
+    if done is not None:
+        return done
     start = time.perf_counter()
     fits: dict[int, FoldFit] = {}
     with fit_progress(progress, len(choice)) as bar:
@@ -176,26 +175,17 @@ def _save(folder: Path, scores: ModelScores, key: str) -> None:
     notes = json.dumps(
         {"key": key, "name": scores.name, "seconds": scores.seconds, "warnings": scores.warnings}
     )
-    with atomic_path(_place(folder, scores.name, key)) as temporary, temporary.open("wb") as file:
-        np.savez(file, notes=np.array(notes), **arrays)
+    keep(_place(folder, scores.name, key), {"notes": np.array(notes), **arrays})
 
 
 def _load(folder: Path, name: str, layer: int | None, key: str) -> ModelScores | None:
-    path = _place(folder, name, key)
-    if not path.is_file():
+    found = kept(_place(folder, name, key), ("notes", *_ARRAYS))
+    if found is None:
         return None
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            notes = json.loads(str(file["notes"]))
-            if notes["key"] != key or notes["name"] != name:
-                return None
-            return ModelScores(
-                name,
-                layer,
-                seconds=float(notes["seconds"]),
-                warnings=list(notes["warnings"]),
-                **{array: file[array] for array in _ARRAYS},
-            )
-    except (OSError, EOFError, ValueError, KeyError, BadZipFile):
-        # A damaged file is no reason to stop: the model is fitted again and the file replaced.
+    notes = json.loads(str(found["notes"]))
+    if notes["key"] != key or notes["name"] != name:
         return None
+    arrays = {array: found[array] for array in _ARRAYS}
+    return ModelScores(
+        name, layer, seconds=float(notes["seconds"]), warnings=list(notes["warnings"]), **arrays
+    )

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voxridge.science.layers import choose_layers
 from voxridge.science.training_size import score_by_training_size
-from voxridge.streams.atomic import atomic_path
 from voxridge.study.extraction import ModelFeatures
+from voxridge.study.kept import keep, kept
 from voxridge.study.nested import Model, fold_data
 from voxridge.study.pairs import SubjectFits, SubjectWork
 
@@ -62,17 +60,17 @@ def _of_model(
     built = work.builder(model)
     for fold in range(len(fits.plan.parts)):
         path = work.folder / model.title / f"training-sizes-{fold}-{key}.npz"
-        found = _load(path)
+        found = kept(path, ("samples", "scores"))
         if found is None:
             work.progress.begin(model.title)
             found = _of_fold(work, fits, built(int(choice[fold])), fold, sizes)
-            _save(path, found)
+            keep(path, found)
             for _ in sizes:
                 work.progress.step()
         else:
             work.progress.skip(len(sizes))
-        samples.append(found[0])
-        scores.append(found[1])
+        samples.append(found["samples"])
+        scores.append(found["scores"])
     return TrainingSizes(sizes, np.stack(samples), np.stack(scores, axis=1))
 
 
@@ -82,8 +80,8 @@ def _of_fold(
     layer: Model,
     fold: int,
     sizes: tuple[int, ...],
-) -> tuple[NDArray[np.int64], Float64]:
-    """Rows (n_sizes,) and scores (n_sizes, n_targets)."""
+) -> dict[str, NDArray[Any]]:
+    """Rows (n_sizes,) as "samples", and "scores" (n_sizes, n_targets)."""
     data = fold_data(layer, fits.prepared, fits.plan, work.settings, fold)
     found = score_by_training_size(
         [*data.features, data.held_out],
@@ -94,17 +92,4 @@ def _of_fold(
         seed=work.config.analysis.seed + fold,
         settings={"delays": data.delays, "alphas": work.settings.alphas, "scoring": work.settings.scoring},
     )
-    return found.samples[0], found.scores[0]
-
-
-def _save(path: Path, found: tuple[NDArray[np.int64], Float64]) -> None:
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, samples=found[0], scores=found[1])
-
-
-def _load(path: Path) -> tuple[Any, Any] | None:
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            return file["samples"], file["scores"]
-    except (OSError, EOFError, ValueError, KeyError, BadZipFile):
-        return None  # not there, or damaged: made anew
+    return {"samples": found.samples[0], "scores": found.scores[0]}
