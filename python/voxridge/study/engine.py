@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -126,21 +127,16 @@ def score_chosen(
     """
     folder.mkdir(parents=True, exist_ok=True)
     key = identity_key({**identity, "choice": choice.tolist()}, responses, plan, settings)
-    done = _load(folder, CHOSEN, None, key)
-    if done is not None:
-        return done
-    start = time.perf_counter()
-    fits: dict[int, FoldFit] = {}
+    built = lru_cache(maxsize=1)(lambda position: recipes[position].build())
     with fit_progress(progress, len(choice)) as bar:
-        bar.begin(CHOSEN)
-        for position in sorted(set(choice.tolist())):
-            model = recipes[position].build()
-            for fold in np.flatnonzero(choice == position).tolist():
-                fits[fold] = fit_fold(model, responses, plan, settings, fold)
-                bar.step()
-    scores = collect(CHOSEN, None, [fits[fold] for fold in range(len(choice))], time.perf_counter() - start)
-    _save(folder, scores, key)
-    return scores
+        return score_folds(
+            CHOSEN,
+            lambda fold: fit_fold(built(int(choice[fold])), responses, plan, settings, fold),
+            len(choice),
+            folder=folder,
+            key=key,
+            progress=bar,
+        )
 
 
 def identity_key(
